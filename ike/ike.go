@@ -1,0 +1,153 @@
+package ike
+
+import (
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+)
+
+// Datagram is one UDP payload of IKE. Payload starts with the IKE header: the
+// non-ESP marker of port 4500 (RFC 3948 section 2.2) is the I/O's business.
+// Whoever is handed a Datagram owns its Payload.
+type Datagram struct {
+	Local, Remote netip.AddrPort
+	Payload       []byte
+	// Keepalive marks a NAT keepalive (RFC 3948 section 2.3): its single octet
+	// goes out without a marker.
+	Keepalive bool
+}
+
+// Input is what may happen to a Tunnel.
+type Input interface{ input() }
+
+type (
+	// Received is a message from the peer, found by Demux.Route.
+	Received struct{ Datagram Datagram }
+
+	// Timeout says that NextTimeout has come.
+	Timeout struct{}
+
+	// Initiate starts the IKE SA of a tunnel that Demux.Initiate made, and asks
+	// for a child on one that is up. For is what a packet asked for (RFC 7296
+	// section 2.9), nil when no packet did.
+	Initiate struct {
+		Child string
+		For   *ipsec.Selectors
+	}
+
+	// RekeyIKE and RekeyChild ask for a rekey now. ID is either SA of the pair.
+	RekeyIKE   struct{}
+	RekeyChild struct{ ID ipsec.SAID }
+
+	// CloseChild deletes one pair, Close the whole tunnel; both tell the peer.
+	CloseChild struct{ ID ipsec.SAID }
+	Close      struct{ Reason string }
+
+	// Superseded ends the tunnel without a word to the peer: the same peer has
+	// made a new one with INITIAL_CONTACT (RFC 7296 section 2.4), or another
+	// member owns it.
+	Superseded struct{ Reason string }
+
+	// Refused answers Ready.Install: the dataplane did not take an SA. The
+	// messages of that Ready have not been sent.
+	Refused struct {
+		ID  ipsec.SAID
+		Err error
+	}
+
+	// Expired is a limit of bytes or packets that the dataplane reports.
+	Expired struct {
+		ID   ipsec.SAID
+		Hard bool
+	}
+
+	// Activity tells when the children's last packets passed, inbound and
+	// outbound; zero for never. Dead peer detection lives on it.
+	Activity struct{ In, Out time.Time }
+
+	// PeerMoved is a new outer address of the peer, seen by the dataplane on an
+	// authenticated ESP packet (RFC 7296 section 2.23).
+	PeerMoved struct{ Remote netip.AddrPort }
+
+	// Takeover tells a restored tunnel that it is ours now: timers start.
+	Takeover struct{}
+)
+
+func (Received) input()   {}
+func (Timeout) input()    {}
+func (Initiate) input()   {}
+func (RekeyIKE) input()   {}
+func (RekeyChild) input() {}
+func (CloseChild) input() {}
+func (Close) input()      {}
+func (Superseded) input() {}
+func (Refused) input()    {}
+func (Expired) input()    {}
+func (Activity) input()   {}
+func (PeerMoved) input()  {}
+func (Takeover) input()   {}
+
+// Ready is what one step asks for. The caller carries it out in the order of
+// the fields; that order is the safety argument: the peer never learns of an
+// SA that a failover would lose.
+type Ready struct {
+	// Established is set once, when the IKE SA comes up: the tunnel now has a
+	// peer with a proven identity.
+	Established *Established
+	// Install goes into the dataplane, inbound before outbound. When one is
+	// refused, the rest of this Ready is dropped, and Refused is the next input.
+	Install []ipsec.SA
+	// Move tells the children's new outer addresses.
+	Move *Move
+	// Publish: state changed; Snapshot goes to the standbys before Send.
+	Publish bool
+	// Send goes to the peer.
+	Send []Datagram
+	// Remove leaves the dataplanes, routes with them.
+	Remove []ipsec.SAID
+	// Done: the tunnel is over and can be forgotten, once the rest is carried
+	// out. Why says so; nil for an orderly end.
+	Done bool
+	Why  error
+}
+
+// Established says who the peer is.
+type Established struct {
+	Remote Identity
+	// InitialContact: all other tunnels of the same connection with this
+	// identity are dead (RFC 7296 section 2.4) and are to be Superseded.
+	InitialContact bool
+}
+
+// Move are the outer addresses of all SAs of a tunnel.
+type Move struct {
+	Local, Remote netip.AddrPort
+	// Encap is nil for raw ESP.
+	Encap *ipsec.Encap
+}
+
+// Env is what a machine borrows from its surroundings. One goroutine uses it.
+type Env struct {
+	Member ipsec.MemberID
+	// Rand yields secrets, SPIs, nonces and jitter: crypto/rand.Reader outside
+	// of tests.
+	Rand io.Reader
+	Log  *slog.Logger
+	// Stats is counted in place.
+	Stats *Stats
+	// AcceptSPI lets the caller steer which shard owns an SPI: one that it
+	// rejects is drawn again. Nil accepts all.
+	AcceptSPI func(ipsec.IKESPI) bool
+}
+
+// Policy finds connections. It is asked, never changed, by the machine.
+type Policy interface {
+	// ForAddresses returns the connections that a peer at remote may use
+	// when it talks to local, in the order of the configuration.
+	ForAddresses(local, remote netip.Addr) []*Connection
+	// Named returns a connection by its name, nil when there is none.
+	Named(string) *Connection
+}
