@@ -1,0 +1,138 @@
+# Evergate: everything that a developer or the CI runs. `make` lists it.
+#
+# Needs Go and, for `test` and `demo`, Debian 12 or its like with root or sudo.
+# Tools are pinned in tools.mod and built by the go command on first use.
+
+MODULE  := github.com/evergate/evergate
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# What the tests and the demo run besides Go: peers, captures, NAT, traffic,
+# and the C compiler that the race detector asks for. On another system
+# install the like of it and run make with PACKAGES= .
+PACKAGES ?= \
+	strongswan-charon strongswan-swanctl \
+	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins \
+	tshark tcpdump nftables iproute2 iputils-ping iperf3 \
+	gcc libc6-dev
+
+# The packages whose tests need root and PACKAGES. `make check` and `make
+# race` leave them out.
+INTEGRATION := core/e2e core/netlab cmd/evergate-demo plugins/softesp
+
+FUZZTIME     ?= 10s
+BENCH        ?= .
+BENCHCOUNT   ?= 6
+TEST_TIMEOUT ?= 20m
+
+export GOFLAGS := $(strip $(filter-out -mod=%,$(shell go env GOFLAGS)) -mod=readonly)
+
+TOOL := go tool -modfile=tools.mod
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# Only the tests run as root; the go command and its cache stay the user's.
+AS_ROOT := $(if $(SUDO),-exec 'sudo -E env PATH=$(PATH)')
+
+integration = $(foreach p,$(INTEGRATION),$(MODULE)/$(p) $(MODULE)/$(p)/%)
+unit        = $(filter-out $(integration),$(shell go list ./...))
+with-func   = $(shell grep -rlE '^func $(1)[A-Z]' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ Build and run
+
+.PHONY: build
+build: ## Build every program of cmd/ into bin/
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: demo
+demo: deps build ## Dial in through real namespaces, with strongSwan and with Evergate as client
+	$(SUDO) bin/evergate-demo
+
+.PHONY: clean
+clean: ## Remove what these targets made
+	rm -rf bin
+
+##@ Test
+
+.PHONY: check
+check: fmt-check vet lint proto-check requirements-check ## Everything that needs no root: format, vet, lint, protobuf, requirements, unit tests
+	go test -timeout $(TEST_TIMEOUT) $(unit)
+
+.PHONY: test
+test: deps ## All tests, network and strongSwan included, under the race detector
+	go test -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./...
+
+.PHONY: race
+race: ## The unit tests of `check`, under the race detector
+	go test -race -timeout $(TEST_TIMEOUT) $(unit)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s)
+	@grep -rEo '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort | while IFS=: read -r file func; do \
+		target=$${func#func }; package=$$(dirname $$file); echo "$$package $$target"; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package </dev/null || exit 1; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks that match BENCH (.), BENCHCOUNT (6) times, into bin/bench.txt
+	@mkdir -p bin
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 0 $(call with-func,Benchmark) | tee bin/bench.txt
+
+.PHONY: benchstat
+benchstat: ## Compare two results: make benchstat OLD=before.txt NEW=bin/bench.txt
+	@$(TOOL) benchstat $(OLD) $(NEW)
+
+##@ Parts of check
+
+.PHONY: fmt-check
+fmt-check: ## Fail when `make fmt` would change something
+	$(TOOL) golangci-lint fmt --diff
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: lint
+lint: ## golangci-lint, as .golangci.yml says
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: proto-check
+proto-check: ## Lint the protobuf files; fail when the Go code generated from them is stale
+	$(TOOL) buf lint
+	@stale=; fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(TOOL) buf generate --output "$$fresh" || exit 1; \
+	for file in $$( (find . -name '*.pb.go'; cd "$$fresh" && find . -name '*.pb.go') | sort -u); do \
+		cmp -s "$$file" "$$fresh/$$file" || { echo "$$file is stale: run make generate" >&2; stale=1; }; \
+	done; \
+	[ -z "$$stale" ]
+
+.PHONY: requirements-check
+requirements-check: ## Fail when core/requirements.md and the tests tell different stories
+	go run ./core/requirements
+
+##@ Change files
+
+.PHONY: fmt
+fmt: ## Format all Go files (gofumpt, gci) and protobuf files
+	$(TOOL) golangci-lint fmt
+	$(TOOL) buf format --write
+
+.PHONY: generate
+generate: ## Generate Go code from the protobuf files
+	$(TOOL) buf generate
+
+.PHONY: requirements
+requirements: ## Note in core/requirements.md which tests hold each statement, list those that none holds
+	go run ./core/requirements -write
+
+##@ Prepare
+
+.PHONY: deps
+deps: ## Install the Debian packages of PACKAGES that are missing
+	@.ci/deps $(PACKAGES)
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
