@@ -244,12 +244,12 @@ type Endpoint struct {
 
 // Counters are what a dataplane knows of one installed SA.
 type Counters struct {
-	ID         ipsec.SAID
+	// Placement names the SA and tells its role and where it is; its Err is nil.
+	Placement
 	Direction  ipsec.Direction
 	Tunnel     ipsec.TunnelID
 	Group      Group
 	Generation uint64
-	Role       Role
 	// Packets and Bytes of payload: inner packets in tunnel mode.
 	Packets, Bytes uint64
 	// Idle is the time since the last packet; negative when there was none.
@@ -258,7 +258,6 @@ type Counters struct {
 	Sequence ipsec.Sequence
 	PathMTU  uint16
 	Drops    Drops
-	Placement
 }
 
 // Drops counts the packets of one SA that went no further, by reason.
