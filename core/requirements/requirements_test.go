@@ -115,30 +115,31 @@ func TestWhichCommentsClaim(t *testing.T) {
 }
 
 func TestOnlyTestsClaim(t *testing.T) {
-	claims, err := scanFile("ha/role_test.go", []byte(`package ha
+	claims, err := scanFile("ha/role_test.go", []byte(`
+	package ha
 
-// F1
-var roles = 16
+	// F1
+	var roles = 16
 
-func helper() { // F2
-}
-
-func (s *script) TestLike() { // F3
-}
-
-func BenchmarkRole(b *testing.B) { // F4
-}
-
-func FuzzRole(f *testing.F) { // F5
-}
-
-/* F6 */
-func TestRole(t *testing.T) {
-	_ = []byte{
-		0xf7, // F7
+	func helper() { // F2
 	}
-	// It is not F8.
-} // F9
+
+	func (s *script) TestLike() { // F3
+	}
+
+	func BenchmarkRole(b *testing.B) { // F4
+	}
+
+	func FuzzRole(f *testing.F) { // F5
+	}
+
+	/* F6 */
+	func TestRole(t *testing.T) {
+		_ = []byte{
+			0xf7, // F7
+		}
+		// It is not F8.
+	} // F9
 `))
 	if err != nil {
 		t.Fatalf("The file cannot be scanned: %v.", err)
