@@ -1,0 +1,106 @@
+package suite
+
+import (
+	"crypto/hmac"
+	"crypto/sha1" //nolint:gosec // PRF_HMAC_SHA1 is what the oldest peers speak; HMAC does not need collision resistance
+	"crypto/sha256"
+	"crypto/sha512"
+	"fmt"
+	"hash"
+
+	"github.com/evergate/evergate/core/ipsec"
+)
+
+// PRF is a negotiated pseudorandom function. All of ours are HMACs, whose key
+// may have any length: the rules of RFC 7296 section 2.14 for PRFs with a key of
+// fixed size (only a part of each nonce counts) concern none of them. NewPRF
+// makes one; the zero PRF is invalid.
+type PRF struct {
+	id  ipsec.PRFID
+	new func() hash.Hash
+	len int
+}
+
+// NewPRF returns the PRF with IANA's number id. An error names an unknown one.
+func NewPRF(id ipsec.PRFID) (PRF, error) {
+	switch id {
+	case ipsec.PRFHMACSHA1:
+		return PRF{id, sha1.New, sha1.Size}, nil
+	case ipsec.PRFHMACSHA2_256:
+		return PRF{id, sha256.New, sha256.Size}, nil
+	case ipsec.PRFHMACSHA2_384:
+		return PRF{id, sha512.New384, sha512.Size384}, nil
+	case ipsec.PRFHMACSHA2_512:
+		return PRF{id, sha512.New, sha512.Size}, nil
+	default:
+		return PRF{}, fmt.Errorf("suite: unknown PRF %d", uint16(id))
+	}
+}
+
+// ID is IANA's number of p.
+func (p PRF) ID() ipsec.PRFID { return p.id }
+
+// Len is the length of the output and the preferred length of a key, in octets:
+// that of SK_d, SK_pi and SK_pr.
+func (p PRF) Len() int { return p.len }
+
+// Sum is prf(key, data), where data are joined. The result is the caller's.
+func (p PRF) Sum(key ipsec.Key, data ...[]byte) []byte {
+	h := hmac.New(p.new, key.Reveal())
+	for _, d := range data {
+		h.Write(d)
+	}
+	return h.Sum(make([]byte, 0, p.len))
+}
+
+// Plus is the first n octets of prf+(key, seed), where the parts of seed are
+// joined. The result is the caller's.
+//
+//	prf+ (K,S) = T1 | T2 | T3 | T4 | ...
+//	T1 = prf (K, S | 0x01)
+//	T2 = prf (K, T1 | S | 0x02)
+//
+// "The single-octet constant appended to the end of each string: [...] prf+ is
+// not defined beyond 255 times the size of the prf function output" in
+// substance: RFC 7296 section 2.13. More is an error.
+func (p PRF) Plus(key ipsec.Key, n int, seed ...[]byte) ([]byte, error) {
+	if n < 0 || n > 255*p.len {
+		return nil, fmt.Errorf("suite: derive %d octets with %v: prf+ yields at most %d", n, p.id, 255*p.len)
+	}
+	h := hmac.New(p.new, key.Reveal())
+	out := make([]byte, 0, n+p.len)
+	var last []byte
+	for counter := byte(1); len(out) < n; counter++ {
+		h.Reset()
+		h.Write(last)
+		for _, s := range seed {
+			h.Write(s)
+		}
+		h.Write([]byte{counter})
+		out = h.Sum(out)
+		last = out[len(out)-p.len:]
+	}
+	clear(out[n:])
+	return out[:n:n], nil
+}
+
+// Limits of a nonce in octets (RFC 7296 section 3.9).
+const (
+	MinNonceLen = 16
+	MaxNonceLen = 256
+)
+
+// NonceLen is the length of our own nonces in octets. It serves every PRF.
+//
+// "Nonces used in IKEv2 MUST be randomly chosen, MUST be at least 128 bits in
+// size, and MUST be at least half the key size of the negotiated pseudorandom
+// function (PRF)." RFC 7296 section 2.10.
+const NonceLen = 32
+
+// CheckNonce tells what is wrong with a nonce of the peer, if anything.
+func (p PRF) CheckNonce(nonce []byte) error {
+	if least := max(MinNonceLen, p.len/2); len(nonce) < least || len(nonce) > MaxNonceLen {
+		return fmt.Errorf("suite: nonce has %d octets, want %d to %d for %v", len(nonce), least, MaxNonceLen, p.id)
+	}
+	return nil
+}
