@@ -1,0 +1,58 @@
+// Package core is the map of Evergate; it holds no code.
+//
+// Evergate is an IPsec gateway whose tunnels outlive the gateway. One daemon,
+// evergated, speaks IKE and will synchronize SAs with other members; packets are
+// the business of a dataplane plugin in its own process.
+//
+// # The house
+//
+//	core/ipsec       vocabulary, standard library only: SPI, SA, selectors, algorithms, keys
+//	core/engine      where ike and offload meet: shards (pure) and what runs them
+//	core/netio       UDP 500 and 4500                core/route     kernel routes of tunnels
+//	core/pluginhost  find, start, supervise, replace dataplane plugins
+//	core/config      YAML to connections             core/state     what must survive on disk
+//	core/admin       the operator's unix socket      core/diag      the diagnose views
+//	core/telemetry   logging and metrics             core/netlab    real networks for tests
+//	core/e2e         the whole gateway against real peers
+//	ike              IKEv2 as a pure machine; wire (codec), suite (cryptography), iketest
+//	ha               replication between members: to come
+//	offload          the contract with dataplanes; proto, pluginrpc, mem, offloadtest, ikesock
+//	plugins/softesp  the pure Go dataplane
+//	cmd              evergated, evergate, evergate-plugin-softesp, offload-probe, evergate-demo
+//	configs          configurations to start from, each loaded by a test
+//	bench            how to measure, and last results
+//
+// # Who may import whom
+//
+// core/ipsec imports the standard library only. ike, ha and offload import
+// core/ipsec and never each other. plugins import offload and core/ipsec.
+// core/engine imports the three siblings; cmd wires. ike, ha and the pure files
+// of core/engine do no I/O and read no clock. arch_test.go fails when this is
+// broken.
+//
+// # Pure machines, thin shell
+//
+// ike.Tunnel and engine.Shard take an input and the time, and return a Ready:
+// the work, in the order in which it must be done. That order is the safety
+// argument (see ike.Ready): the peer never learns of an SA that is not in the
+// dataplane yet. They hold no socket, clock, goroutine or lock, so whole
+// gateways run in one goroutine, repeatable from a seed.
+//
+// # A dialup client connects
+//
+// netio reads a batch; the engine finds the shard by our own SPI in the header;
+// ike.Demux finds the tunnel, or answers without state (cookies), or makes one;
+// Tunnel.Step returns Ready{Install, Send, ...}; the shard asks the dataplane to
+// install, and the tunnel waits while the others go on; the answer comes back,
+// routes are added, and only then does the response leave.
+//
+// # A dataplane dies
+//
+// pluginhost starts another process with the next boot number, which goes into
+// its IVs, configures it, and reports Reset; every shard compares the inventory
+// with what should be there and installs what is missing: outbound SAs above
+// their last lease, inbound ones from the last checkpoint of the replay window.
+// No IKE SA is touched, and the peer sees a jump in sequence numbers.
+//
+// Decisions and their reasons are in adr/.
+package core
