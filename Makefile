@@ -34,9 +34,8 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # Only the tests run as root; the go command and its cache stay the user's.
 AS_ROOT := $(if $(SUDO),-exec 'sudo -E env PATH=$(PATH)')
 
-integration = $(foreach p,$(INTEGRATION),$(MODULE)/$(p) $(MODULE)/$(p)/%)
-unit        = $(filter-out $(integration),$(shell go list ./...))
-with-func   = $(shell grep -rlE '^func $(1)[A-Z]' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
+unit      = $(filter-out $(addprefix $(MODULE)/,$(INTEGRATION)),$(shell go list ./...))
+with-func = $(shell grep -rlE '^func $(1)[A-Z]' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
