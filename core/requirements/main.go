@@ -32,7 +32,7 @@ func run(root string, write bool, out io.Writer) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer module.Close() //nolint:errcheck // a directory that was only read from
+	defer module.Close()
 
 	text, err := module.ReadFile(documentPath)
 	if err != nil {
