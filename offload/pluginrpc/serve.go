@@ -1,0 +1,97 @@
+package pluginrpc
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"os/signal"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/go-plugin"
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
+
+	"github.com/evergate/evergate/offload"
+)
+
+// EnvOutlive in the environment of a plugin process, with any value, lets it
+// live on when the daemon is gone, to be adopted by the next one (go-plugin's
+// reattach). Without it no process is left behind to hold interfaces and ports.
+const EnvOutlive = "EVERGATE_PLUGIN_OUTLIVE"
+
+// Serve is the main of a plugin: it serves engine to the daemon that started
+// this process, and returns the process's exit status when it is told to stop
+// over gRPC, by SIGTERM, or because the daemon is gone. An engine that is an
+// io.Closer is closed then. log gets what went wrong; NewLogger makes one that
+// the daemon understands.
+//
+// SIGINT is ignored: a terminal sends it to the daemon's whole process group,
+// and it is the daemon that stops its plugins.
+func Serve(engine offload.Engine, log *slog.Logger) int {
+	if os.Getenv(Handshake().MagicCookieKey) != Handshake().MagicCookieValue {
+		fmt.Fprintln(os.Stderr, "This is a dataplane plugin of Evergate; evergated starts it. To check it: offload-probe run PATH")
+		return 2
+	}
+	signal.Ignore(unix.SIGINT)
+	stop, unregister := signal.NotifyContext(context.Background(), unix.SIGTERM)
+	defer unregister()
+	orphaned, forget, err := watchParent()
+	if err != nil {
+		log.Error("daemon cannot be watched", "error", err)
+		return 1
+	}
+	defer forget()
+
+	servers := make(chan *grpc.Server, 1)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		plugin.Serve(&plugin.ServeConfig{
+			HandshakeConfig: Handshake(),
+			Plugins:         Plugins(engine),
+			GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
+				// The only client is the daemon, which splits its batches; a
+				// limit would protect nobody.
+				s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(math.MaxInt32))...)
+				servers <- s
+				return s
+			},
+			Logger: hclog.New(&hclog.LoggerOptions{Level: hclog.Info, Output: os.Stderr, JSONFormat: true}),
+		})
+	}()
+	select {
+	case <-served:
+	case <-stop.Done():
+		endServing(servers, served)
+	case <-orphaned:
+		log.Warn("daemon is gone, stopping")
+		endServing(servers, served)
+	}
+	return closeEngine(engine, log)
+}
+
+// endServing makes plugin.Serve return, which removes its socket from the file
+// system.
+func endServing(servers <-chan *grpc.Server, served <-chan struct{}) {
+	select {
+	case s := <-servers:
+		s.Stop()
+		<-served
+	case <-served:
+	}
+}
+
+func closeEngine(engine offload.Engine, log *slog.Logger) int {
+	c, ok := engine.(io.Closer)
+	if !ok {
+		return 0
+	}
+	if err := c.Close(); err != nil {
+		log.Error("dataplane did not close cleanly", "error", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,141 @@
+package pluginrpc
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+
+	"github.com/evergate/evergate/offload"
+	offloadv1 "github.com/evergate/evergate/offload/proto/offload/v1"
+)
+
+// Register serves e on s.
+func Register(s grpc.ServiceRegistrar, e offload.Engine) {
+	offloadv1.RegisterOffloadServiceServer(s, &server{engine: e})
+}
+
+// server is the plugin's side: messages in, calls of the engine, messages out.
+type server struct {
+	offloadv1.UnimplementedOffloadServiceServer
+	engine offload.Engine
+}
+
+func (s *server) Configure(ctx context.Context, m *offloadv1.ConfigureRequest) (*offloadv1.ConfigureResponse, error) {
+	var d decoder
+	c := d.config(m)
+	if d.err != nil {
+		return nil, encodeError(d.err)
+	}
+	info, err := s.engine.Configure(ctx, c)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	return &offloadv1.ConfigureResponse{Info: encodeInfo(info)}, nil
+}
+
+func (s *server) Info(ctx context.Context, _ *offloadv1.InfoRequest) (*offloadv1.InfoResponse, error) {
+	info, err := s.engine.Info(ctx)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	return encodeInfo(info), nil
+}
+
+func (s *server) Install(ctx context.Context, m *offloadv1.InstallRequest) (*offloadv1.InstallResponse, error) {
+	var d decoder
+	sas := decodeEach(m.GetSas(), d.sa)
+	if d.err != nil {
+		return nil, encodeError(d.err)
+	}
+	placed, err := s.engine.Install(ctx, offload.Epoch(m.GetEpoch()), decodeRole(m.GetRole()), sas...)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	return &offloadv1.InstallResponse{Placements: encodeEach(placed, encodePlacement)}, nil
+}
+
+func (s *server) Update(ctx context.Context, m *offloadv1.UpdateRequest) (*offloadv1.UpdateResponse, error) {
+	var d decoder
+	changes := decodeEach(m.GetChanges(), d.change)
+	if d.err != nil {
+		return nil, encodeError(d.err)
+	}
+	placed, err := s.engine.Update(ctx, offload.Epoch(m.GetEpoch()), changes...)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	return &offloadv1.UpdateResponse{Placements: encodeEach(placed, encodePlacement)}, nil
+}
+
+func (s *server) Delete(ctx context.Context, m *offloadv1.DeleteRequest) (*offloadv1.DeleteResponse, error) {
+	var d decoder
+	ids := decodeEach(m.GetIds(), d.said)
+	if d.err != nil {
+		return nil, encodeError(d.err)
+	}
+	counters, err := s.engine.Delete(ctx, offload.Epoch(m.GetEpoch()), ids...)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	return &offloadv1.DeleteResponse{Counters: encodeEach(counters, encodeCounters)}, nil
+}
+
+func (s *server) Arm(ctx context.Context, m *offloadv1.ArmRequest) (*offloadv1.ArmResponse, error) {
+	err := s.engine.Arm(ctx, offload.Group(m.GetGroup()), offload.Epoch(m.GetEpoch()))
+	return &offloadv1.ArmResponse{}, encodeError(err)
+}
+
+func (s *server) Promote(ctx context.Context, m *offloadv1.PromoteRequest) (*offloadv1.PromoteResponse, error) {
+	err := s.engine.Promote(ctx, offload.Group(m.GetGroup()), offload.Epoch(m.GetEpoch()))
+	return &offloadv1.PromoteResponse{}, encodeError(err)
+}
+
+func (s *server) Demote(ctx context.Context, m *offloadv1.DemoteRequest) (*offloadv1.DemoteResponse, error) {
+	err := s.engine.Demote(ctx, offload.Group(m.GetGroup()), offload.Epoch(m.GetEpoch()))
+	return &offloadv1.DemoteResponse{}, encodeError(err)
+}
+
+// exportBatch is how many Counters go into one message: with the largest replay
+// bitmap (512 octets) and some selector ids they stay far below gRPC's limit.
+const exportBatch = 512
+
+func (s *server) Export(m *offloadv1.ExportRequest, stream grpc.ServerStreamingServer[offloadv1.ExportResponse]) error {
+	group := offload.AllGroups
+	if m.Group != nil {
+		group = offload.Group(m.GetGroup())
+	}
+	part := &offloadv1.ExportResponse{}
+	for c, err := range s.engine.Export(stream.Context(), group) {
+		if err != nil {
+			return encodeError(err)
+		}
+		part.Counters = append(part.Counters, encodeCounters(c))
+		if len(part.Counters) < exportBatch {
+			continue
+		}
+		if err := stream.Send(part); err != nil {
+			return err
+		}
+		part = &offloadv1.ExportResponse{}
+	}
+	if len(part.Counters) == 0 {
+		return nil
+	}
+	return stream.Send(part)
+}
+
+func (s *server) Events(_ *offloadv1.EventsRequest, stream grpc.ServerStreamingServer[offloadv1.EventsResponse]) error {
+	for ev, err := range s.engine.Events(stream.Context()) {
+		if err != nil {
+			return encodeError(err)
+		}
+		m := encodeEvent(ev)
+		if m == nil {
+			continue // package offload has no such event: it has a closed set
+		}
+		if err := stream.Send(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
