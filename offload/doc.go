@@ -4,4 +4,196 @@
 // A dataplane holds SAs (RFC 4301 section 4.4.2), encrypts, decrypts, checks
 // replay and selectors, and reports where it put each SA. It knows nothing of
 // IKE or of other members. Packets never cross this interface.
+//
+// The words in brackets name the clauses of the conformance suite (package
+// offloadtest) that hold a dataplane to what stands before them. Package mem is
+// the reference. CheckSA and its siblings are the checks that every dataplane
+// shares.
+//
+// # Who calls when
+//
+// The daemon is the only caller. In the order of a life:
+//
+//	Info        after every start; it answers before Configure too
+//	Configure   then, and again when addresses or settings change
+//	Events      then, for as long as the dataplane lives
+//	Export      then, to reconcile with what a dataplane that lived on holds
+//	Install     an SA was negotiated (Active) or replicated (Standby)
+//	Update      a lease, a peer's address, a replay checkpoint, an owner changed
+//	Arm         a member died: once per survivor, with one more than its epoch
+//	Promote     a unit takes over everything of a group
+//	Demote      another member owns the group
+//	Delete      IKE or the owner removed the SA
+//
+// Until Configure succeeded, all but Info, Configure and Events answer
+// ErrNotConfigured [configure.first]. Info is the same whenever it is asked,
+// and honest: the transforms that it lists can be installed in both directions
+// [info.stable, info.honest, install.transforms]. Configure may be repeated;
+// SAs, roles and epochs stay [configure.again]. A setting that the dataplane
+// does not know is ErrInvalid, and the text names it [configure.settings].
+//
+// # The life of an SA in a dataplane
+//
+//	         Install(Standby)                     Install(Active)
+//	 absent ------------------> standby              <------------- absent
+//	                             |   ^   packet while armed, Promote,
+//	                             |   |   Update(Role) or Install of a
+//	                             |   |   newer generation
+//	                             v   |
+//	                            active --- hard limit ---> expired
+//	 any --- Delete, Reset ---> absent
+//
+// An active SA sends and receives. A standby SA decrypts and forwards what
+// arrives, as router and peer may know of a change before we do [standby.accepts],
+// but sends nothing: outbound packets are dropped and counted (invariant I7)
+// [standby.silent]. Its first packet, in either direction, is reported by one
+// FirstPacket until its role changes [standby.reports].
+//
+// An SA keeps the name, ipsec.SAID, that it was installed under, also when an
+// Update of its Endpoint makes the destination another one [update.endpoint].
+//
+// # Batches and idempotence
+//
+// Calls are batched. Placements are in the order of the arguments, one for each
+// [install.places, update.places]. What is wrong with one item stands in its
+// Placement.Err, and the others are carried out [install.partial]. A batch of
+// any length is taken; on the way through gRPC it may become several calls
+// [batch.large]. An empty batch changes nothing [batch.empty].
+//
+// Calls are idempotent: the same call again succeeds and changes nothing
+// [install.idempotent, update.idempotent, delete.idempotent, group.idempotent].
+// An Install of the generation that is there, or of an older one, leaves the SA
+// as it is, role and sequence state included [install.generation]. A newer
+// generation replaces the description and sets the role; it keeps the counters
+// and merges the sequence state [install.merge].
+//
+// Sequence state merges, from whatever call it comes: Next and Ceiling never
+// fall, Highest never falls, and a number once marked as received stays so
+// [update.sequence]. A Ceiling of 0 leaves a ceiling as it is. A bitmap covers
+// what it covers: numbers left of it count as received.
+//
+// Delete returns the counters of those SAs that were there, in order; one that
+// is not there is no error [delete.counters, delete.unknown].
+//
+// An Engine is safe for concurrent use [concurrent.calls]. No error text and
+// no answer holds a key [keys.hidden].
+//
+// # Groups, epochs and roles
+//
+// A group is what fails over together: the SAs whose tunnels one member owns.
+// Groups are numbered 0 to MaxGroups-1; any other is ErrInvalid, and AllGroups
+// is for Export only [group.range]. Arm, Promote and Demote work on groups
+// without SAs too, for SAs that come later.
+//
+// For each group the dataplane remembers the highest epoch that came with a
+// successful call that touched it. A call with a lower one fails with
+// ErrStaleEpoch as a whole, whichever of its items is concerned, and changes
+// nothing (invariant I5) [epoch.stale, epoch.batch]. An equal one is fine
+// [epoch.equal]. Groups do not see each other's epochs [epoch.groups]. A call
+// touches the groups of the SAs that it installs, changes or deletes, and the
+// group that a Change moves an SA to; an SA that is not there touches none.
+//
+// Arm(g) lets the standby SAs of g activate by themselves. It changes no role
+// [arm.waits]. The first packet of a tunnel, in either direction, makes all SAs
+// of that tunnel in g active, inside the dataplane and before that packet is
+// dealt with, so that an outbound one is sent; other tunnels wait for their own
+// [arm.inbound, arm.outbound]. One Activated with the epoch of the arming
+// reports the tunnel, and no FirstPacket. Arming lasts until Demote or Promote
+// of the group and covers SAs that come while it lasts. A dataplane that cannot
+// see the first packet says so in Info.ReportsFirstPacket and answers
+// ErrUnsupported [arm.unsupported].
+//
+// Promote(g) makes all SAs of g active now and ends the arming [group.promote].
+// Demote(g) makes all of them standby and disarms [group.demote]. Nothing is
+// sent on them after it returns, not even what was in a queue before
+// (invariant I7) [demote.silent]; a later packet reports, it does not activate
+// [demote.disarms].
+//
+// # Sequence numbers and leases
+//
+// An active outbound SA sends Sequence.Next first, and then every number once
+// [traffic.sequence]. It stops after Ceiling: packets beyond are dropped and
+// counted, never sent with a number that nobody leased (invariant I2)
+// [ceiling.stops]. A dataplane that can only approximate says by how much in
+// Info.CeilingMargin. Without a ceiling the end is the SA's highest number:
+// "The transmitted sequence number must never be allowed to cycle" (RFC 4303
+// section 2.2) [ceiling.cycle]; a Next beyond it sends nothing at all.
+//
+// A lease is what lies between Next and Ceiling when a call changes either.
+// LeaseLow is sent once when less than half of it is left, and once more, with
+// Exhausted, when a packet found none [ceiling.low]. A raised Ceiling is a new
+// lease [ceiling.raise]. A promoted standby goes on from its own Next, which the
+// core put above the last owner's Ceiling [promote.above].
+//
+// Inbound, a number is accepted once; a replayed one and one left of the window
+// are dropped and counted [replay.once, replay.window]. The window is as asked
+// for, up to Info.MaxReplayWindow, and never off. Highest and Bitmap of Export
+// can be imported elsewhere by Install or Update, and nothing is accepted there
+// that was marked here (invariant I9) [replay.import].
+//
+// # IVs
+//
+// No (key, nonce) pair is used twice in the whole group of members, whatever
+// fails (invariant I1). Info.IVSource says how a dataplane takes part:
+//
+//   - IVMember: the explicit IV of counter modes (RFC 4106 section 3.1) holds
+//     SA.Sender and Config.Boot in its top bits. The rest counts and does not
+//     start again for an SA that is deleted and installed again: a boot is the
+//     dataplane's whole life, not the SA's [iv.unique, iv.sender].
+//   - IVSequence: the IV is the sequence number, so the leases alone keep
+//     members apart.
+//   - IVRandomSalt: collisions are improbable only.
+//   - IVUnspecified: the core never arms or promotes; it re-keys.
+//
+// Config.Boot never falls: Configure with a lower one is ErrInvalid
+// [configure.boot]. After a Reset, whose lost counters would start again, it
+// must be higher, and until then calls answer ErrNotConfigured [reset.configure].
+//
+// # Lifetimes
+//
+// Limits of packets and bytes count from the installation here. When a soft one
+// is reached, Expired is sent once, and the SA goes on [lifetime.soft]. When a
+// hard one is reached, Expired{Hard} is sent once, and later packets are dropped
+// and counted; the packet that reaches a limit of bytes may still pass
+// [lifetime.hard]. Either event comes at the latest with the next packet. Limits
+// of time are the core's, which knows an SA's age on all members; a dataplane
+// may count them too.
+//
+// # Events, Overrun and Reset
+//
+// Events are kept while nobody reads, up to a limit of the dataplane. When it is
+// reached newer ones are lost, and Overrun tells how many, in their place
+// [events.overrun]. One stream at a time: a new one ends the older one without
+// an error [events.single]. A stream whose context ends, ends without an error
+// [events.end]. What was on its way when a stream broke is lost; so whoever
+// opens a stream calls Export afterwards.
+//
+// Info.BootID changes whenever SAs were lost, with every process for one
+// [boot.fresh], and Reset reports it while the process lives [reset.reports]. A
+// Reset leaves no SA, epoch or arming.
+//
+// Overrun, Reset and a new stream all mean the same to the core: Export, compare,
+// and repair what differs. Nothing is flushed, so tunnels that are right go on.
+// Export yields each SA that was there before the call and after it once
+// [export.complete], of the asked group only [export.groups], and stops when the
+// caller does [export.break].
+//
+// # Errors
+//
+//	call       fails with                        items fail with
+//	Configure  ErrInvalid
+//	Info
+//	Install    ErrStaleEpoch, ErrInvalid (role)   ErrInvalid, ErrUnsupported, ErrExhausted
+//	Update     ErrStaleEpoch, ErrInvalid (group)  ErrNotFound, ErrInvalid
+//	Delete     ErrStaleEpoch
+//	Arm        ErrStaleEpoch, ErrInvalid, ErrUnsupported
+//	Promote    ErrStaleEpoch, ErrInvalid
+//	Demote     ErrStaleEpoch, ErrInvalid
+//	Export     ErrInvalid
+//	Events
+//
+// Beyond them ErrNotConfigured, ErrDown and the context's own. ErrInvalid is
+// for arguments that contradict themselves [install.invalid, install.role];
+// ErrUnsupported for what another dataplane could do [install.unsupported];
+// ErrExhausted when Info.MaxSAs are in place [install.exhausted].
 package offload
