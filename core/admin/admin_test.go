@@ -1,0 +1,136 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/evergate/evergate/core/diag"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// gateway is a Gateway that notes what it was asked.
+type gateway struct {
+	asked []string
+	err   error
+}
+
+func (g *gateway) note(s string) error {
+	g.asked = append(g.asked, s)
+	return g.err
+}
+
+func (g *gateway) Status(context.Context) (diag.Status, error) {
+	return diag.Status{Version: "v1", PID: 7}, g.note("status")
+}
+
+func (g *gateway) Tunnels(_ context.Context, name string, keys bool) ([]diag.Tunnel, error) {
+	k := ""
+	if keys {
+		k = " with keys"
+	}
+	return []diag.Tunnel{{Name: name}}, g.note("tunnels " + name + k)
+}
+
+func (g *gateway) IKEStats(context.Context) (diag.Stats, error) {
+	return diag.Stats{{Name: "ike.half_open", Value: 3}}, g.note("stats")
+}
+func (g *gateway) Up(_ context.Context, name string) error   { return g.note("up " + name) }
+func (g *gateway) Down(_ context.Context, name string) error { return g.note("down " + name) }
+func (g *gateway) Reload(context.Context) ([]string, error) {
+	return []string{"phase1 vpn1 changed"}, g.note("reload")
+}
+
+// serve runs a server for g and returns a client for it.
+func serve(t *testing.T, g Gateway) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	l, err := Listen(t.Context(), path, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- NewServer(g, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the server ended with %v", err)
+		}
+	})
+	return Dial(path)
+}
+
+func TestEveryCallReachesTheGateway(t *testing.T) {
+	g := &gateway{}
+	c := serve(t, g)
+	ctx := t.Context()
+	status, err := c.Status(ctx)
+	if err != nil || status.PID != 7 {
+		t.Errorf("Status returned %+v, %v", status, err)
+	}
+	tunnels, err := c.Tunnels(ctx, "a/b c?", true)
+	if err != nil || len(tunnels) != 1 || tunnels[0].Name != "a/b c?" {
+		t.Errorf("Tunnels returned %+v, %v", tunnels, err)
+	}
+	stats, err := c.IKEStats(ctx)
+	if err != nil || len(stats) != 1 || stats[0].Value != 3 {
+		t.Errorf("IKEStats returned %+v, %v", stats, err)
+	}
+	changed, err := c.Reload(ctx)
+	if err != nil || len(changed) != 1 {
+		t.Errorf("Reload returned %q, %v", changed, err)
+	}
+	if err := errors.Join(c.Up(ctx, "x/y"), c.Down(ctx, "vpn1_0")); err != nil {
+		t.Error(err)
+	}
+	got := strings.Join(g.asked, ", ")
+	if want := "status, tunnels a/b c? with keys, stats, reload, up x/y, down vpn1_0"; got != want {
+		t.Errorf("the gateway was asked for %q, want %q", got, want)
+	}
+}
+
+func TestErrorsReachTheOperatorWordForWord(t *testing.T) {
+	c := serve(t, &gateway{err: errors.New("nothing named vpn9 is up")})
+	if err := c.Down(t.Context(), "vpn9"); err == nil || err.Error() != "nothing named vpn9 is up" {
+		t.Errorf("Down returned %v", err)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	_, err := Dial(filepath.Join(t.TempDir(), "admin.sock")).Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "is evergated running") {
+		t.Errorf("Status returned %v, want a hint that no gateway runs", err)
+	}
+}
+
+func TestSocketOfADeadGatewayIsReplacedAndOfALiveOneIsNot(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "admin.sock")
+	dead, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.(*net.UnixListener).SetUnlinkOnClose(false)
+	if err := dead.Close(); err != nil {
+		t.Fatal(err)
+	}
+	live, err := Listen(t.Context(), path, "")
+	if err != nil {
+		t.Fatalf("the socket of a dead gateway was not replaced: %v", err)
+	}
+	defer live.Close()
+	if _, err := Listen(t.Context(), path, ""); err == nil || !strings.Contains(err.Error(), "another gateway") {
+		t.Errorf("a second gateway got %v, want an error that names the first", err)
+	}
+	if fi, err := os.Stat(path); err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("the socket has mode %v, %v; want 0600", fi.Mode(), err)
+	}
+}
