@@ -2,6 +2,7 @@ package netlab
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -35,9 +36,9 @@ func (i *Interface) Capture(filter string) *Capture {
 	if filter != "" {
 		filter = fmt.Sprintf("(%s) or ip proto %d", filter, markerProtocol)
 	}
-	cmd := exec.CommandContext(i.ns.lab.tb.Context(), i.ns.lab.Tool("tcpdump"),
+	// Stop and the lab's clean-up end tcpdump, not the context.
+	cmd := exec.CommandContext(context.WithoutCancel(i.ns.lab.tb.Context()), i.ns.lab.Tool("tcpdump"),
 		"-n", "-U", "--immediate-mode", "-s", "0", "-B", "16384", "-Z", "root", "-i", i.name, "-w", c.path, filter)
-	cmd.Cancel = func() error { return nil } // Stop and the lab's clean-up end it
 	c.process = i.ns.Start(cmd)
 	c.process.WaitLog("listening on", captureLimit)
 	return c
@@ -110,5 +111,5 @@ func checksum(b []byte) uint16 {
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
-	return ^uint16(sum) //nolint:gosec // folded above
+	return ^uint16(sum)
 }

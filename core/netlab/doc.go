@@ -9,7 +9,8 @@
 //	client, gateway := lab.Namespace("client"), lab.Namespace("gateway")
 //	wan, _ := lab.Link(client.Port("wan", "192.0.2.1/24"), gateway.Port("wan", "192.0.2.2/24"))
 //	capture := wan.Capture("udp port 4500")
-//	client.Ping(netlab.Ping{To: "192.0.2.2"}).WantAll(t)
+//	answer, err := client.Ping(t.Context(), netlab.Ping{To: "192.0.2.2"})
+//	packets := capture.ESP("") // stops the capture
 //
 // # Nothing stays behind
 //

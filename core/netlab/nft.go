@@ -51,8 +51,8 @@ add table inet nat_%[2]s
 add chain inet nat_%[2]s post { type nat hook postrouting priority srcnat; }
 add rule inet nat_%[2]s post oifname "%[2]s" meta l4proto { tcp, udp } masquerade to :%[3]d-%[4]d
 add rule inet nat_%[2]s post oifname "%[2]s" masquerade
-add chain inet nat_%[2]s fwd { type filter hook forward priority filter; }
-add rule inet nat_%[2]s fwd iifname "%[2]s" ct state new,invalid drop
+add chain inet nat_%[2]s guard { type filter hook forward priority filter; }
+add rule inet nat_%[2]s guard iifname "%[2]s" ct state new,invalid drop
 `, verb, nat.out.name, first, first+natPorts-1)
 	if err := nat.out.ns.nft(script); err != nil {
 		nat.out.ns.lab.tb.Fatalf("netlab: masquerade at %s: %v", nat.out, err)
@@ -110,7 +110,7 @@ type Loss struct {
 }
 
 // Drop loses packets that arrive at the interface and match an expression of
-// nftables ("udp dport 500"; empty for all), before anything but a capture
+// nftables ("udp dport 500", "meta l4proto icmp"; empty for all), before anything but a capture
 // sees them. To lose what a host sends, drop at the other end of its link.
 func (i *Interface) Drop(match string, which Pattern) *Loss {
 	i.ns.lab.tb.Helper()

@@ -131,7 +131,7 @@ func (n *Namespace) PathMTU(ctx context.Context, to string, limit int) (int, err
 	}
 	passes := func(size int) (bool, error) {
 		// Three requests, so that one lost packet is not taken for a limit.
-		r, err := n.Ping(ctx, Ping{To: to, Count: 3, Size: size - headers, DontFragment: true, Wait: time.Second})
+		r, err := n.Ping(ctx, Ping{To: to, Count: 3, Interval: 20 * time.Millisecond, Size: size - headers, DontFragment: true, Wait: time.Second})
 		return r.Received > 0, err
 	}
 	ok, err := passes(low)

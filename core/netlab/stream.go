@@ -97,7 +97,7 @@ func (s *Streaming) send(ctx context.Context, every time.Duration, size int) {
 			return
 		case <-tick.C:
 		}
-		binary.BigEndian.PutUint64(payload, uint64(sequence)) //nolint:gosec // counts up from 0
+		binary.BigEndian.PutUint64(payload, uint64(sequence))
 		s.mu.Lock()
 		s.sent++
 		s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *Streaming) arrived(sequence uint64) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := int(sequence) //nolint:gosec // checked above
+	n := int(sequence)
 	for len(s.seen) <= n {
 		s.seen = append(s.seen, 0)
 	}
@@ -161,7 +161,7 @@ func (s *Streaming) Result() StreamResult {
 	r := StreamResult{Sent: s.sent, Reordered: s.late}
 	for n := range s.sent {
 		if n >= len(s.seen) || s.seen[n] == 0 {
-			r.Lost = append(r.Lost, uint64(n)) //nolint:gosec // counts up from 0
+			r.Lost = append(r.Lost, uint64(n))
 			continue
 		}
 		r.Received++

@@ -158,7 +158,7 @@ func (c *Client) write(packet byte, name string, m Message) error {
 	if len(b)-4 > MaxMessage {
 		return fmt.Errorf("message of %d octets: %w", len(b)-4, ErrMalformed)
 	}
-	binary.BigEndian.PutUint32(b, uint32(len(b)-4)) //nolint:gosec // checked above
+	binary.BigEndian.PutUint32(b, uint32(len(b)-4))
 	_, err = c.conn.Write(b)
 	return err
 }

@@ -201,7 +201,7 @@ func appendText(b []byte, text string) ([]byte, error) {
 	if len(text) > 0xffff {
 		return nil, fmt.Errorf("value of %d octets: %w", len(text), ErrMalformed)
 	}
-	b = binary.BigEndian.AppendUint16(b, uint16(len(text))) //nolint:gosec // checked above
+	b = binary.BigEndian.AppendUint16(b, uint16(len(text)))
 	return append(b, text...), nil
 }
 
