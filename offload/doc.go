@@ -34,14 +34,14 @@
 //
 // # The life of an SA in a dataplane
 //
-//	         Install(Standby)                     Install(Active)
-//	 absent ------------------> standby              <------------- absent
-//	                             |   ^   packet while armed, Promote,
-//	                             |   |   Update(Role) or Install of a
-//	                             |   |   newer generation
-//	                             v   |
-//	                            active --- hard limit ---> expired
-//	 any --- Delete, Reset ---> absent
+//	        Install(Standby)                     Install(Active)
+//	absent ------------------> standby              <------------- absent
+//	                            |   ^   packet while armed, Promote,
+//	                            |   |   Update(Role) or Install of a
+//	                            |   |   newer generation
+//	                            v   |
+//	                           active --- hard limit ---> expired
+//	any --- Delete, Reset ---> absent
 //
 // An active SA sends and receives. A standby SA decrypts and forwards what
 // arrives, as router and peer may know of a change before we do [standby.accepts],
@@ -184,7 +184,7 @@
 //	Configure  ErrInvalid
 //	Info
 //	Install    ErrStaleEpoch, ErrInvalid (role)   ErrInvalid, ErrUnsupported, ErrExhausted
-//	Update     ErrStaleEpoch, ErrInvalid (group)  ErrNotFound, ErrInvalid
+//	Update     ErrStaleEpoch                      ErrNotFound, ErrInvalid
 //	Delete     ErrStaleEpoch
 //	Arm        ErrStaleEpoch, ErrInvalid, ErrUnsupported
 //	Promote    ErrStaleEpoch, ErrInvalid
