@@ -53,7 +53,7 @@ func (p *CP) decode(body []byte) error {
 		}
 		p.Attributes = append(p.Attributes, ConfigAttribute{
 			Type:  binary.BigEndian.Uint16(rest) & 0x7fff,
-			Value: rest[4:length],
+			Value: rest[4:length:length],
 		})
 		pos += length
 	}

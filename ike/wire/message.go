@@ -79,7 +79,7 @@ func decodeChain(next PayloadType, msg []byte, pos int, outer bool) ([]Payload, 
 			}
 			return append(payloads, p), nil
 		}
-		p, err := decodePayload(next, rest[1]&criticalBit != 0, rest[payloadHeaderLen:length], pos)
+		p, err := decodePayload(next, rest[1]&criticalBit != 0, rest[payloadHeaderLen:length:length], pos)
 		if err != nil {
 			return nil, err
 		}

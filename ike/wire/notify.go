@@ -105,7 +105,7 @@ func (d *Delete) appendBody(dst []byte) ([]byte, error) {
 }
 
 // "SPI Size [...] MUST be zero for IKE (SPI is in message header) or four for
-// AH and ESP." RFC 7296 section 3.11.
+// AH and ESP": RFC 7296 section 3.11.
 func (d *Delete) spiSize() int {
 	if d.Protocol == ProtocolIKE {
 		return 0

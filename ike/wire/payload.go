@@ -112,8 +112,8 @@ type Payload interface {
 // Unknown is a payload of a type that this package does not know. Decoded ones
 // are never critical: those end in an error.
 //
-// "MUST be skipped if the recipient does not understand the payload type code
-// and the Critical bit is zero" in the words' meaning of RFC 7296 section 3.2.
+// "If the critical flag is not set and the payload type is unsupported, that
+// payload MUST be ignored." RFC 7296 section 2.5.
 type Unknown struct {
 	Type     PayloadType
 	Critical bool

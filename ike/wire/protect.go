@@ -116,8 +116,7 @@ func trimPadding(plain []byte) ([]byte, error) {
 	return plain[:n], nil
 }
 
-// Seal encodes m behind dst with all its payloads inside one SK payload. dst is
-// not changed when it fails.
+// Seal encodes m behind dst with all its payloads inside one SK payload.
 func (m *Message) Seal(dst []byte, s Sealer) ([]byte, error) {
 	start := len(dst)
 	dst = m.Header.append(dst, PayloadSK)
@@ -158,9 +157,10 @@ func (m *Message) SealFragments(s Sealer, size int) ([][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("wire: seal fragment %d of %d: %w", i+1, total, err)
 		}
-		// "[...] the Next Payload field [...] in the very first fragment MUST be
-		// set to the payload type of the first inner payload; in the rest of the
-		// Fragment messages it MUST be set to zero". RFC 7383 section 2.5.
+		// Next Payload "in the very first fragment (with Fragment Number equal
+		// to 1) [...] MUST be set to the payload type of the first inner payload
+		// [...]. In the rest of the Fragment messages (with Fragment Number
+		// greater than 1), this field MUST be set to zero." RFC 7383 section 2.5.
 		first, plain = PayloadNone, plain[n:]
 	}
 	return msgs, nil
@@ -213,8 +213,8 @@ func seal(dst *[]byte, start, body, headerLen int, s Sealer) error {
 // decodeEncrypted reads the header of the SK or SKF payload of length octets at
 // msg[pos:].
 //
-// "The payload [...] MUST be the last payload in the message." RFC 7296 section
-// 3.14, and RFC 7383 section 2.5.
+// "The Encrypted payload, if present in a message, MUST be the last payload in
+// the message." RFC 7296 section 3.14; RFC 7383 section 2.5 says so of SKF.
 func decodeEncrypted(t PayloadType, msg []byte, pos, length int) (Payload, error) {
 	if pos+length != len(msg) {
 		return nil, syntaxError(t, pos, fmt.Errorf("%d octets behind it, want none", len(msg)-pos-length))

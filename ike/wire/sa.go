@@ -69,8 +69,10 @@ func NewProposal(number uint8, protocol ProtocolID, spi []byte, p ipsec.Proposal
 // have an unknown attribute. It is false when that leaves a transform type of
 // the proposal empty, so that the whole proposal cannot be chosen.
 //
-// "If the responder receives a Transform Attribute it does not understand, it
-// MUST reject the transform": the rule of RFC 7296 section 3.3.6.
+// "[...] if the responder receives a transform that it does not understand, or
+// one that contains a Transform Attribute it does not understand, it MUST
+// consider this transform unacceptable; other transforms with the same
+// Transform Type are processed as usual." RFC 7296 section 3.3.6.
 func (p Proposal) Offer() (ipsec.Proposal, bool) {
 	out := ipsec.Proposal{Transforms: make([]ipsec.Transform, 0, len(p.Transforms))}
 	var offered, kept [256]bool
@@ -133,7 +135,7 @@ func (p *SA) decode(body []byte) error {
 		pos += len(b)
 	}
 	if len(p.Proposals) == 0 {
-		return errors.New("no proposals")
+		return errors.New("no proposal")
 	}
 	return nil
 }

@@ -55,8 +55,8 @@ func (p *TS) decode(body []byte) error {
 		return err
 	}
 	count, pos := int(body[0]), 4
-	if count > MaxSelectors {
-		return fmt.Errorf("%d selectors, want at most %d", count, MaxSelectors)
+	if count < 1 || count > MaxSelectors {
+		return fmt.Errorf("%d selectors, want 1 to %d", count, MaxSelectors)
 	}
 	for i := range count {
 		rest := body[pos:]
@@ -67,7 +67,7 @@ func (p *TS) decode(body []byte) error {
 		if length < selectorHeaderLen || length > len(rest) {
 			return fmt.Errorf("octet %d: selector of length %d with %d octets left", pos, length, len(rest))
 		}
-		if err := p.add(rest[:length]); err != nil {
+		if err := p.add(rest[:length:length]); err != nil {
 			return fmt.Errorf("octet %d: %w", pos, err)
 		}
 		pos += length
@@ -112,8 +112,8 @@ func (p *TS) add(b []byte) error {
 
 func (p *TS) appendBody(dst []byte) ([]byte, error) {
 	count := len(p.Selectors) + len(p.Unknown)
-	if count > MaxSelectors {
-		return nil, fmt.Errorf("%d selectors, want at most %d", count, MaxSelectors)
+	if count < 1 || count > MaxSelectors {
+		return nil, fmt.Errorf("%d selectors, want 1 to %d", count, MaxSelectors)
 	}
 	dst = append(dst, byte(count), 0, 0, 0)
 	for _, s := range p.Selectors {
