@@ -1,0 +1,159 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// settle makes the kernel's route of a prefix that of the newest claim. The new
+// one is there before the old one goes.
+func (t *Table) settle(p netip.Prefix) error {
+	old, had := t.routes[p]
+	claims := t.claims[p]
+	if len(claims) == 0 {
+		if !had {
+			return nil
+		}
+		if err := t.delete(old); err != nil {
+			return err
+		}
+		delete(t.routes, p)
+		return t.removeRules()
+	}
+	r := claims[len(claims)-1].route
+	key := kernelKey{p, unix.RT_TABLE_MAIN, r.Metric}
+	if r.captures() {
+		key.table = TableID
+		if err := t.addRules(p); err != nil {
+			return err
+		}
+	}
+	if err := t.install(key, r.Interface); err != nil {
+		return err
+	}
+	t.routes[p] = key
+	delete(t.stale, key)
+	if had && old != key {
+		if err := t.delete(old); err != nil {
+			return err
+		}
+	}
+	return t.removeRules()
+}
+
+// install puts a route into the kernel. One that is there already and ours is
+// replaced, in one step; a new one must not hide or be hidden by another's.
+func (t *Table) install(key kernelKey, iface string) error {
+	link, err := t.nl.LinkByName(iface)
+	if err != nil {
+		return fmt.Errorf("interface %s: %w", iface, err)
+	}
+	r := key.netlink()
+	r.LinkIndex = link.Attrs().Index
+	switch err := t.nl.RouteAdd(r); {
+	case errors.Is(err, unix.EEXIST):
+		if err := t.conflict(key); err != nil {
+			return err
+		}
+		return wrap("replace", t.nl.RouteReplace(r))
+	case err != nil:
+		return wrap("add", err)
+	}
+	if err := t.preferred(key); err != nil {
+		return errors.Join(err, t.delete(key))
+	}
+	return nil
+}
+
+// conflict names the route of another that has the place of key.
+func (t *Table) conflict(key kernelKey) error {
+	r := key.netlink()
+	found, err := t.nl.RouteListFiltered(r.Family, r, netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return wrap("list", err)
+	}
+	for _, f := range found {
+		if uint32(f.Priority) == key.metric && f.Protocol != Protocol {
+			return t.conflictWith(key.prefix, f)
+		}
+	}
+	return nil
+}
+
+// preferred returns a conflict when the kernel takes another's route of the same
+// prefix, because that has a better metric.
+func (t *Table) preferred(key kernelKey) error {
+	if key.table == TableID { // it is ours alone
+		return nil
+	}
+	found, err := t.nl.RouteGetWithOptions(key.prefix.Addr().AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
+	if err != nil || len(found) == 0 {
+		return nil // nothing leads there: an interface that is down
+	}
+	f := found[0]
+	if f.Protocol == Protocol || f.Table != unix.RT_TABLE_MAIN || prefixOf(f, key.netlink().Family) != key.prefix {
+		return nil
+	}
+	return t.conflictWith(key.prefix, f)
+}
+
+func (t *Table) conflictWith(p netip.Prefix, f netlink.Route) error {
+	via := "nowhere"
+	if link, err := t.nl.LinkByIndex(f.LinkIndex); err == nil {
+		via = link.Attrs().Name
+	}
+	if len(f.Gw) > 0 {
+		via += " via " + f.Gw.String()
+	}
+	return &ConflictError{Prefix: p, Protocol: f.Protocol.String(), Via: via, Metric: uint32(f.Priority)}
+}
+
+// delete removes a route of ours; one that is gone already is fine: the kernel
+// removes routes with their interface.
+func (t *Table) delete(key kernelKey) error {
+	if err := t.nl.RouteDel(key.netlink()); err != nil && !errors.Is(err, unix.ESRCH) {
+		return wrap("delete", err)
+	}
+	return nil
+}
+
+// netlink is what identifies the route to the kernel. The protocol is part of
+// it: another's route is never deleted.
+func (k kernelKey) netlink() *netlink.Route {
+	r := &netlink.Route{
+		Dst:    &net.IPNet{IP: k.prefix.Addr().AsSlice(), Mask: net.CIDRMask(k.prefix.Bits(), k.prefix.Addr().BitLen())},
+		Family: unix.AF_INET, Table: k.table, Priority: int(k.metric), Protocol: Protocol, Scope: netlink.SCOPE_LINK,
+	}
+	if k.prefix.Addr().Is6() {
+		r.Family, r.Scope = unix.AF_INET6, netlink.SCOPE_UNIVERSE
+	}
+	return r
+}
+
+// prefixOf is the destination of a kernel's route; none means all.
+func prefixOf(r netlink.Route, family int) netip.Prefix {
+	if r.Dst == nil {
+		if family == unix.AF_INET6 {
+			return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	a, _ := netip.AddrFromSlice(r.Dst.IP)
+	if family == unix.AF_INET {
+		a = a.Unmap()
+	}
+	bits, _ := r.Dst.Mask.Size()
+	return netip.PrefixFrom(a, bits)
+}
+
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s the kernel's route: %w", doing, err)
+}
