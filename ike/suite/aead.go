@@ -20,12 +20,10 @@ const (
 	ivLen   = 8
 )
 
-// combined protects messages with an AEAD.
-//
-// "The associated data MUST consist of the partial contents of the IKEv2
-// message, starting from the first octet of the Fixed IKE Header through the
-// last octet of the Payload Header of the Encrypted Payload". RFC 5282 section
-// 5.1.
+// combined protects messages with an AEAD. Its associated data reach from the
+// first octet of the IKE header to the last one of the Encrypted payload's own
+// header (RFC 5282 section 5.1), fragment numbers included (RFC 7383 section
+// 2.5).
 type combined struct {
 	aead  cipher.AEAD
 	nonce [saltLen + ivLen]byte // the salt, and room for an IV

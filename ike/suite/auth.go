@@ -17,9 +17,10 @@ func (p PRF) SharedKeyAuth(psk ipsec.Key, signed []byte) []byte {
 }
 
 // CheckSharedKeyAuth tells whether a peer's AUTH proves that it holds psk. It
-// takes the same time wherever the difference is.
+// takes the same time wherever the difference is. An empty psk is no secret:
+// nobody can prove that he holds it.
 func (p PRF) CheckSharedKeyAuth(psk ipsec.Key, signed, auth []byte) bool {
-	return hmac.Equal(p.SharedKeyAuth(psk, signed), auth)
+	return psk.Len() > 0 && hmac.Equal(p.SharedKeyAuth(psk, signed), auth)
 }
 
 // SignedOctets is what the AUTH of one side covers (RFC 7296 section 2.15).

@@ -15,8 +15,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 )
 
-// composed protects messages with a cipher and an HMAC over the whole message
-// after encryption.
+// composed protects messages with a cipher and an HMAC.
 //
 // "Integrity Checksum Data is the cryptographic checksum of the entire message
 // starting with the Fixed IKE header through the Pad Length. The checksum MUST

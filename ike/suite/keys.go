@@ -74,9 +74,8 @@ func (s Suite) Keys(x Exchange) (Keys, error) {
 //
 //	SKEYSEED = prf(SK_d (old), g^ir (new) | Ni | Nr)
 //
-// "The old and new IKE SA may have selected a different PRF. Because the
-// rekeying exchange belongs to the old IKE SA, it is the old IKE SA's PRF that
-// is used to generate SKEYSEED." RFC 7296 section 2.18.
+// Both SAs may have different PRFs. The rekeying exchange belongs to the old one,
+// so SKEYSEED is made with the old PRF and expanded with the new one.
 func (s Suite) Rekeyed(oldPRF ipsec.PRFID, oldD ipsec.Key, x Exchange) (Keys, error) {
 	prf, err := s.keyed(x)
 	if err != nil {
@@ -117,8 +116,8 @@ func (s Suite) expand(prf PRF, skeyseed ipsec.Key, x Exchange) (Keys, error) {
 	if err != nil {
 		return Keys{}, err
 	}
-	// "SK_ai and SK_ar [...] are treated as having zero length" for combined
-	// modes, in substance: RFC 5282 section 7.
+	// It is zero for combined modes: they have no SK_ai and SK_ar (RFC 5282
+	// section 7).
 	intLen, err := s.Integrity.KeyLen()
 	if err != nil {
 		return Keys{}, err
@@ -153,10 +152,8 @@ type ChildKeys struct {
 //	KEYMAT = prf+(SK_d, Ni | Nr)
 //	KEYMAT = prf+(SK_d, g^ir (new) | Ni | Nr)
 //
-// "All keys for SAs carrying data from the initiator to the responder are taken
-// before SAs going from the responder to the initiator. [...] the encryption
-// key (if any) MUST be taken from the first bits and the integrity key (if any)
-// MUST be taken from the remaining bits." RFC 7296 section 2.17.
+// The keys from the initiator to the responder come first, and within a
+// direction the encryption key comes before the integrity key.
 func (p PRF) ChildKeys(d ipsec.Key, a ipsec.Algorithms, shared ipsec.Key, ni, nr []byte) (ChildKeys, error) {
 	if p.len == 0 || d.Len() != p.len || len(ni) == 0 || len(nr) == 0 {
 		return ChildKeys{}, fmt.Errorf("suite: derive Child SA keys: SK_d has %d octets, nonces %d and %d; want %d for %v",

@@ -74,8 +74,8 @@ func (m modp) public(private []byte) ([]byte, error) {
 	return m.power(two, private)
 }
 
-// shared refuses 0, 1, p-1 and all from p on: "the only test required" for safe
-// primes is "1 < r < p-1", in substance. RFC 6989 section 2.1.
+// shared refuses 0, 1, p-1 and all from p on, which is all that a safe prime
+// needs (RFC 6989 section 2.1): no other small subgroup exists.
 func (m modp) shared(private, peer []byte) ([]byte, error) {
 	one := make([]byte, m.len)
 	one[m.len-1] = 1

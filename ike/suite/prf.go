@@ -60,9 +60,8 @@ func (p PRF) Sum(key ipsec.Key, data ...[]byte) []byte {
 //	T1 = prf (K, S | 0x01)
 //	T2 = prf (K, T1 | S | 0x02)
 //
-// "The single-octet constant appended to the end of each string: [...] prf+ is
-// not defined beyond 255 times the size of the prf function output" in
-// substance: RFC 7296 section 2.13. More is an error.
+// The counter at the end is one octet, so prf+ ends after 255 outputs of prf
+// (RFC 7296 section 2.13). More is an error.
 func (p PRF) Plus(key ipsec.Key, n int, seed ...[]byte) ([]byte, error) {
 	if n < 0 || n > 255*p.len {
 		return nil, fmt.Errorf("suite: derive %d octets with %v: prf+ yields at most %d", n, p.id, 255*p.len)

@@ -109,8 +109,8 @@ func (s *Sealer) Seal(msg []byte, body int) error {
 		binary.BigEndian.PutUint64(iv, uint64(s.next.Member)<<60|uint64(s.next.Epoch)<<32|s.next.Counter)
 		s.next.Counter++
 	} else if _, err := io.ReadFull(s.rand, iv); err != nil {
-		// "Initialization Vector [...] Senders MUST select a new unpredictable
-		// IV for every message": RFC 7296 section 3.14.
+		// "Senders MUST select a new unpredictable IV for every message;
+		// recipients MUST accept any value." RFC 7296 section 3.14, for CBC.
 		return fmt.Errorf("suite: draw an initialization vector: %w", err)
 	}
 	s.cipher.seal(msg, body)

@@ -142,9 +142,8 @@ func isIKE(p ipsec.Proposal) bool { return len(p.OfType(ipsec.TypePRF)) > 0 }
 // knownTypes tells whether p has only transform types that belong to its
 // protocol.
 //
-// "If the responder receives a proposal that contains a Transform Type it does
-// not understand [...], it MUST consider this proposal unacceptable". RFC 7296
-// section 3.3.6.
+// A responder that finds a transform type which it does not understand must
+// consider the whole proposal unacceptable (RFC 7296 section 3.3.6).
 func knownTypes(p ipsec.Proposal) bool {
 	ike := isIKE(p)
 	return !slices.ContainsFunc(p.Transforms, func(t ipsec.Transform) bool {

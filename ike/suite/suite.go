@@ -39,8 +39,7 @@ func FromProposal(p ipsec.Proposal) (Suite, error) {
 // Validate tells what keeps s from protecting an IKE SA, if anything.
 func (s Suite) Validate() error {
 	if s.Encryption == ipsec.EncrNull {
-		// "ENCR_NULL MUST NOT be used [...] to protect the IKE SA". RFC 7296
-		// section 5 says why: identities travel inside.
+		// It is for ESP only: identities travel inside the IKE SA.
 		return fmt.Errorf("suite: null encryption is not for IKE")
 	}
 	if err := validEncryption(s.Encryption, s.KeyBits, s.Integrity); err != nil {
@@ -153,8 +152,8 @@ func single(p ipsec.Proposal) (singles, error) {
 // integrity algorithm beside it.
 //
 // "The Key Length attribute MUST NOT be used with transforms that use a
-// fixed-length key. [...] Transforms with a variable-length key MUST include
-// it" in substance: RFC 7296 section 3.3.5.
+// fixed-length key." RFC 7296 section 3.3.5, which makes it mandatory for the
+// others: AES without one has no default.
 func validEncryption(e ipsec.EncryptionID, keyBits uint16, i ipsec.IntegrityID) error {
 	if _, err := ipsec.EncryptionKeyLen(e, keyBits); err != nil {
 		return fmt.Errorf("suite: %w", err)
