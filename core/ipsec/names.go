@@ -174,7 +174,7 @@ func joinHashes(sep string) string {
 // such as "aes128gcm".
 func EncryptionName(e EncryptionID, keyBits uint16) string {
 	for _, n := range encryptionNames {
-		if n.id == e && (n.bits == keyBits || n.bits == 0) {
+		if n.id == e && n.bits == keyBits {
 			return n.name
 		}
 	}
