@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -45,6 +46,10 @@ func (g *gateway) IKEStats(context.Context) (diag.Stats, error) {
 }
 func (g *gateway) Up(_ context.Context, name string) error   { return g.note("up " + name) }
 func (g *gateway) Down(_ context.Context, name string) error { return g.note("down " + name) }
+func (g *gateway) Rekey(_ context.Context, name string, ike bool) error {
+	return g.note(fmt.Sprintf("rekey %s ike=%v", name, ike))
+}
+
 func (g *gateway) Reload(context.Context) ([]string, error) {
 	return []string{"phase1 vpn1 changed"}, g.note("reload")
 }
@@ -57,7 +62,7 @@ func serve(t *testing.T, g Gateway) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- NewServer(g, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
 	t.Cleanup(func() {
@@ -89,11 +94,11 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 	if err != nil || len(changed) != 1 {
 		t.Errorf("Reload returned %q, %v", changed, err)
 	}
-	if err := errors.Join(c.Up(ctx, "x/y"), c.Down(ctx, "vpn1_0")); err != nil {
+	if err := errors.Join(c.Up(ctx, "x/y"), c.Down(ctx, "vpn1_0"), c.Rekey(ctx, "vpn1", true), c.Rekey(ctx, "vpn1", false)); err != nil {
 		t.Error(err)
 	}
 	got := strings.Join(g.asked, ", ")
-	if want := "status, tunnels a/b c? with keys, stats, reload, up x/y, down vpn1_0"; got != want {
+	if want := "status, tunnels a/b c? with keys, stats, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
 		t.Errorf("the gateway was asked for %q, want %q", got, want)
 	}
 }

@@ -7,6 +7,7 @@
 //	GET  /v1/ike/stats            diag.Stats
 //	POST /v1/tunnels/NAME/up      initiate a connection
 //	POST /v1/tunnels/NAME/down    close a tunnel, or all of a connection
+//	POST /v1/tunnels/NAME/rekey   make new keys; ?ike=1 for the IKE SA, else for the children
 //	POST /v1/reload               read the configuration again
 //
 // An error is {"error": "..."} with a 4xx or 5xx status.

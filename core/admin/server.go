@@ -25,9 +25,10 @@ type Gateway interface {
 	// The keys are filled in only when keys is set.
 	Tunnels(ctx context.Context, name string, keys bool) ([]diag.Tunnel, error)
 	IKEStats(context.Context) (diag.Stats, error)
-	// Up and Down return an ErrNotFound for a name that means nothing.
+	// Up, Down and Rekey return an ErrNotFound for a name that means nothing.
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
+	Rekey(ctx context.Context, name string, ike bool) error
 	// Reload returns what changed, one line each.
 	Reload(context.Context) ([]string, error)
 }
@@ -67,6 +68,9 @@ func NewServer(g Gateway, log *slog.Logger) *Server {
 	}))
 	mux.HandleFunc("POST /v1/tunnels/{name}/down", answer(s, func(r *http.Request) (any, error) {
 		return nil, g.Down(r.Context(), r.PathValue("name"))
+	}))
+	mux.HandleFunc("POST /v1/tunnels/{name}/rekey", answer(s, func(r *http.Request) (any, error) {
+		return nil, g.Rekey(r.Context(), r.PathValue("name"), r.URL.Query().Get("ike") == "1")
 	}))
 	mux.HandleFunc("POST /v1/reload", answer(s, func(r *http.Request) (any, error) {
 		return g.Reload(r.Context())

@@ -49,7 +49,7 @@ func (d *Dir) NextBoot() (uint32, error) {
 	if err := replace(name, strconv.FormatUint(next, 10)+"\n"); err != nil {
 		return 0, err
 	}
-	return uint32(next), nil //nolint:gosec // at most MaxBoot
+	return uint32(next), nil
 }
 
 func readNumber(name string) (uint64, error) {
@@ -98,6 +98,6 @@ func syncDir(path string) error {
 	if err != nil {
 		return err
 	}
-	defer d.Close() //nolint:errcheck // opened for its Sync only
+	defer d.Close()
 	return d.Sync()
 }

@@ -232,6 +232,13 @@ func (d *Daemon) Down(name string) error {
 	return d.client.Down(ctx, name)
 }
 
+// Rekey starts new keys for a tunnel's IKE SA, or for its children.
+func (d *Daemon) Rekey(name string, ike bool) error {
+	ctx, cancel := d.context()
+	defer cancel()
+	return d.client.Rekey(ctx, name, ike)
+}
+
 // Reload makes the gateway read its configuration again, and returns what
 // changed.
 func (d *Daemon) Reload() ([]string, error) {
