@@ -10,6 +10,9 @@ import (
 // contents of an SK payload.
 const MaxPayloads = 128
 
+// usualPayloads is how many payloads a chain has room for before it grows.
+const usualPayloads = 8
+
 // payloadHeaderLen is the length of the generic payload header in octets (RFC
 // 7296 section 3.2).
 const payloadHeaderLen = 4
@@ -82,6 +85,9 @@ func decodeChain(next PayloadType, msg []byte, pos int, outer bool) ([]Payload, 
 		p, err := decodePayload(next, rest[1]&criticalBit != 0, rest[payloadHeaderLen:length:length], pos)
 		if err != nil {
 			return nil, err
+		}
+		if payloads == nil {
+			payloads = make([]Payload, 0, usualPayloads)
 		}
 		payloads = append(payloads, p)
 		next, pos = PayloadType(rest[0]), pos+length

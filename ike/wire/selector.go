@@ -20,6 +20,7 @@ const (
 const (
 	selectorHeaderLen = 4 // type, protocol, length
 	portsLen          = 4
+	ipv4SelectorLen   = selectorHeaderLen + portsLen + 2*4 // the shortest known one
 )
 
 // TS is the body of both Traffic Selector payloads (RFC 7296 section 3.13).
@@ -58,6 +59,7 @@ func (p *TS) decode(body []byte) error {
 	if count < 1 || count > MaxSelectors {
 		return fmt.Errorf("%d selectors, want 1 to %d", count, MaxSelectors)
 	}
+	p.Selectors = make([]ipsec.TrafficSelector, 0, min(count, len(body)/ipv4SelectorLen))
 	for i := range count {
 		rest := body[pos:]
 		if len(rest) < selectorHeaderLen {
