@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/vici"
 )
 
@@ -69,8 +70,27 @@ func (d *Daemon) SAs() []IKESA {
 // ends the test when there is none or more than one.
 func (d *Daemon) Child(name string) ChildSA {
 	d.tb.Helper()
+	sa, err := onlyChild(d.SAs(), name)
+	if err != nil {
+		d.tb.Fatalf("strongswan: %v", err)
+	}
+	return sa
+}
+
+// WaitChild is Child that waits until it is so. An IKEv1 responder, for one,
+// installs its Child SA only after its initiator.
+func (d *Daemon) WaitChild(name string, limit time.Duration) ChildSA {
+	d.tb.Helper()
+	var sa ChildSA
+	netlab.Eventually(d.tb, limit, "Child SA "+name+" is installed", func() (err error) {
+		sa, err = onlyChild(d.SAs(), name)
+		return err
+	})
+	return sa
+}
+
+func onlyChild(sas []IKESA, name string) (ChildSA, error) {
 	var found []ChildSA
-	sas := d.SAs()
 	for _, sa := range sas {
 		for _, child := range sa.Children {
 			if child.Name == name && child.State == "INSTALLED" {
@@ -79,9 +99,9 @@ func (d *Daemon) Child(name string) ChildSA {
 		}
 	}
 	if len(found) != 1 {
-		d.tb.Fatalf("strongswan: %d Child SAs named %s are installed, want 1, among %+v", len(found), name, sas)
+		return ChildSA{}, fmt.Errorf("%d Child SAs named %s are installed, want 1, among %+v", len(found), name, sas)
 	}
-	return found[0]
+	return found[0], nil
 }
 
 // IKE returns the only IKE SA of that connection that is established, and ends

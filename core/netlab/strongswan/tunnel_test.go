@@ -155,6 +155,7 @@ func TestIKEv1(t *testing.T) {
 	})
 	capture := p.wan.Capture("udp port 4500")
 	p.initiate()
+	p.server.WaitChild("net", time.Minute) // the third message of Quick Mode has no answer
 	p.ping()
 	if v := p.server.IKE("home").Version; v != 1 {
 		t.Errorf("the IKE SA is of version %d, want 1", v)
