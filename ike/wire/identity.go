@@ -15,9 +15,7 @@ type ID struct {
 
 // Octets are what AUTH covers: "RestOfInitIDPayload = IDType | RESERVED |
 // InitIDData". RFC 7296 section 2.15.
-func (id ID) Octets() []byte {
-	return append([]byte{id.Type, id.Reserved[0], id.Reserved[1], id.Reserved[2]}, id.Data...)
-}
+func (id ID) Octets() []byte { return id.append(nil) }
 
 // IDi is the Identification payload of the initiator.
 type IDi struct{ ID }
@@ -104,10 +102,14 @@ func (id *ID) decode(body []byte) error {
 	return nil
 }
 
-func (id *ID) appendBody(dst []byte) ([]byte, error) {
+func (id ID) append(dst []byte) []byte {
 	dst = append(append(dst, id.Type), id.Reserved[:]...)
-	return append(dst, id.Data...), nil
+	return append(dst, id.Data...)
 }
+
+func (p *IDi) appendBody(dst []byte) ([]byte, error) { return p.append(dst), nil }
+
+func (p *IDr) appendBody(dst []byte) ([]byte, error) { return p.append(dst), nil }
 
 func (p *Auth) decode(body []byte) error {
 	if err := wantOctets(body, 4); err != nil {

@@ -214,6 +214,10 @@ func TestErrorsNameTheSpot(t *testing.T) {
 	wantError(t, err, wire.InvalidSyntax, wire.PayloadNone, 0)
 	_, err = wire.Decode(b[:28])
 	wantError(t, err, wire.InvalidSyntax, wire.PayloadNone, 24)
+	const wantHeader = "wire: parse header at offset 24: length 296 in a datagram of 28 octets"
+	if err == nil || err.Error() != wantHeader {
+		t.Errorf("the error says %q, want %q", err, wantHeader)
+	}
 }
 
 // TestDecodedSlicesAliasTheInput holds what the package documentation promises,

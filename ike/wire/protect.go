@@ -133,6 +133,16 @@ func (m *Message) Seal(dst []byte, s Sealer) ([]byte, error) {
 	return dst, nil
 }
 
+// SealedLen is the length in octets of what Seal would make of m: whoever may
+// send fragments compares it with what fits into a packet.
+func (m *Message) SealedLen(s Sealer) (int, error) {
+	_, plain, err := AppendPayloads(nil, m.Payloads)
+	if err != nil {
+		return 0, err
+	}
+	return HeaderLen + payloadHeaderLen + s.IVLen() + len(plain) + padLen(s, len(plain)) + 1 + s.ICVLen(), nil
+}
+
 // SealFragments encodes m as Fragment Messages of at most size octets each,
 // with all its payloads inside their SKF payloads (RFC 7383 section 2.5). size
 // counts neither IP and UDP headers nor the non-ESP marker. There is at least
@@ -190,12 +200,7 @@ func (h Header) sealFragment(first PayloadType, number, total int, plain []byte,
 // whose contents end with dst: padding, room for the ICV, lengths, encryption.
 func seal(dst *[]byte, start, body, headerLen int, s Sealer) error {
 	b := *dst
-	// "The sender SHOULD set the Pad Length to the minimum value that makes the
-	// combination of the payloads, the Padding, and the Pad Length a multiple of
-	// the block size, but the recipient MUST accept any length that results in
-	// proper alignment." RFC 7296 section 3.14.
-	unpadded := len(b) - start - body - s.IVLen() + 1
-	pad := (s.BlockLen() - unpadded%s.BlockLen()) % s.BlockLen()
+	pad := padLen(s, len(b)-start-body-s.IVLen())
 	b = append(b, make([]byte, pad)...)
 	b = append(b, byte(pad))
 	b = append(b, make([]byte, s.ICVLen())...)
@@ -208,6 +213,18 @@ func seal(dst *[]byte, start, body, headerLen int, s Sealer) error {
 	}
 	*dst = b
 	return s.Seal(msg, body)
+}
+
+// padLen is the Pad Length behind so many octets of payloads.
+//
+// "The sender SHOULD set the Pad Length to the minimum value that makes the
+// combination of the payloads, the Padding, and the Pad Length a multiple of
+// the block size". RFC 7296 section 3.14.
+func padLen(s Sealer, payloads int) int {
+	if over := (payloads + 1) % s.BlockLen(); over > 0 {
+		return s.BlockLen() - over
+	}
+	return 0
 }
 
 // decodeEncrypted reads the header of the SK or SKF payload of length octets at

@@ -32,6 +32,9 @@ func TestSealAndOpen(t *testing.T) {
 			if !found {
 				t.Fatal("sealing changed what was there before")
 			}
+			if n, err := m.SealedLen(s); err != nil || n != len(b) {
+				t.Errorf("its length was foretold as %d, %v, it is %d", n, err, len(b))
+			}
 			msg, err := wire.Decode(b)
 			if err != nil {
 				t.Fatal(err)
@@ -299,6 +302,24 @@ func TestSealReportsExhaustion(t *testing.T) {
 	}
 	if _, err := m.SealFragments(sealer, 300); !errors.Is(err, suite.ErrIVExhausted) {
 		t.Errorf("sealing fragments ends with %v, want %v", err, suite.ErrIVExhausted)
+	}
+}
+
+// TestSealTooLong: a message that does not fit into a datagram is not sealed,
+// but in fragments.
+func TestSealTooLong(t *testing.T) {
+	s, o := protectors(t, "aes128gcm-prfsha256")
+	m := goodbye()
+	m.Payloads = []wire.Payload{&wire.VendorID{Data: bytes.Repeat([]byte("v"), 1<<16-4-1)}}
+	if b, err := m.Seal(nil, s); err == nil {
+		t.Errorf("a message of %d octets is sealed, want at most %d", len(b), wire.MaxMessage)
+	}
+	datagrams, err := m.SealFragments(s, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := wantJoined(t, datagrams, o, wire.MaxMessage, s.BlockLen()); !reflect.DeepEqual(got, m.Payloads) {
+		t.Errorf("joined from the largest fragments the payloads are others")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -13,7 +14,7 @@ import (
 // TestBadSyntax feeds each payload's parser what its lengths, counts and ranges
 // forbid. The bodies come without the generic header.
 func TestBadSyntax(t *testing.T) {
-	nonce := func(n int) string { return fmt.Sprintf("%x", make([]byte, n)) }
+	nonce := func(n int) string { return strings.Repeat("00", n) }
 	for _, tt := range []struct {
 		name string
 		kind wire.PayloadType
@@ -249,26 +250,61 @@ func TestOpaqueSelector(t *testing.T) {
 
 // TestNames: every constant has its RFC's name, and no number is without one.
 func TestNames(t *testing.T) {
-	for got, want := range map[string]fmt.Stringer{
-		"IKE_SA_INIT":                   wire.IKESAInit,
-		"EXCHANGE(240)":                 wire.ExchangeType(240),
-		"SA":                            wire.PayloadSA,
-		"SKF":                           wire.PayloadSKF,
-		"type 200":                      wire.PayloadType(200),
-		"ESP":                           wire.ProtocolESP,
-		"PROTOCOL(9)":                   wire.ProtocolID(9),
-		"INVALID_KE_PAYLOAD":            wire.InvalidKEPayload,
-		"IKEV2_FRAGMENTATION_SUPPORTED": wire.FragmentationSupported,
-		"NOTIFY(40960)":                 wire.NotifyType(40960),
-		"digital signature":             wire.AuthDigitalSignature,
-		"authentication method 99":      wire.AuthMethod(99),
+	for want, got := range map[string]fmt.Stringer{
+		"IKE_SA_INIT":                       wire.ExchangeType(34),
+		"IKE_AUTH":                          wire.ExchangeType(35),
+		"CREATE_CHILD_SA":                   wire.ExchangeType(36),
+		"INFORMATIONAL":                     wire.ExchangeType(37),
+		"EXCHANGE(240)":                     wire.ExchangeType(240),
+		"SA":                                wire.PayloadType(33),
+		"SK":                                wire.PayloadType(46),
+		"SKF":                               wire.PayloadType(53),
+		"no":                                wire.PayloadNone,
+		"type 200":                          wire.PayloadType(200),
+		"none":                              wire.ProtocolID(0),
+		"IKE":                               wire.ProtocolID(1),
+		"AH":                                wire.ProtocolID(2),
+		"ESP":                               wire.ProtocolID(3),
+		"PROTOCOL(9)":                       wire.ProtocolID(9),
+		"RSA digital signature":             wire.AuthMethod(1),
+		"shared key message integrity code": wire.AuthMethod(2),
+		"DSS digital signature":             wire.AuthMethod(3),
+		"digital signature":                 wire.AuthMethod(14),
+		"authentication method 99":          wire.AuthMethod(99),
 	} {
-		if want.String() != got {
-			t.Errorf("a name is %q, want %q", want, got)
+		if got.String() != want {
+			t.Errorf("a name is %q, want %q", got, want)
 		}
 	}
-	if !wire.ChildSANotFound.IsError() || wire.InitialContact.IsError() {
-		t.Errorf("errors and status types are confused")
+}
+
+// TestNotifyNames holds IANA's "IKEv2 Notify Message Types".
+func TestNotifyNames(t *testing.T) {
+	names := map[wire.NotifyType]string{
+		1: "UNSUPPORTED_CRITICAL_PAYLOAD", 4: "INVALID_IKE_SPI", 5: "INVALID_MAJOR_VERSION",
+		7: "INVALID_SYNTAX", 9: "INVALID_MESSAGE_ID", 11: "INVALID_SPI", 14: "NO_PROPOSAL_CHOSEN",
+		17: "INVALID_KE_PAYLOAD", 24: "AUTHENTICATION_FAILED", 34: "SINGLE_PAIR_REQUIRED",
+		35: "NO_ADDITIONAL_SAS", 36: "INTERNAL_ADDRESS_FAILURE", 37: "FAILED_CP_REQUIRED",
+		38: "TS_UNACCEPTABLE", 39: "INVALID_SELECTORS", 43: "TEMPORARY_FAILURE", 44: "CHILD_SA_NOT_FOUND",
+		16384: "INITIAL_CONTACT", 16385: "SET_WINDOW_SIZE", 16386: "ADDITIONAL_TS_POSSIBLE",
+		16387: "IPCOMP_SUPPORTED", 16388: "NAT_DETECTION_SOURCE_IP", 16389: "NAT_DETECTION_DESTINATION_IP",
+		16390: "COOKIE", 16391: "USE_TRANSPORT_MODE", 16392: "HTTP_CERT_LOOKUP_SUPPORTED", 16393: "REKEY_SA",
+		16394: "ESP_TFC_PADDING_NOT_SUPPORTED", 16395: "NON_FIRST_FRAGMENTS_ALSO",
+		16420: "IKEV2_MESSAGE_ID_SYNC_SUPPORTED", 16421: "IPSEC_REPLAY_COUNTER_SYNC_SUPPORTED",
+		16422: "IKEV2_MESSAGE_ID_SYNC", 16423: "IPSEC_REPLAY_COUNTER_SYNC", 16430: "IKEV2_FRAGMENTATION_SUPPORTED",
+	}
+	for n := range 1 << 16 {
+		got := wire.NotifyType(n)
+		want, known := names[got]
+		if !known {
+			want = fmt.Sprintf("NOTIFY(%d)", n)
+		}
+		if got.String() != want {
+			t.Errorf("notification %d is %q, want %q", n, got, want)
+		}
+		if got.IsError() != (n <= 16383) {
+			t.Errorf("%v is an error: %v", got, got.IsError())
+		}
 	}
 }
 
