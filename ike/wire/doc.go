@@ -30,5 +30,6 @@
 // are ignored on receipt and sent as zero (RFC 7296 section 2.5), with one
 // exception: those of ID payloads, because AUTH covers them.
 //
-// Decoding never panics, and what Append accepts Decode accepts.
+// Decoding never panics. What Append accepts Decode accepts, other versions and
+// unknown critical payloads apart.
 package wire

@@ -134,7 +134,7 @@ func (h Header) append(dst []byte, next PayloadType) []byte {
 // setLength writes the Length of a whole message.
 func setLength(msg []byte) error {
 	if len(msg) > MaxMessage {
-		return fmt.Errorf("wire: encode message: %d octets, want at most %d", len(msg), MaxMessage)
+		return fmt.Errorf("%d octets, want at most %d", len(msg), MaxMessage)
 	}
 	binary.BigEndian.PutUint32(msg[lengthOffset:], uint32(len(msg)))
 	return nil

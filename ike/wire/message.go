@@ -178,7 +178,7 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 		return nil, err
 	}
 	if err := setLength(dst[start:]); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("wire: encode message: %w", err)
 	}
 	return dst, nil
 }

@@ -127,7 +127,8 @@ func (m *Message) Seal(dst []byte, s Sealer) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := seal(&dst, start, body, payloadHeaderLen, s); err != nil {
+	dst, err = seal(dst, start, body, payloadHeaderLen, s)
+	if err != nil {
 		return nil, fmt.Errorf("wire: seal message: %w", err)
 	}
 	return dst, nil
@@ -192,27 +193,27 @@ func (h Header) sealFragment(first PayloadType, number, total int, plain []byte,
 	body := len(msg)
 	msg = append(msg, make([]byte, s.IVLen())...)
 	msg = append(msg, plain...)
-	err := seal(&msg, 0, body, skfHeaderLen, s)
-	return msg, err
+	return seal(msg, 0, body, skfHeaderLen, s)
 }
 
 // seal finishes the message dst[start:], whose IV starts at its octet body and
 // whose contents end with dst: padding, room for the ICV, lengths, encryption.
-func seal(dst *[]byte, start, body, headerLen int, s Sealer) error {
-	b := *dst
-	pad := padLen(s, len(b)-start-body-s.IVLen())
-	b = append(b, make([]byte, pad)...)
-	b = append(b, byte(pad))
-	b = append(b, make([]byte, s.ICVLen())...)
-	msg := b[start:]
+func seal(dst []byte, start, body, headerLen int, s Sealer) ([]byte, error) {
+	pad := padLen(s, len(dst)-start-body-s.IVLen())
+	dst = append(dst, make([]byte, pad)...)
+	dst = append(dst, byte(pad))
+	dst = append(dst, make([]byte, s.ICVLen())...)
+	msg := dst[start:]
 	if err := setLength(msg); err != nil {
-		return err
+		return nil, err
 	}
 	if err := setPayloadLength(msg[body-headerLen:]); err != nil {
-		return err
+		return nil, err
 	}
-	*dst = b
-	return s.Seal(msg, body)
+	if err := s.Seal(msg, body); err != nil {
+		return nil, err
+	}
+	return dst, nil
 }
 
 // padLen is the Pad Length behind so many octets of payloads.
