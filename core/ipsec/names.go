@@ -171,7 +171,8 @@ func joinHashes(sep string) string {
 }
 
 // EncryptionName is the configuration's word for an algorithm and key length,
-// such as "aes128gcm".
+// such as "aes128gcm"; the IANA name where the configuration has no word for
+// the two, as for AES without a key length.
 func EncryptionName(e EncryptionID, keyBits uint16) string {
 	for _, n := range encryptionNames {
 		if n.id == e && n.bits == keyBits {
@@ -258,10 +259,14 @@ func (t Transform) String() string {
 	case TypeKE:
 		return GroupID(t.ID).String()
 	case TypeESN:
-		if t.ID == UseESN {
+		switch t.ID {
+		case NoESN:
+			return "no-esn"
+		case UseESN:
 			return "esn"
+		default:
+			return fmt.Sprintf("esn(%d)", t.ID)
 		}
-		return "no-esn"
 	default:
 		return fmt.Sprintf("transform(type %d, id %d)", uint8(t.Type), t.ID)
 	}

@@ -150,7 +150,7 @@ type Sequence struct {
 
 // MaxSequence is the last sequence number that an SA may send.
 //
-// "The transmitted sequence number must never be allowed to cycle." RFC 4303
+// "the transmitted Sequence Number must never be allowed to cycle." RFC 4303
 // section 2.2.
 func (a Algorithms) MaxSequence() uint64 {
 	if a.ESN {

@@ -10,7 +10,8 @@ import (
 // the upper octet (RFC 4301 section 4.4.1.1).
 //
 // PortMin 65535 with PortMax 0 is OPAQUE: fragments and protocols without
-// ports. The zero value is invalid; AnySelector makes the widest ones.
+// ports. The zero value is invalid and selects nothing; AnySelector makes the
+// widest ones.
 type TrafficSelector struct {
 	Proto            uint8 // IP protocol, 0 for any
 	PortMin, PortMax uint16
@@ -25,8 +26,12 @@ func AnySelector(ipv6 bool) TrafficSelector {
 	return SelectorOf(netip.PrefixFrom(netip.IPv4Unspecified(), 0))
 }
 
-// SelectorOf covers all protocols and ports of a prefix.
+// SelectorOf covers all protocols and ports of a prefix; of an invalid prefix
+// it is the zero value.
 func SelectorOf(p netip.Prefix) TrafficSelector {
+	if !p.IsValid() {
+		return TrafficSelector{}
+	}
 	return TrafficSelector{PortMax: 65535, Min: p.Masked().Addr(), Max: lastAddr(p)}
 }
 
@@ -35,6 +40,8 @@ func (t TrafficSelector) Validate() error {
 	switch {
 	case !t.Min.IsValid() || !t.Max.IsValid():
 		return fmt.Errorf("ipsec: traffic selector without addresses")
+	case t.Min.Zone() != "" || t.Max.Zone() != "":
+		return fmt.Errorf("ipsec: traffic selector %v-%v has a zone, which no packet carries", t.Min, t.Max)
 	case t.Min.Is4() != t.Max.Is4():
 		return fmt.Errorf("ipsec: traffic selector %v-%v mixes address families", t.Min, t.Max)
 	case t.Max.Less(t.Min):
@@ -56,7 +63,7 @@ func (t TrafficSelector) AnyPort() bool { return t.PortMin == 0 && t.PortMax == 
 
 // Intersect returns what t and o have in common; false means nothing.
 func (t TrafficSelector) Intersect(o TrafficSelector) (TrafficSelector, bool) {
-	if t.Min.Is4() != o.Min.Is4() {
+	if !t.Min.IsValid() || t.Min.Is4() != o.Min.Is4() {
 		return TrafficSelector{}, false
 	}
 	r := TrafficSelector{Proto: t.Proto, Min: maxAddr(t.Min, o.Min), Max: minAddr(t.Max, o.Max)}
@@ -99,7 +106,7 @@ func (t TrafficSelector) Contains(o TrafficSelector) bool {
 // protocols without ports; those match only where all ports or OPAQUE are
 // selected.
 func (t TrafficSelector) ContainsPacket(a netip.Addr, proto uint8, port uint16, hasPort bool) bool {
-	if a.Is4() != t.Min.Is4() || a.Less(t.Min) || t.Max.Less(a) {
+	if !a.IsValid() || a.Is4() != t.Min.Is4() || a.Less(t.Min) || t.Max.Less(a) {
 		return false
 	}
 	if t.Proto != 0 && t.Proto != proto {
@@ -146,7 +153,9 @@ type Selectors struct {
 	Local, Remote []TrafficSelector
 }
 
-// Contains tells whether every pair that o selects is selected by s.
+// Contains tells whether every pair that o selects is selected by s. It looks
+// for each selector of o in one of s: one that only two of s together cover
+// counts as not contained.
 func (s Selectors) Contains(o Selectors) bool {
 	return listContains(s.Local, o.Local) && listContains(s.Remote, o.Remote)
 }

@@ -49,9 +49,8 @@ type IKESPI uint64
 // NewIKESPI returns an IKE SPI of member m whose other 60 bits come from
 // random. It is never zero.
 //
-// "the remaining octets of the SPI [...] MUST NOT be zero" is the rule for the
-// initiator's SPI (RFC 7296 section 3.1); a responder's zero SPI would read as
-// an IKE_SA_INIT request.
+// "This value MUST NOT be zero." RFC 7296 section 3.1, of the initiator's SPI.
+// A responder's zero SPI would read as an IKE_SA_INIT request.
 func NewIKESPI(m MemberID, random uint64) IKESPI {
 	low := random & 0x0fff_ffff_ffff_ffff
 	if low == 0 {
