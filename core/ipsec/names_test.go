@@ -23,10 +23,10 @@ func hashes() []string { return []string{"sha1", "sha256", "sha384", "sha512"} }
 func algorithms(p ipsec.Proposal) ipsec.Algorithms {
 	var a ipsec.Algorithms
 	for _, t := range p.Transforms {
-		switch t.Type {
-		case ipsec.TypeEncryption:
+		if t.Type == ipsec.TypeEncryption {
 			a.Encryption, a.KeyBits = ipsec.EncryptionID(t.ID), t.KeyBits
-		case ipsec.TypeIntegrity:
+		}
+		if t.Type == ipsec.TypeIntegrity {
 			a.Integrity = ipsec.IntegrityID(t.ID)
 		}
 	}

@@ -200,6 +200,7 @@ func (a Algorithms) ICVLen() int {
 		return 12
 	case EncrAESGCM16, EncrChaCha20Poly1305:
 		return 16
+	default: // the integrity algorithm says it
 	}
 	switch a.Integrity {
 	case AuthHMACSHA1_96:

@@ -51,9 +51,15 @@ func TestUnknownLengthsAreErrors(t *testing.T) {
 		e    ipsec.EncryptionID
 		bits uint16
 	}{
-		{0, 0}, {9999, 128},
-		{ipsec.EncrAESCBC, 0}, {ipsec.EncrAESCBC, 64}, {ipsec.EncrAESGCM16, 160}, {ipsec.EncrAESCTR, 512},
-		{ipsec.EncrChaCha20Poly1305, 128}, {ipsec.Encr3DES, 168}, {ipsec.EncrNull, 128},
+		{0, 0},
+		{9999, 128},
+		{ipsec.EncrAESCBC, 0},
+		{ipsec.EncrAESCBC, 64},
+		{ipsec.EncrAESGCM16, 160},
+		{ipsec.EncrAESCTR, 512},
+		{ipsec.EncrChaCha20Poly1305, 128},
+		{ipsec.Encr3DES, 168},
+		{ipsec.EncrNull, 128},
 	} {
 		if n, err := ipsec.EncryptionKeyLen(c.e, c.bits); err == nil {
 			t.Errorf("%v with %d bits takes %d octets of key, but does not exist.", c.e, c.bits, n)

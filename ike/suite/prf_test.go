@@ -23,20 +23,34 @@ func TestPRFVectors(t *testing.T) {
 		{"RFC 2202, case 1", ipsec.PRFHMACSHA1, strings.Repeat("0b", 20), []byte("Hi There"), "b617318655057264e28bc0b6fb378c8ef146be00"},
 		{"RFC 2202, case 2", ipsec.PRFHMACSHA1, "4a656665", []byte("what do ya want for nothing?"), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"},
 		{"RFC 2202, case 6", ipsec.PRFHMACSHA1, strings.Repeat("aa", 80), what, "aa4ae5e15272d00e95705637ce8a3b55ed402112"},
-		{"RFC 4231, case 1", ipsec.PRFHMACSHA2_256, strings.Repeat("0b", 20), []byte("Hi There"),
-			"b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7"},
-		{"RFC 4231, case 2", ipsec.PRFHMACSHA2_256, "4a656665", []byte("what do ya want for nothing?"),
-			"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"},
-		{"RFC 4231, case 6", ipsec.PRFHMACSHA2_256, long, what,
-			"60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"},
-		{"RFC 4231, case 2", ipsec.PRFHMACSHA2_384, "4a656665", []byte("what do ya want for nothing?"),
-			"af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649"},
-		{"RFC 4231, case 6", ipsec.PRFHMACSHA2_384, long, what,
-			"4ece084485813e9088d2c63a041bc5b44f9ef1012a2b588f3cd11f05033ac4c60c2ef6ab4030fe8296248df163f44952"},
-		{"RFC 4231, case 2", ipsec.PRFHMACSHA2_512, "4a656665", []byte("what do ya want for nothing?"),
-			"164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737"},
-		{"RFC 4231, case 6", ipsec.PRFHMACSHA2_512, long, what,
-			"80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b013783f8f3526b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598"},
+		{
+			"RFC 4231, case 1", ipsec.PRFHMACSHA2_256, strings.Repeat("0b", 20), []byte("Hi There"),
+			"b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7",
+		},
+		{
+			"RFC 4231, case 2", ipsec.PRFHMACSHA2_256, "4a656665", []byte("what do ya want for nothing?"),
+			"5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+		},
+		{
+			"RFC 4231, case 6", ipsec.PRFHMACSHA2_256, long, what,
+			"60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54",
+		},
+		{
+			"RFC 4231, case 2", ipsec.PRFHMACSHA2_384, "4a656665", []byte("what do ya want for nothing?"),
+			"af45d2e376484031617f78d2b58a6b1b9c7ef464f5a01b47e42ec3736322445e8e2240ca5e69e2c78b3239ecfab21649",
+		},
+		{
+			"RFC 4231, case 6", ipsec.PRFHMACSHA2_384, long, what,
+			"4ece084485813e9088d2c63a041bc5b44f9ef1012a2b588f3cd11f05033ac4c60c2ef6ab4030fe8296248df163f44952",
+		},
+		{
+			"RFC 4231, case 2", ipsec.PRFHMACSHA2_512, "4a656665", []byte("what do ya want for nothing?"),
+			"164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737",
+		},
+		{
+			"RFC 4231, case 6", ipsec.PRFHMACSHA2_512, long, what,
+			"80b24263c7c1a3ebb71493c1dd7be8b49b46d1f41b4aeec1121b013783f8f3526b56d037e05f2598bd0fd2215d6a1e5295e64f73f63f0aec8b915a985d786598",
+		},
 	}
 	for _, v := range vectors {
 		p := prf(t, v.id)
@@ -57,8 +71,8 @@ func TestPRFVectors(t *testing.T) {
 func TestPRFPlus(t *testing.T) {
 	p, k, seed := prf(t, ipsec.PRFHMACSHA2_256), ipsec.NewKey([]byte("key")), []byte("nonces and SPIs")
 	var want, last []byte
-	for i := byte(1); i <= 255 && i != 0; i++ {
-		last = p.Sum(k, last, seed, []byte{i})
+	for i := range 255 {
+		last = p.Sum(k, last, seed, []byte{byte(i + 1)})
 		want = append(want, last...)
 	}
 	for _, n := range []int{0, 1, 31, 32, 33, 64, 100, 255 * 32} {

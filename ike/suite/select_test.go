@@ -92,7 +92,8 @@ func TestSelectFromOneLongProposal(t *testing.T) {
 		{Type: ipsec.TypeEncryption, ID: uint16(ipsec.EncrAESCBC), KeyBits: 128},
 		{Type: ipsec.TypeEncryption, ID: 9999},
 		integrity(ipsec.AuthHMACSHA1_96), integrity(ipsec.AuthHMACSHA2_512_256),
-		{Type: ipsec.TypePRF, ID: uint16(ipsec.PRFHMACSHA2_512)}, {Type: ipsec.TypePRF, ID: uint16(ipsec.PRFHMACSHA1)},
+		{Type: ipsec.TypePRF, ID: uint16(ipsec.PRFHMACSHA2_512)},
+		{Type: ipsec.TypePRF, ID: uint16(ipsec.PRFHMACSHA1)},
 		ke(ipsec.GroupMODP8192), ke(ipsec.GroupMODP1024),
 	}}
 	ours := ike(t, []ipsec.GroupID{ipsec.GroupMODP1024}, "aes128-sha1") // F14
