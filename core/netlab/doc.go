@@ -17,8 +17,9 @@
 // Namespaces have no name in the file system: they live by file descriptors of
 // this process, links live in the namespaces, and processes are killed by the
 // kernel when the thread that started them is gone. So even a test binary that
-// is killed leaves nothing that a later run could trip over. Names such as
-// "client" appear in messages only, and any number of labs can run in parallel.
+// is killed leaves nothing that a later run could trip over, only its directory
+// of logs among the temporary files. Names such as "client" appear in messages
+// only, and any number of labs can run in parallel.
 //
 // # Failing
 //

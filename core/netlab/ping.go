@@ -49,11 +49,10 @@ func (n *Namespace) Ping(ctx context.Context, p Ping) (PingResult, error) {
 	n.lab.tb.Helper()
 	cmd := exec.CommandContext(ctx, n.lab.Tool("ping"), p.args()...)
 	cmd.Env = append(cmd.Environ(), "LC_ALL=C")
-	cmd.Stderr = nil // "message too long" is on stdout or stderr, by version
 	out, err := n.Output(cmd)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 { // replies are missing
-		out, err = append(out, exit.Stderr...), nil
+		out, err = append(out, exit.Stderr...), nil // "message too long" is on either
 	}
 	if err != nil {
 		return PingResult{}, err

@@ -213,7 +213,8 @@ func TestKilledProgramLeavesNoProcess(t *testing.T) {
 		t.Fatalf("find this test binary: %v", err)
 	}
 	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), abandonEnv+"=1")
+	// Nobody removes the lab's directory, so it goes with this test's.
+	cmd.Env = append(os.Environ(), abandonEnv+"=1", "TMPDIR="+t.TempDir())
 	program := host.Start(cmd)
 	pid, err := strconv.Atoi(program.WaitLog(`started (\d+)`, limit)[1])
 	if err != nil {

@@ -21,9 +21,12 @@ func TestTunnelCarriesTraffic(t *testing.T) {
 			p.run(strongswan.Settings{LogKeys: true}, func(c, g *strongswan.Connection) {
 				c.Children[0].Proposals, g.Children[0].Proposals = []string{esp}, []string{esp}
 			})
-			capture := p.wan.Capture("")
+			capture, inside := p.wan.Capture(""), p.client.Interface("ipsec0").Capture("icmp")
 			p.initiate()
 			p.ping()
+			if n := inside.Count(""); n != 6 {
+				t.Errorf("%d packets passed the client's TUN interface, want 3 echo requests and 3 replies", n)
+			}
 			out, in := p.dialer.Child("net"), p.server.Child("net")
 			if out.PacketsOut != 3 || in.PacketsIn != 3 || in.PacketsOut != 3 || out.SPIOut != in.SPIIn || !out.Encap {
 				t.Errorf("the client has %+v, the gateway %+v; want 3 packets each way on one pair of SPIs, in UDP", out, in)
