@@ -9,6 +9,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,11 +30,27 @@ func forms() []string {
 	}
 }
 
-func wantHidden(t *testing.T, how, out string) {
+// hiding checks output for every form.
+type hiding struct {
+	*testing.T
+	forms []string
+}
+
+func (t hiding) want(how, out string) {
 	t.Helper()
-	for _, f := range forms() {
+	for _, f := range t.forms {
 		if strings.Contains(out, f) {
 			t.Errorf("%s shows the key as %q in %q.", how, f, out)
+		}
+	}
+}
+
+// A search that finds nothing in a bare secret would prove nothing.
+func TestBareSecretIsFound(t *testing.T) {
+	for _, verb := range []string{"%v", "%d", "%s", "%q", "%x", "%X", "% x", "%#v", "%o"} {
+		out := fmt.Sprintf(verb, []byte(secret))
+		if !slices.ContainsFunc(forms(), func(f string) bool { return strings.Contains(out, f) }) {
+			t.Errorf("%s of bare bytes, %s, was not found.", verb, out)
 		}
 	}
 }
@@ -64,15 +81,16 @@ func places() map[string]any {
 }
 
 func TestKeyIsNotPrinted(t *testing.T) {
+	check := hiding{t, forms()}
 	for where, v := range places() {
 		for verb := rune(' '); verb <= '~'; verb++ {
 			for _, flags := range []string{"", "+", "#", " ", "-40", "0", ".3", "+#"} {
 				format := "%" + flags + string(verb)
-				wantHidden(t, fmt.Sprintf("%s of %s", format, where), fmt.Sprintf(format, v))
+				check.want(format+" of "+where, fmt.Sprintf(format, v))
 			}
 		}
-		wantHidden(t, "Sprint of "+where, fmt.Sprint(v))
-		wantHidden(t, "Sprintln of "+where, fmt.Sprintln(v))
+		check.want("Sprint of "+where, fmt.Sprint(v))
+		check.want("Sprintln of "+where, fmt.Sprintln(v))
 	}
 	if got := fmt.Sprintf("%v %s %x %#v", ipsec.NewKey([]byte(secret)), ipsec.Key{}, ipsec.NewKey([]byte(secret)), ipsec.Key{}); strings.Count(got, "[redacted]") != 4 {
 		t.Errorf("A key prints as %q, want [redacted], empty or not.", got)
@@ -80,6 +98,7 @@ func TestKeyIsNotPrinted(t *testing.T) {
 }
 
 func TestKeyIsNotLogged(t *testing.T) {
+	check := hiding{t, forms()}
 	for where, v := range places() {
 		var out bytes.Buffer
 		for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
@@ -87,24 +106,25 @@ func TestKeyIsNotLogged(t *testing.T) {
 			log.Info("installed", "value", v, slog.Group("group", "value", v))
 			log.With("value", v).Info("installed")
 		}
-		wantHidden(t, "slog of "+where, out.String())
+		check.want("slog of "+where, out.String())
 	}
 }
 
 func TestKeyIsNotMarshalled(t *testing.T) {
+	check := hiding{t, forms()}
 	for where, v := range places() {
 		if b, err := json.Marshal(v); err == nil {
-			wantHidden(t, "json of "+where, string(b))
+			check.want("json of "+where, string(b))
 		}
 		if b, err := xml.Marshal(v); err == nil {
-			wantHidden(t, "xml of "+where, string(b))
+			check.want("xml of "+where, string(b))
 		}
 		if b, err := yaml.Marshal(v); err == nil {
-			wantHidden(t, "yaml of "+where, string(b))
+			check.want("yaml of "+where, string(b))
 		}
 		var out bytes.Buffer
 		if err := gob.NewEncoder(&out).Encode(v); err == nil {
-			wantHidden(t, "gob of "+where, out.String())
+			check.want("gob of "+where, out.String())
 		}
 	}
 	for how, encode := range map[string]func(any) error{

@@ -65,8 +65,8 @@ func ivOf(iv []byte) suite.IV {
 	return suite.IV{Member: ipsec.MemberID(v >> 60), Epoch: uint32(v>>32) & suite.MaxIVEpoch, Counter: v & 0xffffffff}
 }
 
-// McGrew and Viega's GCM test cases 4, 10 and 16 (with AAD), 3 and 15 (without),
-// with the salt and IV of RFC 4106; RFC 7634 appendix B, an IKEv2 message.
+// McGrew and Viega's test cases 3, 4, 9 and 16 of GCM, their nonces cut into the
+// salt and IV of RFC 4106; RFC 7634 appendix B, an IKEv2 message.
 func TestAEADVectors(t *testing.T) {
 	const (
 		iv    = "facedbaddecaf888"
@@ -115,8 +115,8 @@ func TestAEADVectors(t *testing.T) {
 	}
 }
 
-// RFC 3686 section 6 (CTR), RFC 3602 section 4 (CBC), and 3DES-CBC of NIST SP
-// 800-67 keys; the checksum is HMAC-SHA1-96 over the whole message.
+// RFC 3686 section 6 (CTR), RFC 3602 section 4 and NIST SP 800-38A (CBC). The
+// checksum is HMAC-SHA1-96 over the whole message.
 func TestCipherVectors(t *testing.T) {
 	mac := random(8, 20)
 	vectors := []struct {
@@ -156,8 +156,7 @@ func TestCipherVectors(t *testing.T) {
 	}
 }
 
-// 3DES is checked by its construction: three DES keys, and what one seals with
-// equal keys single DES opens (FIPS 46-3's vector "Now is the time for all ").
+// With three equal keys 3DES is DES: the CBC example of FIPS 81.
 func TestTripleDESVector(t *testing.T) {
 	s := suite.Suite{Encryption: ipsec.Encr3DES, Integrity: ipsec.AuthHMACSHA1_96, PRF: ipsec.PRFHMACSHA1, Group: ipsec.GroupMODP1024}
 	k := suite.DirectionKeys{Encryption: key(t, "0123456789abcdef0123456789abcdef0123456789abcdef"), Integrity: ipsec.NewKey(random(8, 20))}

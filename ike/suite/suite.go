@@ -173,8 +173,8 @@ func validEncryption(e ipsec.EncryptionID, keyBits uint16, i ipsec.IntegrityID) 
 	return nil
 }
 
-// Supported lists the transforms of one type that this package implements, the
-// strongest first. Null encryption is for Child SAs only. The list of an
+// Supported lists the transforms of one type that this package implements, what
+// should be preferred first. Null encryption is for Child SAs only. The list of an
 // unknown type is empty.
 func Supported(t ipsec.TransformType) []ipsec.Transform {
 	var out []ipsec.Transform
@@ -188,10 +188,11 @@ func Supported(t ipsec.TransformType) []ipsec.Transform {
 	}
 	switch t {
 	case ipsec.TypeEncryption:
-		for _, e := range []ipsec.EncryptionID{ipsec.EncrAESGCM16, ipsec.EncrAESGCM12, ipsec.EncrAESGCM8, ipsec.EncrAESCTR, ipsec.EncrAESCBC} {
+		add(uint16(ipsec.EncrAESGCM16), 256, 192, 128)
+		add(uint16(ipsec.EncrChaCha20Poly1305))
+		for _, e := range []ipsec.EncryptionID{ipsec.EncrAESGCM12, ipsec.EncrAESGCM8, ipsec.EncrAESCTR, ipsec.EncrAESCBC} {
 			add(uint16(e), 256, 192, 128)
 		}
-		add(uint16(ipsec.EncrChaCha20Poly1305))
 		add(uint16(ipsec.Encr3DES))
 		add(uint16(ipsec.EncrNull))
 	case ipsec.TypePRF:
