@@ -132,6 +132,10 @@ type Move struct {
 // Env is what a machine borrows from its surroundings. One goroutine uses it.
 type Env struct {
 	Member ipsec.MemberID
+	// Boot grows with every start of this process on this member. Its low 16
+	// bits go into the IVs of counter modes, so that keys that come back in a
+	// snapshot never meet an IV again (invariant I1).
+	Boot uint32
 	// Rand yields secrets, SPIs, nonces and jitter: crypto/rand.Reader outside
 	// of tests.
 	Rand io.Reader
@@ -141,6 +145,10 @@ type Env struct {
 	// AcceptSPI lets the caller steer which shard owns an SPI: one that it
 	// rejects is drawn again. Nil accepts all.
 	AcceptSPI func(ipsec.IKESPI) bool
+	// AcceptChildSPI lets the caller keep our inbound ESP SPIs unique among all
+	// tunnels: one that it rejects is drawn again. Nil accepts all that the
+	// tunnel itself does not use.
+	AcceptChildSPI func(ipsec.SPI) bool
 }
 
 // Policy finds connections. It is asked, never changed, by the machine.

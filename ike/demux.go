@@ -1,0 +1,279 @@
+package ike
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike/wire"
+)
+
+// Demux stands in front of the tunnels of one shard: it finds the tunnel of a
+// datagram, makes one for an IKE_SA_INIT that is worth it, and answers the rest
+// without keeping state. One goroutine owns it and its tunnels.
+type Demux struct {
+	env    *Env
+	policy Policy
+	limits Limits
+
+	tunnels map[ipsec.TunnelID]*Tunnel
+	bySPI   map[ipsec.IKESPI]*Tunnel
+	entries map[ipsec.TunnelID]entry
+	// half are the half-open IKE SAs that peers began, by what a retransmitted
+	// IKE_SA_INIT has.
+	half      map[halfKey]*Tunnel
+	perSource map[netip.Addr]int
+
+	cookies cookies
+	sources sources
+	replies bucket
+}
+
+// entry is what the index has about a tunnel.
+type entry struct {
+	spis []ipsec.IKESPI
+	half halfKey // zero when the tunnel is not half-open
+}
+
+type halfKey struct {
+	spi    ipsec.IKESPI // the initiator's
+	remote netip.AddrPort
+}
+
+// Routed tells what Route found. At most one of Tunnel and Reply is set; with
+// neither, the datagram is to be dropped without a word.
+type Routed struct {
+	// Tunnel is to be given the datagram, by Demux.Step with Received.
+	Tunnel *Tunnel
+	// Reply goes out at once.
+	Reply []Datagram
+	// Drop says why there is no Tunnel.
+	Drop Drop
+}
+
+// NewDemux makes an empty Demux. Policy is asked at every negotiation, so it may
+// change behind it.
+func NewDemux(env Env, p Policy, l Limits) *Demux {
+	l = l.withDefaults()
+	return &Demux{
+		env: &env, policy: p, limits: l,
+		tunnels:   make(map[ipsec.TunnelID]*Tunnel),
+		bySPI:     make(map[ipsec.IKESPI]*Tunnel),
+		entries:   make(map[ipsec.TunnelID]entry),
+		half:      make(map[halfKey]*Tunnel),
+		perSource: make(map[netip.Addr]int),
+		sources:   sources{limit: l.Sources, rate: float64(l.SourceRate), burst: float64(l.SourceBurst)},
+		replies:   bucket{tokens: float64(l.Replies)},
+	}
+}
+
+// Route finds the tunnel of a datagram.
+func (d *Demux) Route(now time.Time, dg Datagram) Routed {
+	h, err := wire.ParseHeader(dg.Payload)
+	switch {
+	case h.Major > wire.MajorVersion:
+		return d.wrongVersion(now, h, dg)
+	case err != nil:
+		return d.drop(DropMalformed)
+	case h.Major < wire.MajorVersion:
+		return d.drop(DropVersion)
+	}
+	// The sender's Initiator flag tells which of the SPIs is ours.
+	ours := h.SPIi
+	if h.Flags.Initiator() {
+		ours = h.SPIr
+	}
+	if ours == 0 {
+		return d.routeInit(now, h, dg)
+	}
+	if t := d.bySPI[ours]; t != nil {
+		return Routed{Tunnel: t}
+	}
+	return d.unknownSPI(now, h, ours, dg)
+}
+
+// routeInit handles what may be an IKE_SA_INIT request.
+func (d *Demux) routeInit(now time.Time, h wire.Header, dg Datagram) Routed {
+	if h.Exchange != wire.IKESAInit || h.Flags.Response() || !h.Flags.Initiator() || h.MessageID != 0 || h.SPIi == 0 {
+		return d.drop(DropUnexpected)
+	}
+	if t := d.half[halfKey{h.SPIi, dg.Remote}]; t != nil {
+		return Routed{Tunnel: t}
+	}
+	return d.admit(now, dg)
+}
+
+func (d *Demux) drop(r Drop) Routed {
+	d.env.Stats.Drops[r]++
+	return Routed{Drop: r}
+}
+
+// reply answers without state, as often as the limit allows.
+func (d *Demux) reply(now time.Time, r Drop, h wire.Header, dg Datagram, n *wire.Notify) Routed {
+	routed := d.drop(r)
+	if h.Flags.Response() || !d.replies.take(now, float64(d.limits.Replies), float64(d.limits.Replies)) {
+		return routed
+	}
+	m := wire.Message{Header: wire.Header{
+		SPIi: h.SPIi, SPIr: h.SPIr, Exchange: h.Exchange, MessageID: h.MessageID,
+		Flags: wire.FlagResponse | ^h.Flags&wire.FlagInitiator,
+	}, Payloads: []wire.Payload{n}}
+	if b, err := m.Append(nil); err == nil {
+		routed.Reply = []Datagram{{Local: dg.Local, Remote: dg.Remote, Payload: b}}
+	}
+	return routed
+}
+
+// wrongVersion answers a message of a version that does not exist yet.
+func (d *Demux) wrongVersion(now time.Time, h wire.Header, dg Datagram) Routed {
+	return d.reply(now, DropVersion, h, dg, &wire.Notify{Type: wire.InvalidMajorVersion})
+}
+
+// unknownSPI answers a request for an IKE SA that is not here. One of another
+// member is not ours to judge.
+//
+// "[...] it MAY send an INVALID_IKE_SPI notification [...] the response is sent
+// to the IP address and port from whence it came [...] with no cryptographic
+// protection": the choice of RFC 7296 section 2.21.4; we send few.
+func (d *Demux) unknownSPI(now time.Time, h wire.Header, ours ipsec.IKESPI, dg Datagram) Routed {
+	if ours.Member() != d.env.Member {
+		return d.drop(DropForeignSPI)
+	}
+	if h.Exchange == wire.IKESAInit {
+		return d.drop(DropUnknownSPI)
+	}
+	r := d.reply(now, DropUnknownSPI, h, dg, &wire.Notify{Type: wire.InvalidIKESPI})
+	d.env.Stats.InvalidSPIsOut += uint64(len(r.Reply))
+	return r
+}
+
+// Step gives a tunnel an input and keeps the index up to date: SPIs come and go
+// with rekeys, and a tunnel that is Done is forgotten.
+func (d *Demux) Step(now time.Time, t *Tunnel, in Input) Ready {
+	r := t.Step(now, in)
+	if t.state == StateClosed {
+		d.Forget(t)
+	} else if d.tunnels[t.id] == t {
+		d.index(t)
+	}
+	return r
+}
+
+// Initiate makes a tunnel to the peer of a connection, which must have a Remote.
+// The input Initiate starts it.
+func (d *Demux) Initiate(_ time.Time, c *Connection) *Tunnel {
+	remote := netip.AddrPortFrom(c.Remote, orDefault(c.RemotePort, portIKE))
+	local := netip.AddrPortFrom(c.Local, portIKE)
+	if remote.Port() != portIKE {
+		local = netip.AddrPortFrom(c.Local, portNATT)
+	}
+	spi := d.env.ikeSPI()
+	t := newTunnel(d.env, d.policy, c, local, remote, spi, true)
+	t.sa.spiI = spi
+	t.setup.initialContact = !d.knows(c.Name)
+	d.Adopt(t)
+	return t
+}
+
+// knows tells whether another tunnel of a connection is up, so that this is not
+// our first contact with its peer.
+func (d *Demux) knows(connection string) bool {
+	for _, t := range d.tunnels {
+		if t.conn.Name == connection && t.setup == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Adopt puts a tunnel into the index, such as a restored one.
+func (d *Demux) Adopt(t *Tunnel) {
+	d.tunnels[t.id] = t
+	d.index(t)
+}
+
+// Forget takes a tunnel out of the index. One that is not there is no error.
+func (d *Demux) Forget(t *Tunnel) {
+	if d.tunnels[t.id] != t {
+		return
+	}
+	d.unindex(t.id)
+	delete(d.tunnels, t.id)
+}
+
+// ByID returns the tunnel of that name, nil when it is not here.
+func (d *Demux) ByID(id ipsec.TunnelID) *Tunnel { return d.tunnels[id] }
+
+// BySPI returns the tunnel whose IKE SAs include one with this SPI of ours, nil
+// when there is none.
+func (d *Demux) BySPI(s ipsec.IKESPI) *Tunnel { return d.bySPI[s] }
+
+// Tunnels calls yield for every tunnel, in no particular order, until it
+// returns false. Forget may be called meanwhile.
+func (d *Demux) Tunnels(yield func(*Tunnel) bool) {
+	for _, t := range d.tunnels {
+		if !yield(t) {
+			return
+		}
+	}
+}
+
+func (d *Demux) index(t *Tunnel) {
+	e := entry{spis: t.spis()}
+	if !t.initiator && t.setup != nil {
+		e.half = halfKey{t.sa.spiI, t.remote}
+	}
+	if old, ok := d.entries[t.id]; ok {
+		if e.equal(old) {
+			return
+		}
+		// A half-open one keeps the address that its IKE_SA_INIT came from.
+		if e.half != (halfKey{}) && old.half != (halfKey{}) {
+			e.half = old.half
+		}
+	}
+	d.unindex(t.id)
+	d.entries[t.id] = e
+	for _, s := range e.spis {
+		d.bySPI[s] = t
+	}
+	if e.half != (halfKey{}) {
+		d.half[e.half] = t
+		d.perSource[e.half.remote.Addr()]++
+		d.env.Stats.HalfOpen++
+		d.env.Stats.HalfOpenPeak = max(d.env.Stats.HalfOpenPeak, d.env.Stats.HalfOpen)
+	}
+}
+
+func (d *Demux) unindex(id ipsec.TunnelID) {
+	e, ok := d.entries[id]
+	if !ok {
+		return
+	}
+	delete(d.entries, id)
+	for _, s := range e.spis {
+		delete(d.bySPI, s)
+	}
+	if e.half == (halfKey{}) {
+		return
+	}
+	delete(d.half, e.half)
+	d.env.Stats.HalfOpen--
+	if a := e.half.remote.Addr(); d.perSource[a] <= 1 {
+		delete(d.perSource, a)
+	} else {
+		d.perSource[a]--
+	}
+}
+
+func (e entry) equal(o entry) bool {
+	if e.half != o.half || len(e.spis) != len(o.spis) {
+		return false
+	}
+	for i := range e.spis {
+		if e.spis[i] != o.spis[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,192 @@
+package iketest
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+)
+
+// End is one gateway: its Demux, the tunnel that the test is about, and a
+// dataplane that only keeps what it is given.
+type End struct {
+	Name   string
+	Pair   *Pair
+	Demux  *ike.Demux
+	Tunnel *ike.Tunnel // the newest one; it stays after it is Done
+	Env    ike.Env
+	Stats  *ike.Stats
+	Policy *Policy
+
+	// Installed is what the dataplane has.
+	Installed map[ipsec.SAID]ipsec.SA
+	// Refuse, where set, is the dataplane's opinion of an SA.
+	Refuse func(ipsec.SA) error
+
+	Established []ike.Established
+	Moves       []ike.Move
+	Done        bool
+	Why         error
+	// Snapshot is the newest that was published, nil before the first.
+	Snapshot   []byte
+	Keepalives int
+	Drops      []ike.Drop // of Route
+
+	rand *stream
+}
+
+// Policy is a list of connections.
+type Policy struct{ Connections []*ike.Connection }
+
+// ForAddresses returns those whose addresses fit.
+func (p *Policy) ForAddresses(local, remote netip.Addr) []*ike.Connection {
+	var out []*ike.Connection
+	for _, c := range p.Connections {
+		if c.Local == local && (!c.Remote.IsValid() || c.Remote == remote) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Named returns the one of that name.
+func (p *Policy) Named(name string) *ike.Connection {
+	for _, c := range p.Connections {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func newEnd(p *Pair, name string, m ipsec.MemberID, c *ike.Connection, l ike.Limits) *End {
+	e := &End{
+		Name: name, Pair: p, Stats: &ike.Stats{}, Policy: &Policy{[]*ike.Connection{c}},
+		Installed: make(map[ipsec.SAID]ipsec.SA),
+		rand:      newStream(p.config.Seed, name),
+	}
+	e.Env = ike.Env{Member: m, Rand: e.rand, Log: p.config.Log.With("end", name), Stats: e.Stats}
+	e.Demux = ike.NewDemux(e.Env, e.Policy, l)
+	return e
+}
+
+// Initiate dials with the first connection and its first child.
+func (e *End) Initiate() {
+	e.Pair.TB.Helper()
+	e.Tunnel = e.Demux.Initiate(e.Pair.Now, e.Policy.Connections[0])
+	e.Done, e.Why = false, nil
+	e.Do(ike.Initiate{})
+}
+
+// Nonces sets the first octets of the end's next nonces.
+func (e *End) Nonces(first ...byte) { e.rand.nonces = append(e.rand.nonces, first...) }
+
+// Do gives the end's tunnel an input and carries out what it asks for; its
+// messages are then on their way.
+func (e *End) Do(in ike.Input) {
+	e.Pair.TB.Helper()
+	e.step(e.Tunnel, in)
+}
+
+func (e *End) step(t *ike.Tunnel, in ike.Input) {
+	e.Pair.TB.Helper()
+	r := e.Demux.Step(e.Pair.Now, t, in)
+	for refused := e.carryOut(t, r); refused != nil; refused = e.carryOut(t, r) {
+		r = e.Demux.Step(e.Pair.Now, t, *refused)
+	}
+}
+
+// carryOut does what a Ready asks for, in its order. An SA that is refused ends
+// it.
+func (e *End) carryOut(t *ike.Tunnel, r ike.Ready) *ike.Refused {
+	e.Pair.TB.Helper()
+	if r.Established != nil {
+		e.Established = append(e.Established, *r.Established)
+	}
+	for _, sa := range r.Install {
+		if e.Refuse != nil {
+			if err := e.Refuse(sa); err != nil {
+				return &ike.Refused{ID: sa.ID, Err: err}
+			}
+		}
+		if old, ok := e.Installed[sa.ID]; ok && old.Generation >= sa.Generation {
+			e.Pair.TB.Errorf("%s installs %v again with generation %d, has %d", e.Name, sa.ID, sa.Generation, old.Generation)
+		}
+		e.Installed[sa.ID] = sa
+	}
+	if r.Move != nil {
+		e.Moves = append(e.Moves, *r.Move)
+	}
+	if r.Publish {
+		e.Snapshot = t.Snapshot()
+	}
+	for _, d := range r.Send {
+		e.Pair.send(e, d)
+	}
+	for _, id := range r.Remove {
+		delete(e.Installed, id)
+	}
+	if r.Done && t == e.Tunnel {
+		e.Done, e.Why = true, r.Why
+	}
+	return nil
+}
+
+func (e *End) receive(d ike.Datagram) {
+	e.Pair.TB.Helper()
+	r := e.Demux.Route(e.Pair.Now, d)
+	for _, d := range r.Reply {
+		e.Pair.send(e, d)
+	}
+	if r.Tunnel == nil {
+		e.Drops = append(e.Drops, r.Drop)
+		return
+	}
+	if e.Tunnel != r.Tunnel && (e.Tunnel == nil || e.Demux.ByID(e.Tunnel.ID()) == nil || r.Tunnel.Status(e.Pair.Now).State == ike.StateIdle) {
+		e.Tunnel, e.Done, e.Why = r.Tunnel, false, nil
+	}
+	e.step(r.Tunnel, ike.Received{Datagram: d})
+}
+
+func (e *End) nextTimeout() time.Time {
+	var next time.Time
+	for t := range e.Demux.Tunnels {
+		if at := t.NextTimeout(); next.IsZero() || !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	return next
+}
+
+func (e *End) tick() {
+	e.Pair.TB.Helper()
+	var due []*ike.Tunnel
+	for t := range e.Demux.Tunnels {
+		if at := t.NextTimeout(); !at.IsZero() && !at.After(e.Pair.Now) {
+			due = append(due, t)
+		}
+	}
+	for _, t := range due {
+		e.step(t, ike.Timeout{})
+	}
+}
+
+// Child returns the SAs of the end's only pair that sends.
+func (e *End) Child() (in, out ipsec.SA) {
+	e.Pair.TB.Helper()
+	for _, sa := range e.Installed {
+		if sa.Direction == ipsec.Outbound {
+			out = sa
+		}
+	}
+	for _, sa := range e.Installed {
+		if sa.Direction == ipsec.Inbound && sa.ID.SPI == out.Pair {
+			in = sa
+		}
+	}
+	if !in.ID.Dst.IsValid() || !out.ID.Dst.IsValid() {
+		e.Pair.TB.Fatalf("%s has no pair of SAs that sends, it has %d SAs", e.Name, len(e.Installed))
+	}
+	return in, out
+}

@@ -1,0 +1,253 @@
+package ike
+
+import (
+	"errors"
+
+	"github.com/evergate/evergate/ike/wire"
+)
+
+// onDatagram handles what came from the network. Nothing in it is trusted
+// before it is known to be authentic, and what is not is dropped without a
+// word.
+func (t *Tunnel) onDatagram(d Datagram) {
+	h, err := wire.ParseHeader(d.Payload)
+	if err != nil {
+		t.drop(DropMalformed)
+		return
+	}
+	sa := t.lookup(h)
+	if sa == nil {
+		t.drop(DropUnknownSPI)
+		return
+	}
+	// The Initiator flag names the original initiator of the IKE SA, so what has
+	// ours was sent by us.
+	if h.Flags.Initiator() == sa.initiator {
+		t.drop(DropReflected)
+		return
+	}
+	t.from = d
+	if h.Flags.Response() {
+		t.onResponse(sa, h)
+	} else {
+		t.onRequest(sa, h)
+	}
+}
+
+func (t *Tunnel) onResponse(sa *ikeSA, h wire.Header) {
+	r := sa.pending
+	if r == nil || h.MessageID != r.id || h.Exchange != r.exchange || sa.role == roleDead {
+		t.drop(DropMessageID)
+		return
+	}
+	if h.Exchange == wire.IKESAInit {
+		t.onInitResponse(sa, h)
+		return
+	}
+	payloads, ok, err := t.open(sa, &sa.reParts)
+	if !ok {
+		return
+	}
+	t.env.Stats.ResponsesIn.count(h.Exchange)
+	t.heard()
+	sa.pending, sa.reParts = nil, nil
+	t.publish()
+	if err != nil {
+		t.onBadResponse(r, err)
+		return
+	}
+	t.onAnswer(sa, r, payloads)
+}
+
+// onAnswer hands an authentic response to whoever asked.
+func (t *Tunnel) onAnswer(sa *ikeSA, r *request, payloads []wire.Payload) {
+	switch r.task.kind {
+	case taskAuth:
+		t.onAuthResponse(sa, payloads)
+	case taskCreate, taskRekeyChild:
+		t.onChildResponse(sa, r, payloads)
+	case taskRekeyIKE:
+		t.onIKERekeyed(sa, r, payloads)
+	case taskDeleteChild:
+		t.onChildDeleted(r, payloads)
+	case taskDeleteIKE:
+		t.onIKEDeleted(sa)
+	case taskProbe:
+	}
+}
+
+// onBadResponse ends an IKE SA whose peer answers nonsense.
+//
+// RFC 7296 section 2.21.3 makes INVALID_SYNTAX fatal for the IKE SA; a response
+// cannot be answered, so there is nobody to tell.
+func (t *Tunnel) onBadResponse(r *request, err error) {
+	t.log.Warn("peer's response made no sense", "exchange", r.exchange.String(), "error", err)
+	t.fail(FailSyntax)
+	t.finish(err)
+}
+
+func (t *Tunnel) onRequest(sa *ikeSA, h wire.Header) {
+	if h.Exchange == wire.IKESAInit {
+		t.onInitRequest(sa)
+		return
+	}
+	if sa.opener == nil {
+		t.drop(DropUnexpected)
+		return
+	}
+	if h.MessageID+1 == sa.recvID && sa.answer != nil {
+		t.repeatAnswer(sa)
+		return
+	}
+	if h.MessageID != sa.recvID || sa.role == roleDead {
+		t.drop(DropMessageID)
+		return
+	}
+	payloads, ok, err := t.open(sa, &sa.inParts)
+	if !ok {
+		return
+	}
+	t.env.Stats.RequestsIn.count(h.Exchange)
+	t.heard()
+	if err != nil {
+		t.onBadRequest(sa, h, err)
+		return
+	}
+	switch {
+	case h.Exchange == wire.IKEAuth && t.state == StateAuth && !t.initiator:
+		t.onAuthRequest(sa, payloads)
+	case h.Exchange == wire.CreateChildSA && t.setup == nil:
+		t.onCreateChild(sa, payloads)
+	case h.Exchange == wire.Informational && t.setup == nil:
+		t.onInformational(sa, payloads)
+	case h.Exchange == wire.Informational:
+		t.onSetupInformational(sa, payloads)
+	default:
+		t.respond(sa, h.Exchange, &wire.Notify{Type: wire.InvalidSyntax})
+	}
+}
+
+// onBadRequest answers an authentic request that cannot be read.
+//
+// "If the critical flag is set and the payload type is unrecognized, the
+// message MUST be rejected and the response to the IKE request containing that
+// payload MUST include a Notify payload UNSUPPORTED_CRITICAL_PAYLOAD". RFC 7296
+// section 2.5. The IKE SA goes on; not so with INVALID_SYNTAX.
+func (t *Tunnel) onBadRequest(sa *ikeSA, h wire.Header, err error) {
+	var bad *wire.Error
+	if errors.As(err, &bad) && bad.Notify == wire.UnsupportedCriticalPayload {
+		t.log.Warn("peer's request had an unknown critical payload", "exchange", h.Exchange.String(), "error", err)
+		t.respond(sa, h.Exchange, &wire.Notify{Type: bad.Notify, Data: []byte{byte(bad.Payload)}})
+		if t.setup != nil {
+			t.refusePeer(FailSyntax, err)
+		}
+		return
+	}
+	t.log.Warn("peer's request made no sense", "exchange", h.Exchange.String(), "error", err)
+	t.respond(sa, h.Exchange, &wire.Notify{Type: wire.InvalidSyntax})
+	t.fail(FailSyntax)
+	t.finish(err)
+}
+
+// repeatAnswer sends the last response again, octet by octet, when a request
+// that it answers comes again. Of a fragmented one only the first fragment
+// counts (RFC 7383 section 2.6.1), or each would bring a whole response.
+func (t *Tunnel) repeatAnswer(sa *ikeSA) {
+	m, err := wire.Decode(t.from.Payload)
+	if err != nil {
+		t.drop(DropMalformed)
+		return
+	}
+	if f := wire.Find[*wire.SKF](m.Payloads); f != nil {
+		if f.Number != 1 {
+			return
+		}
+		_, err = f.Open(sa.opener)
+	} else if sk := wire.Find[*wire.SK](m.Payloads); sk != nil {
+		_, err = sk.Open(sa.opener)
+	} else {
+		t.drop(DropUnprotected)
+		return
+	}
+	if err != nil {
+		t.drop(DropIntegrity)
+		return
+	}
+	t.env.Stats.Repeated++
+	t.transmit(t.from.Local, t.from.Remote, sa.answer)
+}
+
+// open authenticates and decrypts the message that is being handled, one
+// fragment at a time. It returns false while there is nothing to handle: the
+// message is not authentic, or not yet whole. The error is about the contents
+// of an authentic one.
+func (t *Tunnel) open(sa *ikeSA, p **parts) ([]wire.Payload, bool, error) {
+	m, err := wire.Decode(t.from.Payload)
+	if err != nil {
+		t.drop(DropMalformed)
+		return nil, false, nil
+	}
+	var first wire.PayloadType
+	var plain []byte
+	switch f, sk := wire.Find[*wire.SKF](m.Payloads), wire.Find[*wire.SK](m.Payloads); {
+	case sk != nil:
+		first = sk.First
+		plain, err = sk.Open(sa.opener)
+	case f != nil && t.fragments:
+		plain, err = f.Open(sa.opener)
+		if err == nil {
+			var whole bool
+			t.env.Stats.FragmentsIn++
+			if first, plain, whole, err = t.join(p, f, plain); !whole {
+				return nil, false, nil
+			}
+		}
+	default:
+		// Anybody can send an INVALID_IKE_SPI, so it changes nothing: dead peer
+		// detection finds out whether there is something in it.
+		if wire.FindNotify(m.Payloads, wire.InvalidIKESPI) != nil {
+			t.env.Stats.InvalidSPIsIn++
+		}
+		t.drop(DropUnprotected)
+		return nil, false, nil
+	}
+	if err != nil {
+		var bad *wire.Error
+		if errors.As(err, &bad) {
+			return nil, true, err
+		}
+		t.drop(DropIntegrity)
+		return nil, false, nil
+	}
+	payloads, err := wire.DecodePayloads(first, plain)
+	return payloads, true, err
+}
+
+func (t *Tunnel) join(p **parts, f *wire.SKF, plain []byte) (wire.PayloadType, []byte, bool, error) {
+	if *p == nil {
+		*p = &parts{}
+	}
+	first, all, whole, err := (*p).join(f, plain)
+	if err != nil {
+		t.drop(DropFragment)
+		return 0, nil, false, nil
+	}
+	return first, all, whole, nil
+}
+
+// heard notes that a fresh authentic message came.
+func (t *Tunnel) heard() {
+	t.lastIn = t.now
+	t.follow(t.from)
+}
+
+// firstError returns the first error notification of a response, nil when there
+// is none.
+func firstError(payloads []wire.Payload) *wire.Notify {
+	for _, p := range payloads {
+		if n, ok := p.(*wire.Notify); ok && n.Type.IsError() {
+			return n
+		}
+	}
+	return nil
+}
