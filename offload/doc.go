@@ -55,7 +55,7 @@
 // # Batches and idempotence
 //
 // Calls are batched. Placements are in the order of the arguments, one for each
-// [install.places, update.places]. What is wrong with one item stands in its
+// [install.places, update.places, update.fields]. What is wrong with one item stands in its
 // Placement.Err, and the others are carried out [install.partial]. A batch of
 // any length is taken; on the way through gRPC it may become several calls
 // [batch.large]. An empty batch changes nothing [batch.empty].
@@ -99,11 +99,11 @@
 // dealt with, so that an outbound one is sent; other tunnels wait for their own
 // [arm.inbound, arm.outbound]. One Activated with the epoch of the arming
 // reports the tunnel, and no FirstPacket. Arming lasts until Demote or Promote
-// of the group and covers SAs that come while it lasts. A dataplane that cannot
+// of the group and covers SAs that come while it lasts [arm.later]. A dataplane that cannot
 // see the first packet says so in Info.ReportsFirstPacket and answers
 // ErrUnsupported [arm.unsupported].
 //
-// Promote(g) makes all SAs of g active now and ends the arming [group.promote].
+// Promote(g) makes all SAs of g active now and ends the arming [group.promote, promote.disarms].
 // Demote(g) makes all of them standby and disarms [group.demote]. Nothing is
 // sent on them after it returns, not even what was in a queue before
 // (invariant I7) [demote.silent]; a later packet reports, it does not activate
@@ -112,7 +112,7 @@
 // # Sequence numbers and leases
 //
 // An active outbound SA sends Sequence.Next first, and then every number once
-// [traffic.sequence]. It stops after Ceiling: packets beyond are dropped and
+// [traffic.sequence], and counts what it carries [traffic.counters]. It stops after Ceiling: packets beyond are dropped and
 // counted, never sent with a number that nobody leased (invariant I2)
 // [ceiling.stops]. A dataplane that can only approximate says by how much in
 // Info.CeilingMargin. Without a ceiling the end is the SA's highest number:
@@ -137,9 +137,10 @@
 // fails (invariant I1). Info.IVSource says how a dataplane takes part:
 //
 //   - IVMember: the explicit IV of counter modes (RFC 4106 section 3.1) holds
-//     SA.Sender and Config.Boot in its top bits. The rest counts and does not
-//     start again for an SA that is deleted and installed again: a boot is the
-//     dataplane's whole life, not the SA's [iv.unique, iv.sender].
+//     SA.Sender in its top four bits [iv.sender] and Config.Boot below them. The
+//     rest counts, and does not start again for an SA that is deleted and
+//     installed again: a boot is the dataplane's whole life, not the SA's
+//     [iv.unique].
 //   - IVSequence: the IV is the sequence number, so the leases alone keep
 //     members apart.
 //   - IVRandomSalt: collisions are improbable only.
