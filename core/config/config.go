@@ -1,0 +1,108 @@
+package config
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+)
+
+// What a configuration that says nothing about them has.
+const (
+	DefaultPlugin      = "softesp"
+	DefaultAdminSocket = "/run/evergate/admin.sock"
+	DefaultStateDir    = "/var/lib/evergate"
+)
+
+// Config is a configuration without mistakes. The tags are the keys of the file.
+type Config struct {
+	// Path is the file that was loaded.
+	Path string `json:"-"`
+
+	Dataplane  Dataplane `json:"dataplane"`
+	PluginDirs []string  `json:"plugin-dirs"`
+	Phase1     []*Phase1 `json:"phase1"`
+	Phase2     []*Phase2 `json:"phase2"`
+	Log        Log       `json:"log"`
+	Admin      Admin     `json:"admin"`
+	Metrics    Metrics   `json:"metrics"`
+	StateDir   string    `json:"state-dir"`
+
+	// Warnings are what works but should be looked at.
+	Warnings Problems `json:"-"`
+}
+
+// Load reads and checks a configuration. The error has all mistakes, one per
+// line, each with file, line and key; it is of type Problems unless the file
+// cannot be read at all.
+//
+// Relative paths in the file are relative to the file.
+func Load(path string) (*Config, error) {
+	src, err := open(path)
+	if err != nil {
+		return nil, err
+	}
+	r := &report{}
+	c := &Config{
+		Path:      path,
+		Dataplane: Dataplane{Plugin: DefaultPlugin},
+		Log:       defaultLog(),
+		Admin:     Admin{Socket: DefaultAdminSocket},
+		StateDir:  DefaultStateDir,
+	}
+	top := value{at: position{path, 1}, node: src.root, report: r, over: environment(src, r)}
+	if s, ok := sectionOf(top); ok {
+		decode(s, c, sections(filepath.Dir(path)))
+		c.check(s, r)
+	}
+	if len(r.problems) > 0 {
+		return nil, r.problems.sorted()
+	}
+	c.Warnings = r.warnings.sorted()
+	return c, nil
+}
+
+// sections is the table of what may stand at the top of a file in dir.
+func sections(dir string) []field[Config] {
+	return []field[Config]{
+		{"dataplane", func(c *Config, v value) { subsection(v, &c.Dataplane, dataplaneFields(dir)) }},
+		{"plugin-dirs", func(c *Config, v value) {
+			listOf(v, &c.PluginDirs, false, func(s string) (string, error) { return absolute(dir, s) })
+		}},
+		{"phase1", func(c *Config, v value) { entries(v, &c.Phase1, newPhase1, phase1Fields(dir)) }},
+		{"phase2", func(c *Config, v value) { entries(v, &c.Phase2, newPhase2, phase2Fields()) }},
+		{"log", func(c *Config, v value) { subsection(v, &c.Log, logFields()) }},
+		{"admin", func(c *Config, v value) { subsection(v, &c.Admin, adminFields(dir)) }},
+		{"metrics", func(c *Config, v value) { subsection(v, &c.Metrics, metricsFields()) }},
+		{"state-dir", func(c *Config, v value) { v.file(&c.StateDir, dir) }},
+	}
+}
+
+// environment is what the environment says for the single values of a file.
+func environment(src *source, r *report) []value {
+	var keys []string
+	keys = append(keys, "state-dir")
+	keys = append(keys, keysOf("dataplane", dataplaneFields(""))...)
+	keys = append(keys, keysOf("log", logFields())...)
+	keys = append(keys, keysOf("admin", adminFields(""))...)
+	keys = append(keys, keysOf("metrics", metricsFields())...)
+	keys = slices.DeleteFunc(keys, func(k string) bool { return k == "dataplane.settings" })
+	var out []value
+	for _, key := range keys {
+		if v, ok := src.env(key); ok {
+			v.report = r
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// absolute resolves a path of a file in dir.
+func absolute(dir, path string) (string, error) {
+	if path == "" {
+		return "", errors.New("is empty; want a path")
+	}
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path), nil
+	}
+	return filepath.Abs(filepath.Join(dir, path))
+}
