@@ -49,6 +49,8 @@ type childSA struct {
 	softAt   time.Time
 	hardAt   time.Time
 	removeAt time.Time // of childGone
+
+	unknown []byte // fields of a newer version's snapshot
 }
 
 // describe is the full description of one SA of c.

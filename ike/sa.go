@@ -37,7 +37,6 @@ type ikeSA struct {
 	keys   suite.Keys
 	sealer *suite.Sealer // nil until the keys are there
 	opener *suite.Opener
-	epoch  uint32 // of the sealer's IV
 
 	born     time.Time
 	softAt   time.Time // zero: never
@@ -50,6 +49,8 @@ type ikeSA struct {
 	answer  [][]byte // the response to request recvID-1, as it was sent
 	inParts *parts   // fragments of request recvID
 	reParts *parts   // fragments of the response to pending
+
+	unknown []byte // fields of a newer version's snapshot
 }
 
 // local is the SPI that we chose.

@@ -1,3 +1,223 @@
 package ike
 
-func (t *Tunnel) Snapshot() []byte { return nil }
+import (
+	"net/netip"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike/internal/statepb"
+	"github.com/evergate/evergate/ike/suite"
+)
+
+// The versions of the snapshot format: what we write, and the oldest that can go
+// on with it.
+const (
+	stateVersion = 1
+	stateNeeds   = 1
+)
+
+// Snapshot is the full state of the tunnel as of the last step, keys included:
+// the caller protects it. Restore reads it, on this member or another one. A
+// tunnel that Route has made and that has seen no Step has nothing to snapshot
+// yet.
+func (t *Tunnel) Snapshot() []byte {
+	w := writer{t.now}
+	m := &statepb.Tunnel{
+		Version: stateVersion, Needs: stateNeeds,
+		Id: uint64(t.id), Connection: t.conn.Name, Initiator: t.initiator, State: uint32(t.state), Takeovers: t.takeovers,
+		Local: endpoint(t.local), Remote: endpoint(t.remote),
+		LocalId: identity(t.localID), RemoteId: identity(t.remoteID),
+		Nat:       &statepb.NAT{Supported: t.nat.supported, Local: t.nat.local, Remote: t.nat.remote, Encap: t.nat.encap},
+		Fragments: t.fragments, Setup: w.setup(t.setup), Sa: w.ikeSA(t.sa),
+		Generation: t.generation,
+		LastIn:     w.time(t.lastIn), LastOut: w.time(t.lastOut), EspIn: w.time(t.espIn), EspOut: w.time(t.espOut),
+		Expired: t.why == ErrExpired, //nolint:errorlint // it is set to that value only
+	}
+	for _, sa := range t.others {
+		m.Others = append(m.Others, w.ikeSA(sa))
+	}
+	for _, c := range t.children {
+		m.Children = append(m.Children, w.child(c))
+	}
+	for _, k := range t.tasks {
+		m.Tasks = append(m.Tasks, w.task(k))
+	}
+	m.ProtoReflect().SetUnknown(t.unknown)
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		// Only a string that is no UTF-8 can do that, and names come from the
+		// configuration, which has none.
+		t.log.Error("snapshot could not be encoded", "error", err)
+	}
+	return b
+}
+
+// writer turns state into messages; times count from now.
+type writer struct{ now time.Time }
+
+func (w writer) time(at time.Time) *int64 {
+	if at.IsZero() {
+		return nil
+	}
+	return proto.Int64(int64(at.Sub(w.now)))
+}
+
+func (w writer) setup(s *setup) *statepb.Setup {
+	if s == nil {
+		return nil
+	}
+	m := &statepb.Setup{
+		Started: w.time(s.started), Deadline: w.time(s.deadline),
+		Request: s.request, Response: s.response, Ni: s.ni, Nr: s.nr,
+		Child: s.child, Group: uint32(s.group), Cookie: s.cookie, Tries: uint32(s.tries),
+		Offer: offerState(s.offer), InitialContact: s.initialContact, Offered: proposals(s.offered),
+	}
+	if s.want != nil {
+		m.Want = selectors(*s.want)
+	}
+	for _, g := range s.tried {
+		m.Tried = append(m.Tried, uint32(g))
+	}
+	if s.ke != nil {
+		m.KePrivate = s.ke.Private().Reveal()
+	}
+	if s.refused != nil {
+		m.Refused = proto.String(s.refused.Error())
+	}
+	return m
+}
+
+func (w writer) ikeSA(sa *ikeSA) *statepb.IKESA {
+	m := &statepb.IKESA{
+		SpiI: uint64(sa.spiI), SpiR: uint64(sa.spiR), Initiator: sa.initiator, Role: uint32(sa.role),
+		Suite: &statepb.Suite{
+			Encryption: uint32(sa.suite.Encryption), KeyBits: uint32(sa.suite.KeyBits),
+			Integrity: uint32(sa.suite.Integrity), Prf: uint32(sa.suite.PRF), Group: uint32(sa.suite.Group),
+		},
+		Born: w.time(sa.born), Soft: w.time(sa.softAt), Hard: w.time(sa.hardAt), GiveUp: w.time(sa.giveUpAt),
+		SendId: sa.sendID, RecvId: sa.recvID, Pending: w.request(sa.pending), Answer: sa.answer,
+		InParts: partsState(sa.inParts), ReParts: partsState(sa.reParts),
+	}
+	if sa.sealer != nil {
+		iv := sa.sealer.IV()
+		m.Iv = &statepb.IV{Member: uint32(iv.Member), Epoch: iv.Epoch, Counter: iv.Counter}
+		m.Keys = keysState(sa.keys)
+	}
+	m.ProtoReflect().SetUnknown(sa.unknown)
+	return m
+}
+
+func keysState(k suite.Keys) *statepb.Keys {
+	return &statepb.Keys{
+		D: k.D.Reveal(), Ai: k.Ai.Reveal(), Ar: k.Ar.Reveal(), Ei: k.Ei.Reveal(), Er: k.Er.Reveal(), Pi: k.Pi.Reveal(), Pr: k.Pr.Reveal(),
+	}
+}
+
+func (w writer) request(r *request) *statepb.Request {
+	if r == nil {
+		return nil
+	}
+	return &statepb.Request{
+		Id: r.id, Exchange: uint32(r.exchange), Task: w.task(r.task), Offer: offerState(r.offer), Packets: r.packets,
+		Sent: w.time(r.sentAt), Next: w.time(r.nextAt), Tries: uint32(r.tries),
+	}
+}
+
+func (w writer) task(k task) *statepb.Task {
+	m := &statepb.Task{
+		Kind: uint32(k.kind), Child: k.child, Single: k.single, Spi: uint32(k.spi),
+		Group: uint32(k.group), Tries: uint32(k.tries), NotBefore: w.time(k.notBefore),
+	}
+	if k.want != nil {
+		m.Want = selectors(*k.want)
+	}
+	return m
+}
+
+func offerState(o offer) *statepb.Offer {
+	m := &statepb.Offer{
+		Nonce: o.nonce, Spi: uint32(o.spi), IkeSpi: uint64(o.ikeSPI),
+		Proposals: proposals(o.proposals), Selectors: selectors(o.selectors), Transport: o.transport,
+	}
+	if o.ke != nil {
+		m.KeGroup, m.KePrivate = uint32(o.ke.Group()), o.ke.Private().Reveal()
+	}
+	if o.rival != nil {
+		m.Rival = &statepb.Rival{Nonce: o.rival.nonce, Child: uint32(o.rival.child), Ike: uint64(o.rival.ike)}
+	}
+	for _, spi := range o.dead {
+		m.Dead = append(m.Dead, uint32(spi))
+	}
+	return m
+}
+
+func partsState(p *parts) *statepb.Parts {
+	if p == nil {
+		return nil
+	}
+	m := &statepb.Parts{Total: uint32(p.total), First: uint32(p.first)}
+	for i, b := range p.bodies {
+		if b != nil {
+			m.Parts = append(m.Parts, &statepb.Part{Number: uint32(i + 1), Body: b})
+		}
+	}
+	return m
+}
+
+func (w writer) child(c *childSA) *statepb.Child {
+	m := &statepb.Child{
+		Name: c.conf.Name, In: uint32(c.in), Out: uint32(c.out), Local: c.inID.Dst.AsSlice(), Remote: c.outID.Dst.AsSlice(),
+		State: uint32(c.state), Initiator: c.initiator,
+		Encryption: uint32(c.algorithms.Encryption), KeyBits: uint32(c.algorithms.KeyBits),
+		Integrity: uint32(c.algorithms.Integrity), Esn: c.algorithms.ESN,
+		Group: uint32(c.group), Transport: c.mode == ipsec.Transport,
+		InEncryption: c.inKeys.Encryption.Reveal(), InIntegrity: c.inKeys.Integrity.Reveal(),
+		OutEncryption: c.outKeys.Encryption.Reveal(), OutIntegrity: c.outKeys.Integrity.Reveal(),
+		Selectors: selectors(c.selectors), SoftLimits: limits(c.life.Soft), HardLimits: limits(c.life.Hard),
+		Generation: c.generation, Sending: c.sending, Successor: uint32(c.successor),
+		Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt),
+	}
+	m.ProtoReflect().SetUnknown(c.unknown)
+	return m
+}
+
+func limits(l ipsec.Limits) *statepb.Limits {
+	return &statepb.Limits{Time: int64(l.Time), Bytes: l.Bytes, Packets: l.Packets}
+}
+
+func endpoint(a netip.AddrPort) *statepb.Endpoint {
+	return &statepb.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())}
+}
+
+func identity(id Identity) *statepb.Identity {
+	return &statepb.Identity{Type: uint32(id.Type), Data: []byte(id.Data)}
+}
+
+func proposals(ps []ipsec.Proposal) []*statepb.Proposal {
+	var out []*statepb.Proposal
+	for _, p := range ps {
+		m := &statepb.Proposal{}
+		for _, tr := range p.Transforms {
+			m.Transforms = append(m.Transforms, &statepb.Transform{Type: uint32(tr.Type), Id: uint32(tr.ID), KeyBits: uint32(tr.KeyBits)})
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+func selectors(s ipsec.Selectors) *statepb.Selectors {
+	return &statepb.Selectors{Local: selectorStates(s.Local), Remote: selectorStates(s.Remote)}
+}
+
+func selectorStates(list []ipsec.TrafficSelector) []*statepb.Selector {
+	var out []*statepb.Selector
+	for _, s := range list {
+		out = append(out, &statepb.Selector{
+			Proto: uint32(s.Proto), PortMin: uint32(s.PortMin), PortMax: uint32(s.PortMax),
+			Min: s.Min.AsSlice(), Max: s.Max.AsSlice(),
+		})
+	}
+	return out
+}

@@ -4,8 +4,7 @@ package ike
 //
 // Requests in flight go on where the last owner left them: the same octets, at
 // the times that were set. The sealers move to a new epoch, because the last
-// owner may have sealed more than the snapshot knows of (invariant I1). Every
-// SA gets a new description: we send now.
+// owner may have sealed more than the snapshot knows of (invariant I1).
 func (t *Tunnel) takeOver() {
 	t.standby = false
 	t.takeovers++
