@@ -26,11 +26,15 @@ func sequenceClauses() []Clause {
 	}
 }
 
-// wantNumbers notes when other sequence numbers left.
-func (p *probe) wantNumbers(when string, sent []Sent, want []uint64) {
-	if got := numbers(sent); !slices.Equal(got, want) {
+// wantNumbers notes when other sequence numbers left, and tells whether all is
+// well.
+func (p *probe) wantNumbers(when string, sent []Sent, want []uint64) bool {
+	got := numbers(sent)
+	if !slices.Equal(got, want) {
 		p.errorf("%s, the numbers %v should have left, got %v.", when, want, got)
+		return false
 	}
+	return true
 }
 
 func trafficSequence(p *probe) {
@@ -142,7 +146,9 @@ func ceilingRaise(p *probe) {
 	ceiling := uint64(100 + margin)
 	p.update(epoch(1), offload.Change{ID: out.ID, Sequence: &ipsec.Sequence{Ceiling: ceiling}})
 	next := p.exported(out.ID).Sequence.Next
-	p.wantNumbers("After the ceiling was raised", p.send(out, 5), counting(next, 5))
+	if !p.wantNumbers("After the ceiling was raised", p.send(out, 5), counting(next, 5)) {
+		return
+	}
 	p.send(out, 110+margin)
 	p.until(s, "the raised lease to run out", exhausted(out))
 }
