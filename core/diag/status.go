@@ -75,21 +75,3 @@ func WriteStatus(w io.Writer, s Status) error {
 	}
 	return b.Flush()
 }
-
-// Stats are named counters in a fixed order.
-type Stats []Counter
-
-// Counter is one of them.
-type Counter struct {
-	Name  string `json:"name"`
-	Value uint64 `json:"value"`
-}
-
-// WriteStats prints one counter a line, as FortiOS does.
-func WriteStats(w io.Writer, s Stats) error {
-	b := bufio.NewWriter(w)
-	for _, c := range s {
-		fmt.Fprintf(b, "%s: %d\n", c.Name, c.Value)
-	}
-	return b.Flush()
-}

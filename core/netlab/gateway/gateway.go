@@ -64,7 +64,7 @@ func Start(ns *netlab.Namespace, s Settings) *Daemon {
 // Write replaces the configuration file. Reload or Restart makes it count.
 func (d *Daemon) Write(config string) {
 	d.tb.Helper()
-	text := fmt.Sprintf("%s\nadmin: {socket: %[2]s/admin.sock}\nstate-dir: %[2]s/state\nruntime-dir: %[2]s/run\n", config, d.dir)
+	text := fmt.Sprintf("%s\nadmin: {socket: %[2]s/admin.sock}\nstate-dir: %[2]s/state\n", config, d.dir)
 	if err := os.WriteFile(d.ConfigPath(), []byte(text), 0o600); err != nil {
 		d.tb.Fatalf("gateway: write the configuration: %v", err)
 	}

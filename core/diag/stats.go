@@ -1,0 +1,94 @@
+package diag
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"unicode"
+
+	"github.com/evergate/evergate/core/engine"
+	"github.com/evergate/evergate/ike"
+)
+
+// Stats are named counters in a fixed order.
+type Stats []Counter
+
+// Counter is one of them. Names are words with dots between: ike.drops.message_id.
+type Counter struct {
+	Name  string `json:"name"`
+	Value uint64 `json:"value"`
+}
+
+// FromStats names the engine's counters after their fields, which document
+// them.
+func FromStats(s engine.Stats) Stats {
+	var out Stats
+	walk(reflect.ValueOf(s), "", func(name string, v uint64) {
+		out = append(out, Counter{Name: name, Value: v})
+	})
+	return out
+}
+
+// WriteStats prints one counter a line, as FortiOS does.
+func WriteStats(w io.Writer, s Stats) error {
+	b := bufio.NewWriter(w)
+	for _, c := range s {
+		fmt.Fprintf(b, "%s: %d\n", c.Name, c.Value)
+	}
+	return b.Flush()
+}
+
+func walk(v reflect.Value, name string, count func(string, uint64)) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			walk(v.Field(i), joined(name, snake(v.Type().Field(i).Name)), count)
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			walk(v.Index(i), joined(name, element(name, i)), count)
+		}
+	case reflect.Int64: // a time.Duration, the only signed counter
+		count(name+"_ms", uint64(v.Int())/1e6)
+	default:
+		count(name, v.Uint())
+	}
+}
+
+// element names an element of one of the arrays in ike.Stats.
+func element(array string, i int) string {
+	switch array[strings.LastIndexByte(array, '.')+1:] {
+	case "drops":
+		return words(ike.Drop(i).String())
+	case "failures":
+		return words(ike.Failure(i).String())
+	default:
+		return [...]string{"initiator", "responder"}[i]
+	}
+}
+
+func joined(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + "." + b
+}
+
+func words(s string) string {
+	return strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToLower(s))
+}
+
+// snake turns HalfOpenPeak into half_open_peak and IKERekeys into ike_rekeys.
+func snake(s string) string {
+	r := []rune(s)
+	var b strings.Builder
+	for i, c := range r {
+		if unicode.IsUpper(c) && i > 0 && (unicode.IsLower(r[i-1]) || i+1 < len(r) && unicode.IsLower(r[i+1])) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(c))
+	}
+	return b.String()
+}

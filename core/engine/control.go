@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/offload"
+)
+
+// ErrNoSuchTunnel answers for a name that no tunnel and no connection has.
+var ErrNoSuchTunnel = errors.New("engine: no such tunnel")
+
+// Tunnels describes all tunnels, in order of their serial numbers; those whose
+// IKE SA is not up yet come first. The counters are fresh where the dataplane
+// answers in time.
+func (e *Engine) Tunnels(ctx context.Context) ([]TunnelStatus, error) {
+	fresh, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := e.export(fresh, func(c []offload.Counters) Input { return Checkpoint{Counters: c} }); err != nil {
+		e.o.Log.Debug("dataplane counters were not read", "error", err)
+	}
+	var out []TunnelStatus
+	err := e.all(ctx, nil, func(s *Shard, _ Ready) { out = append(out, s.Tunnels(time.Now())...) })
+	slices.SortFunc(out, func(a, b TunnelStatus) int {
+		return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.ID, b.ID))
+	})
+	return out, err
+}
+
+// Stats adds up the counters of all shards.
+func (e *Engine) Stats(ctx context.Context) (Stats, error) {
+	var sum Stats
+	err := e.all(ctx, nil, func(s *Shard, _ Ready) { sum.Add(s.Stats()) })
+	for _, r := range e.shards {
+		sum.InboxFull += r.inboxFull.Load()
+	}
+	return sum, err
+}
+
+// Up initiates a connection.
+func (e *Engine) Up(ctx context.Context, name string) error {
+	c := e.Policy().Connection(name)
+	switch {
+	case c == nil:
+		return fmt.Errorf("%w: no phase1 is named %q", ErrNoSuchTunnel, name)
+	case c.Dialup:
+		return fmt.Errorf("engine: %q is a dialup server: its clients initiate", name)
+	case c.Passive:
+		return fmt.Errorf("engine: %q is passive: its peer initiates", name)
+	}
+	return e.all(ctx, Up{Name: name}, nil)
+}
+
+// Down closes a tunnel, or all tunnels of a connection, by name.
+func (e *Engine) Down(ctx context.Context, name string) error {
+	return e.matched(ctx, name, Down{Name: name})
+}
+
+// matched gives an input to all shards; one of them must have what it names.
+func (e *Engine) matched(ctx context.Context, name string, in Input) error {
+	n := 0
+	err := e.all(ctx, in, func(_ *Shard, rd Ready) { n += rd.Matched })
+	if err == nil && n == 0 {
+		return fmt.Errorf("%w: nothing named %q is up", ErrNoSuchTunnel, name)
+	}
+	return err
+}
+
+// Rekey makes new keys for a tunnel, or for all tunnels of a connection: for the
+// IKE SA, or for all children. It does not wait for the exchange.
+func (e *Engine) Rekey(ctx context.Context, name string, ike bool) error {
+	return e.matched(ctx, name, Rekey{Name: name, IKE: ike})
+}
+
+// Policy is the set of connections in use.
+func (e *Engine) Policy() *Policy {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.policy
+}
+
+// Reload puts another set of connections in place. Tunnels of connections that
+// did not change stay.
+func (e *Engine) Reload(ctx context.Context, p *Policy) error {
+	e.mu.Lock()
+	e.policy = p
+	e.mu.Unlock()
+	return e.all(ctx, Reload{Policy: p}, nil)
+}
+
+// Drain closes all tunnels and waits until the peers have confirmed, or ctx
+// ends.
+func (e *Engine) Drain(ctx context.Context) error {
+	if err := e.all(ctx, Drain{}, nil); err != nil {
+		return err
+	}
+	for {
+		left := 0
+		if err := e.all(ctx, nil, func(s *Shard, _ Ready) { left += len(s.tunnels) }); err != nil {
+			return err
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("engine: %d tunnels were not confirmed closed: %w", left, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

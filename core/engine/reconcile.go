@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+)
+
+// onCheckpoint notes the counters: the standing of each SA from which another
+// dataplane would go on, and what dead peer detection lives on.
+func (s *Shard) onCheckpoint(now time.Time, counters []offload.Counters) {
+	seen := make(map[*tunnel]ike.Activity)
+	for _, c := range counters {
+		t := s.bySA[c.ID]
+		if t == nil {
+			continue
+		}
+		e := t.sas[c.ID]
+		e.counters, e.placement = c, c.Placement
+		e.placement.ID = c.ID
+		if c.PathMTU != 0 {
+			e.desc.PathMTU = c.PathMTU
+		}
+		if c.Idle < 0 {
+			continue
+		}
+		a, at := seen[t], now.Add(-c.Idle)
+		if e.desc.Direction == ipsec.Inbound && at.After(a.In) {
+			a.In = at
+		}
+		if e.desc.Direction == ipsec.Outbound && at.After(a.Out) {
+			a.Out = at
+		}
+		seen[t] = a
+	}
+	for _, t := range s.each() {
+		if a := newer(t.activity, seen[t]); a != t.activity {
+			t.activity = a
+			s.step(now, t, a)
+		}
+	}
+}
+
+func newer(a, b ike.Activity) ike.Activity {
+	if b.In.After(a.In) {
+		a.In = b.In
+	}
+	if b.Out.After(a.Out) {
+		a.Out = b.Out
+	}
+	return a
+}
+
+// reconcile makes the dataplane hold what it should, after it lost its state or
+// its events: it installs what is missing and deletes what nobody knows. It
+// never flushes.
+func (s *Shard) reconcile(now time.Time, inventory []offload.Counters) {
+	have := make(map[ipsec.SAID]uint64, len(inventory))
+	stray := Op{ID: s.nextOp()}
+	for _, c := range inventory {
+		have[c.ID] = c.Generation
+		if t := s.bySA[c.ID]; t == nil {
+			stray.Delete = append(stray.Delete, c.ID)
+		}
+	}
+	s.onCheckpoint(now, inventory)
+	if len(stray.Delete) > 0 {
+		s.stats.StraySAs += uint64(len(stray.Delete))
+		s.rd.Plane = append(s.rd.Plane, stray)
+	}
+	for _, t := range s.each() {
+		s.reinstall(now, t, have)
+	}
+}
+
+// reinstall puts back the SAs of one tunnel that the dataplane lacks.
+func (s *Shard) reinstall(now time.Time, t *tunnel, have map[ipsec.SAID]uint64) {
+	op := Op{ID: s.nextOp()}
+	var exhausted []ipsec.SAID
+	for _, id := range inboundFirst(t) {
+		e := t.sas[id]
+		if g, ok := have[id]; ok && g >= e.desc.Generation || !e.installed {
+			continue // it is there, or its first Install is still on its way
+		}
+		if !e.resume(now) {
+			exhausted = append(exhausted, id)
+		}
+		op.Install = append(op.Install, e.desc)
+	}
+	if len(op.Install) == 0 {
+		return
+	}
+	s.stats.Reinstalled += uint64(len(op.Install))
+	s.log.Info("sas reinstalled", "tunnel", t.name, "count", len(op.Install))
+	s.rd.Plane = append(s.rd.Plane, op)
+	for _, id := range exhausted {
+		s.step(now, t, ike.RekeyChild{ID: id})
+	}
+}
+
+// resume changes the description of e to that with which a fresh dataplane goes
+// on: outbound above the lease (I2), inbound from the last checkpoint (I9), with
+// what is left of its limits. It is false when the outbound numbers have come to
+// their end; the SA then sends nothing more and needs a successor.
+func (e *sa) resume(now time.Time) bool {
+	e.earlier.packets += e.counters.Packets
+	e.earlier.bytes += e.counters.Bytes
+	e.desc.Lifetime.Hard = used(e.desc.Lifetime.Hard, e.counters)
+	e.desc.Lifetime.Soft = used(e.desc.Lifetime.Soft, e.counters)
+	e.desc.Lifetime.Age += now.Sub(e.since)
+	e.since = now
+	enough := true
+	if e.desc.Direction == ipsec.Inbound {
+		e.desc.Sequence = ipsec.Sequence{Highest: e.counters.Sequence.Highest, Bitmap: e.counters.Sequence.Bitmap}
+	} else {
+		var next ipsec.Sequence
+		if next, enough = nextLease(e.desc); !enough {
+			last := e.desc.Algorithms.MaxSequence()
+			next = ipsec.Sequence{Next: last, Ceiling: last - 1}
+		}
+		e.desc.Sequence = next
+	}
+	seq := e.desc.Sequence
+	e.counters = offload.Counters{Placement: offload.Placement{ID: e.desc.ID}, Sequence: seq, Idle: -1}
+	return enough
+}
+
+// used subtracts what has passed from the limits. A limit that is used up stays
+// at one, because zero would mean none.
+func used(l ipsec.Limits, c offload.Counters) ipsec.Limits {
+	l.Bytes = left(l.Bytes, c.Bytes)
+	l.Packets = left(l.Packets, c.Packets)
+	return l
+}
+
+func left(limit, used uint64) uint64 {
+	switch {
+	case limit == 0:
+		return 0
+	case used >= limit:
+		return 1
+	default:
+		return limit - used
+	}
+}
+
+// inboundFirst orders the SAs of a tunnel so that nothing is sent that could not
+// be answered.
+func inboundFirst(t *tunnel) []ipsec.SAID {
+	ids := sortedSAs(t.sas)
+	out := make([]ipsec.SAID, 0, len(ids))
+	for _, d := range []ipsec.Direction{ipsec.Inbound, ipsec.Outbound} {
+		for _, id := range ids {
+			if t.sas[id].desc.Direction == d {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,409 @@
+package engine
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+)
+
+const (
+	// maxInbox bounds the batches of datagrams that wait for one shard.
+	maxInbox = 1024
+	// planeDeadline bounds one call into the dataplane.
+	planeDeadline = 10 * time.Second
+	// checkpointEvery is how often the counters are read; when that takes long,
+	// it is done less often, so that it costs at most a twentieth of the time.
+	checkpointEvery = time.Second
+	checkpointShare = 20
+)
+
+// Network sends IKE messages. Send does not wait, keeps nothing of its argument,
+// and returns how many went; the others are dropped and counted there.
+type Network interface{ Send([]ike.Datagram) int }
+
+// Routes changes the kernel's routes. All calls are idempotent.
+type Routes interface {
+	Add(Route) error
+	Del(Route) error
+	// Refresh puts back what is missing, after the dataplane's interface went
+	// and came again.
+	Refresh() error
+}
+
+// Options are what an Engine is made of.
+type Options struct {
+	Shards  int
+	Member  ipsec.MemberID
+	Epoch   offload.Epoch
+	Policy  *Policy
+	Limits  ike.Limits
+	Env     ike.Env
+	Plane   offload.Engine
+	Network Network
+	Routes  Routes
+	Log     *slog.Logger
+}
+
+// Engine runs shards: the goroutines, timers and calls around the machines.
+type Engine struct {
+	o      Options
+	shards []*runner
+	seed   maphash.Seed
+
+	mu     sync.Mutex
+	policy *Policy
+}
+
+// runner is one shard with its goroutines' queues.
+type runner struct {
+	shard *Shard
+	in    *queue[message]
+	ops   *queue[Op]
+	// inboxFull counts datagrams that came too fast.
+	inboxFull atomic.Uint64
+}
+
+// message is an input, or a function that looks at the shard.
+type message struct {
+	in   Input
+	look func(*Shard, Ready)
+}
+
+// New makes an engine. Run starts it.
+func New(o Options) *Engine {
+	e := &Engine{o: o, seed: maphash.MakeSeed(), policy: o.Policy}
+	names := NewNameTable()
+	limits := o.Limits.Share(o.Shards)
+	for i := range o.Shards {
+		e.shards = append(e.shards, &runner{
+			shard: NewShard(ShardOptions{
+				Index: i, Count: o.Shards, Member: o.Member, Epoch: o.Epoch, Policy: o.Policy,
+				Names: names, Limits: limits, Env: o.Env, Log: o.Log,
+			}),
+			in:  newQueue[message](),
+			ops: newQueue[Op](),
+		})
+	}
+	return e
+}
+
+// Run works until ctx ends. It then lets go of everything at once: Drain comes
+// before it, where the peers shall know.
+func (e *Engine) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	for _, r := range e.shards {
+		wg.Go(func() { e.runShard(ctx, r) })
+		wg.Go(func() { e.runPlane(ctx, r) })
+		r.in.push(message{in: Reload{Policy: e.o.Policy}}) // dials what is to be up
+	}
+	wg.Go(func() { e.runEvents(ctx) })
+	wg.Go(func() { e.runCheckpoints(ctx) })
+	wg.Wait()
+	return ctx.Err()
+}
+
+// Receive takes datagrams from the network. It owns their payloads from then on,
+// but not the slice, and does not block.
+func (e *Engine) Receive(dgs []ike.Datagram) {
+	parts := make([][]ike.Datagram, len(e.shards))
+	for _, dg := range dgs {
+		i := e.shardFor(dg)
+		parts[i] = append(parts[i], dg)
+	}
+	for i, part := range parts {
+		if len(part) > 0 {
+			e.shards[i].receive(part)
+		}
+	}
+}
+
+func (r *runner) receive(dgs []ike.Datagram) {
+	if !r.in.offer(message{in: Packets{Datagrams: dgs}}, maxInbox) {
+		r.inboxFull.Add(uint64(len(dgs)))
+	}
+}
+
+// shardFor finds the shard by our own SPI, or for the first message of a peer,
+// which has none, by where it comes from.
+func (e *Engine) shardFor(dg ike.Datagram) int {
+	const initiatorFlag = 0x08 // RFC 7296 section 3.1
+	b := dg.Payload
+	if len(b) < 28 {
+		return 0
+	}
+	spii, spir := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
+	local := spii
+	if b[19]&initiatorFlag != 0 {
+		local = spir
+	}
+	if local == 0 {
+		return ShardOf(maphash.Comparable(e.seed, firstMessage{dg.Remote, spii}), len(e.shards))
+	}
+	return ShardOf(local, len(e.shards))
+}
+
+// firstMessage is what the retransmissions of a peer's first message have in
+// common.
+type firstMessage struct {
+	from netip.AddrPort
+	spii uint64
+}
+
+func (e *Engine) runShard(ctx context.Context, r *runner) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	defer r.in.close()
+	for {
+		at := r.shard.NextTimeout()
+		wait := time.Hour
+		if !at.IsZero() {
+			wait = max(0, time.Until(at))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+			e.carryOut(r, r.shard.Step(time.Now(), Timeout{}))
+		case <-r.in.ready:
+			for _, m := range r.in.take() {
+				e.handle(r, m)
+			}
+		}
+	}
+}
+
+func (e *Engine) handle(r *runner, m message) {
+	var rd Ready
+	if m.in != nil {
+		rd = r.shard.Step(time.Now(), m.in)
+		e.carryOut(r, rd)
+	}
+	if m.look != nil {
+		m.look(r.shard, rd)
+	}
+}
+
+// carryOut does the work of a Ready in its order.
+func (e *Engine) carryOut(r *runner, rd Ready) {
+	for _, route := range rd.AddRoutes {
+		if err := e.o.Routes.Add(route); err != nil {
+			e.o.Log.Error("route was not added", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
+		}
+	}
+	if len(rd.Send) > 0 {
+		e.o.Network.Send(rd.Send)
+	}
+	for _, route := range rd.DelRoutes {
+		if err := e.o.Routes.Del(route); err != nil {
+			e.o.Log.Error("route was not deleted", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
+		}
+	}
+	for _, op := range rd.Plane {
+		r.ops.push(op)
+	}
+	for _, in := range rd.Supersede {
+		for _, other := range e.shards {
+			other.in.push(message{in: in})
+		}
+	}
+}
+
+// runPlane carries out the operations of one shard in order, neighbours of one
+// kind in one call.
+func (e *Engine) runPlane(ctx context.Context, r *runner) {
+	defer r.ops.close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.ops.ready:
+		}
+		for batch := range batches(r.ops.take()) {
+			r.in.push(message{in: PlaneDone{Results: e.call(ctx, batch)}})
+		}
+	}
+}
+
+// kind orders operations that may share a call.
+func (op Op) kind() int {
+	switch {
+	case op.Install != nil:
+		return 0
+	case op.Update != nil:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// batches splits ops into runs of one kind.
+func batches(ops []Op) iter.Seq[[]Op] {
+	return func(yield func([]Op) bool) {
+		for start := 0; start < len(ops); {
+			end := start + 1
+			for end < len(ops) && ops[end].kind() == ops[start].kind() {
+				end++
+			}
+			if !yield(ops[start:end]) {
+				return
+			}
+			start = end
+		}
+	}
+}
+
+// call makes one call for a run of operations and deals out the answers.
+func (e *Engine) call(ctx context.Context, ops []Op) []Result {
+	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
+	defer cancel()
+	results := make([]Result, len(ops))
+	var placements []offload.Placement
+	var err error
+	switch ops[0].kind() {
+	case 0:
+		var sas []ipsec.SA
+		for _, op := range ops {
+			sas = append(sas, op.Install...)
+		}
+		placements, err = e.o.Plane.Install(ctx, e.o.Epoch, offload.Active, sas...)
+	case 1:
+		var changes []offload.Change
+		for _, op := range ops {
+			changes = append(changes, op.Update...)
+		}
+		placements, err = e.o.Plane.Update(ctx, e.o.Epoch, changes...)
+	default:
+		var ids []ipsec.SAID
+		for _, op := range ops {
+			ids = append(ids, op.Delete...)
+		}
+		results[0].Counters, err = e.o.Plane.Delete(ctx, e.o.Epoch, ids...)
+	}
+	if err != nil && ctx.Err() == nil {
+		e.o.Log.Error("dataplane call failed", "error", err)
+	}
+	for i, op := range ops {
+		results[i].ID, results[i].Err = op.ID, err
+		n := min(len(op.Install)+len(op.Update), len(placements))
+		results[i].Placements, placements = placements[:n], placements[n:]
+	}
+	return results
+}
+
+// runEvents hears what the dataplane notices, for as long as there is one.
+func (e *Engine) runEvents(ctx context.Context) {
+	for ctx.Err() == nil {
+		for ev, err := range e.o.Plane.Events(ctx) {
+			if err != nil {
+				if ctx.Err() == nil {
+					e.o.Log.Warn("dataplane events ended", "error", err)
+				}
+				break
+			}
+			e.onEvent(ctx, ev)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(checkpointEvery):
+		}
+		// What was missed in between shows in the inventory.
+		e.onEvent(ctx, offload.Overrun{})
+	}
+}
+
+func (e *Engine) onEvent(ctx context.Context, ev offload.Event) {
+	switch ev.(type) {
+	case offload.Reset, offload.Overrun:
+		if err := e.o.Routes.Refresh(); err != nil {
+			e.o.Log.Error("routes were not put back", "error", err)
+		}
+		if err := e.export(ctx, func(c []offload.Counters) Input { return Inventory{Counters: c} }); err != nil && ctx.Err() == nil {
+			e.o.Log.Error("dataplane could not be reconciled", "error", err)
+		}
+	default:
+		for _, r := range e.shards {
+			r.in.push(message{in: PlaneEvent{Event: ev}})
+		}
+	}
+}
+
+// runCheckpoints reads the counters again and again.
+func (e *Engine) runCheckpoints(ctx context.Context) {
+	wait := checkpointEvery
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		start := time.Now()
+		err := e.export(ctx, func(c []offload.Counters) Input { return Checkpoint{Counters: c} })
+		if err != nil && ctx.Err() == nil {
+			e.o.Log.Debug("dataplane counters were not read", "error", err)
+		}
+		wait = max(checkpointEvery, checkpointShare*time.Since(start))
+	}
+}
+
+// export reads all counters and deals them out to the shards that own them.
+func (e *Engine) export(ctx context.Context, in func([]offload.Counters) Input) error {
+	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
+	defer cancel()
+	parts := make([][]offload.Counters, len(e.shards))
+	for c, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
+		if err != nil {
+			return fmt.Errorf("engine: export counters: %w", err)
+		}
+		i := ShardOf(uint64(c.Tunnel), len(e.shards))
+		parts[i] = append(parts[i], c)
+	}
+	for i, r := range e.shards {
+		r.in.push(message{in: in(parts[i])})
+	}
+	return nil
+}
+
+// ErrStopped answers calls to an engine that does not run any more.
+var ErrStopped = errors.New("engine: stopped")
+
+// all gives an input to every shard, waits until it is carried out, and lets
+// look see each shard. A nil input only looks.
+func (e *Engine) all(ctx context.Context, in Input, look func(*Shard, Ready)) error {
+	done := make(chan struct{}, len(e.shards))
+	var mu sync.Mutex
+	for _, r := range e.shards {
+		ok := r.in.push(message{in: in, look: func(s *Shard, rd Ready) {
+			mu.Lock()
+			defer mu.Unlock()
+			if look != nil {
+				look(s, rd)
+			}
+			done <- struct{}{}
+		}})
+		if !ok {
+			return ErrStopped
+		}
+	}
+	for range e.shards {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("engine: wait for the shards: %w", ctx.Err())
+		}
+	}
+	return nil
+}

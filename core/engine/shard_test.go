@@ -1,0 +1,246 @@
+package engine
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/offload/mem"
+)
+
+func TestDialupInstanceIsNamedRoutedAndForgotten(t *testing.T) { // F1, C10, C12, C13
+	p := newPair(t)
+	client, server := p.dial()
+	if server.Name != "vpn1_0" || client.Name != "office" {
+		t.Errorf("the tunnel is %q at the server and %q at the client, want vpn1_0 and office", server.Name, client.Name)
+	}
+	if !p.server.routes[clientNet] || len(p.server.routes) != 1 {
+		t.Errorf("the server routes %v into tunnels, want %v alone", p.server.routes, clientNet)
+	}
+	p.server.wantSAs(2)
+
+	p.client.step(Down{Name: "office"})
+	p.deliver()
+	if len(p.server.routes) != 0 {
+		t.Errorf("the server still routes %v after the delete", p.server.routes)
+	}
+	p.server.wantSAs(0)
+	p.client.wantSAs(0)
+}
+
+func TestPeerHearsOfAnSAOnlyOnceItWorks(t *testing.T) {
+	p := newPair(t)
+	p.server.onSend = func(ike.Datagram) {
+		// Only the IKE_AUTH response leaves an established tunnel here.
+		if ts := p.server.shard.Tunnels(p.now); ts[0].Name != "" {
+			if n := len(p.server.inventory()); n != 2 {
+				t.Errorf("the response leaves with %d SAs in the dataplane, want 2", n)
+			}
+			if !p.server.routes[clientNet] {
+				t.Error("the response leaves before the route is there")
+			}
+		}
+	}
+	p.dial()
+}
+
+func TestTunnelWaitsForTheDataplaneAndOthersGoOn(t *testing.T) {
+	p := newPair(t)
+	p.server.hold = true
+	p.client.step(Reload{p.client.shard.policy.Policy})
+	p.deliver()
+	if n := len(p.server.held); n != 1 {
+		t.Fatalf("%d operations wait for the dataplane, want one Install", n)
+	}
+	// The client hears nothing and repeats itself: the tunnel stays where it is.
+	p.pass(2 * time.Second)
+	if n := len(p.server.held); n != 1 {
+		t.Errorf("retransmissions made it %d operations", n)
+	}
+	another := dialupClient()
+	another.LocalID = ike.Identity{Type: ike.IDFQDN, Data: "another.example"}
+	other := p.gateway("other client", 3, another)
+	p.client, other = other, p.client
+	p.client.step(Reload{p.client.shard.policy.Policy})
+	p.deliver()
+	if n := len(p.server.held); n != 2 {
+		t.Errorf("a second client brought it to %d operations, want 2: the first one's wait must not stop it", n)
+	}
+	p.client = other
+	p.server.release()
+	p.deliver()
+	p.server.wantSAs(4)
+}
+
+func TestRefusedSAEndsTheNegotiationAndNothingElse(t *testing.T) { // B7
+	p := newPair(t)
+	p.server.plane.Inject(mem.CallInstall, mem.Fail(offload.ErrExhausted))
+	p.client.step(Reload{p.client.shard.policy.Policy})
+	p.deliver()
+	p.server.wantSAs(0)
+	p.client.wantSAs(0)
+	if len(p.server.routes) != 0 {
+		t.Errorf("routes %v are there without an SA", p.server.routes)
+	}
+	if p.server.shard.stats.Refused != 1 {
+		t.Errorf("%d refusals were counted, want 1", p.server.shard.stats.Refused)
+	}
+	p.pass(5 * time.Second) // the client asks again
+	p.server.wantSAs(2)
+	p.client.wantSAs(2)
+}
+
+func TestDataplaneThatLostItsStateGetsItBack(t *testing.T) { // B6
+	p := newPair(t)
+	before, _ := p.dial()
+	in, out := p.server.only().Children[0].In.SA.ID, p.server.only().Children[0].Out.SA.ID
+	for seq := uint64(1); seq <= 5; seq++ {
+		if err := p.server.plane.Inbound(in, seq); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.server.plane.Outbound(out); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.server.step(Checkpoint{p.server.inventory()})
+	p.server.plane.Reset()
+	p.server.configure(2)
+	p.server.step(Inventory{p.server.inventory()})
+	p.deliver()
+	p.server.wantSAs(2)
+	if after := p.client.only(); after.IKE.SPIi != before.IKE.SPIi || after.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
+		t.Error("the client has another IKE SA or other SAs than before")
+	}
+	pkt, err := p.server.plane.Outbound(out)
+	if err != nil || pkt.Seq != ipsec.LeaseSize+1 {
+		t.Errorf("the new dataplane sends number %d (%v), want %d: above all that the old one may have used", pkt.Seq, err, ipsec.LeaseSize+1)
+	}
+	if err := p.server.plane.Inbound(in, 5); !errors.Is(err, mem.ErrReplayed) {
+		t.Errorf("a packet from before the checkpoint is accepted again: %v", err)
+	}
+	if err := p.server.plane.Inbound(in, 6); err != nil {
+		t.Errorf("the next packet is refused: %v", err)
+	}
+	if got := p.server.only().Children[0].In.Packets; got != 5 {
+		t.Errorf("%d packets are counted over both dataplanes, want 5", got)
+	}
+}
+
+func TestStraySAsAreDeletedOnReconcile(t *testing.T) {
+	p := newPair(t)
+	p.dial()
+	stray := p.server.only().Children[0].In.SA
+	stray.ID.SPI++
+	if _, err := p.server.plane.Install(t.Context(), offload.NewEpoch(1, 0), offload.Active, stray); err != nil {
+		t.Fatal(err)
+	}
+	p.server.step(Inventory{p.server.inventory()})
+	p.server.wantSAs(2)
+}
+
+func TestLeaseIsRaisedAndTheLastOneLeadsToNewKeys(t *testing.T) {
+	p := newPair(t)
+	p.dial()
+	out := p.server.only().Children[0].Out.SA
+	next := out.Sequence.Ceiling
+	for range 20 {
+		p.server.step(PlaneEvent{offload.LeaseLow{ID: out.ID, Next: next}})
+		p.deliver()
+		p.pass(10 * time.Second) // a replaced inbound SA lingers
+		s := p.server.only().Children[0].Out.SA
+		if s.ID != out.ID {
+			if next < 1<<32-2*ipsec.LeaseSize {
+				t.Errorf("new keys were made at number %#x already", next)
+			}
+			return
+		}
+		if s.Sequence.Ceiling <= next {
+			t.Fatalf("the ceiling is %#x after the dataplane asked for more than %#x", s.Sequence.Ceiling, next)
+		}
+		next = s.Sequence.Ceiling
+	}
+	t.Error("the numbers ran out and no new keys were made")
+}
+
+func TestReloadClosesOnlyWhatChanged(t *testing.T) {
+	p := newPair(t)
+	p.dial()
+	same, other := dialupServer(), dialupServer()
+	other.Connection = connection("vpn2", serverAddr, clientAddr, same.Children[0].Selectors)
+	p.server.step(Reload{NewPolicy(same, other)})
+	p.deliver()
+	p.server.wantSAs(2)
+	changed := dialupServer()
+	changed.Hash = "another"
+	p.server.step(Reload{NewPolicy(changed)})
+	p.deliver()
+	p.server.wantSAs(0)
+}
+
+func TestClientThatLosesItsTunnelDialsAgain(t *testing.T) {
+	p := newPair(t)
+	first, _ := p.dial()
+	p.server.step(Down{Name: "vpn1_0"})
+	p.deliver()
+	p.client.wantSAs(0)
+	p.pass(2 * time.Second)
+	if again := p.client.only(); again.ID == first.ID {
+		t.Error("the client still has the tunnel that the server closed")
+	}
+}
+
+func TestTunnelThatTheOperatorTookDownStaysDown(t *testing.T) {
+	p := newPair(t)
+	p.dial()
+	p.client.step(Down{Name: "office"})
+	p.deliver()
+	p.pass(5 * time.Minute)
+	p.client.wantSAs(0)
+	p.client.step(Up{Name: "office"})
+	p.deliver()
+	p.client.wantSAs(2)
+}
+
+func TestPacketWithoutAnSABringsItUp(t *testing.T) {
+	p := newPair(t)
+	c := dialupClient()
+	c.AutoNegotiate = nil
+	p.client.step(Reload{NewPolicy(c)})
+	p.client.plane.Acquire(ipsec.SelectorOf(clientNet), ipsec.SelectorOf(serverNet))
+	p.deliver()
+	p.client.wantSAs(2)
+}
+
+func TestRekeyKeepsTheRoute(t *testing.T) {
+	p := newPair(t)
+	_, before := p.dial()
+	p.client.step(Rekey{Name: "office"})
+	p.deliver()
+	p.pass(10 * time.Second) // the replaced inbound SA lingers
+	after := p.server.only()
+	if after.Children[0].In.SA.ID == before.Children[0].In.SA.ID {
+		t.Error("the server has the same SA after the rekey")
+	}
+	if !p.server.routes[clientNet] {
+		t.Error("the route went with the old SA")
+	}
+	p.client.step(Rekey{Name: "office", IKE: true})
+	p.deliver()
+	if s := p.server.only(); s.IKE.SPIi == before.IKE.SPIi || s.Name != before.Name {
+		t.Errorf("after the rekey of the IKE SA %v the tunnel is %s with %v", before.IKE.SPIi, s.Name, s.IKE.SPIi)
+	}
+}
+
+func TestClientThatCameBackReplacesItsOldTunnel(t *testing.T) {
+	p := newPair(t)
+	_, first := p.dial()
+	p.client = p.gateway("client after a crash", 9, dialupClient())
+	_, second := p.dial()
+	if second.ID == first.ID {
+		t.Error("the server still has the tunnel of before the crash")
+	}
+	p.server.wantSAs(2)
+}

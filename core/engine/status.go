@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+)
+
+// TunnelStatus is a tunnel as an operator sees it: a copy that does not change.
+type TunnelStatus struct {
+	Name   string // empty until the IKE SA is up
+	Phase1 string
+	Dialup bool
+	Index  int
+	Serial uint64
+	ID     ipsec.TunnelID
+	Member ipsec.MemberID
+	Sync   bool
+	// Interface is that of the configuration.
+	Interface string
+	AddRoute  bool
+	Routes    []netip.Prefix
+	// DPD and Keepalive are those of the configuration.
+	DPD       ike.DPD
+	Keepalive time.Duration
+
+	IKE      ike.Status
+	Activity ike.Activity
+	Children []ChildStatus
+}
+
+// ChildStatus is one pair of SAs with what the dataplane says of them.
+type ChildStatus struct {
+	Name    string
+	In, Out SAStatus
+}
+
+// SAStatus is one SA.
+type SAStatus struct {
+	SA        ipsec.SA // keys inside
+	Installed time.Time
+	Placement offload.Placement
+	Counters  offload.Counters // of the present dataplane
+	// Packets and Bytes over the SA's whole life.
+	Packets, Bytes uint64
+}
+
+// Tunnels describes the shard's tunnels as of now.
+func (s *Shard) Tunnels(now time.Time) []TunnelStatus {
+	out := make([]TunnelStatus, 0, len(s.tunnels))
+	for _, t := range s.each() {
+		out = append(out, s.describe(now, t))
+	}
+	return out
+}
+
+func (s *Shard) describe(now time.Time, t *tunnel) TunnelStatus {
+	st := TunnelStatus{
+		Name: t.name, Index: t.index, Serial: t.serial, ID: t.ike.ID(), Member: s.member,
+		IKE: t.ike.Status(now), Activity: t.activity,
+	}
+	if t.conn != nil {
+		st.Phase1, st.Dialup, st.Sync = t.conn.Name, t.conn.Dialup, t.conn.Sync
+		st.Interface, st.AddRoute = t.conn.Interface, t.conn.AddRoute
+		st.DPD, st.Keepalive = t.conn.DPD, t.conn.Keepalive
+	}
+	for p := range t.routes {
+		st.Routes = append(st.Routes, p)
+	}
+	slices.SortFunc(st.Routes, netip.Prefix.Compare)
+	names := make(map[ipsec.SAID]string)
+	for _, c := range st.IKE.Children {
+		names[c.In] = c.Name
+	}
+	for _, id := range sortedSAs(t.sas) {
+		in := t.sas[id]
+		if in.desc.Direction != ipsec.Inbound {
+			continue
+		}
+		c := ChildStatus{Name: names[id], In: in.status()}
+		if out := t.pairOf(in); out != nil {
+			c.Out = out.status()
+		}
+		st.Children = append(st.Children, c)
+	}
+	return st
+}
+
+func (e *sa) status() SAStatus {
+	return SAStatus{
+		SA: e.desc, Installed: e.since, Placement: e.placement, Counters: e.counters,
+		Packets: e.earlier.packets + e.counters.Packets, Bytes: e.earlier.bytes + e.counters.Bytes,
+	}
+}

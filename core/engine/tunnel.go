@@ -1,0 +1,74 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+)
+
+// maxQueued bounds what one tunnel may leave waiting while its SAs are being
+// installed. A peer has at most one request outstanding, so more than a few
+// messages are retransmissions, which it will send again.
+const maxQueued = 16
+
+// tunnel is what the engine knows of an ike.Tunnel.
+type tunnel struct {
+	ike  *ike.Tunnel
+	conn *Connection
+
+	// name is empty until the IKE SA is up; from then on it is that of the
+	// dialup instance, or of the connection (C10).
+	name   string
+	index  int
+	serial uint64
+	remote ike.Identity
+
+	// pending waits for the dataplane's answer to its Install; queue for
+	// pending.
+	pending *ike.Ready
+	queue   []ike.Input
+
+	sas    map[ipsec.SAID]*sa
+	routes map[netip.Prefix]int // how many children need it
+
+	activity ike.Activity
+	timer    timer
+}
+
+// sa is one SA of a tunnel, as the dataplane should have it.
+type sa struct {
+	desc      ipsec.SA
+	installed bool
+	since     time.Time
+	placement offload.Placement
+	// counters are the dataplane's last word; earlier are the packets and bytes
+	// of dataplanes that are gone.
+	counters offload.Counters
+	earlier  struct{ packets, bytes uint64 }
+}
+
+// pairOf returns the SA of the other direction, nil when it is not there.
+func (t *tunnel) pairOf(s *sa) *sa {
+	for id, o := range t.sas {
+		if id.SPI == s.desc.Pair && o.desc.Direction != s.desc.Direction && o.desc.Pair == s.desc.ID.SPI {
+			return o
+		}
+	}
+	return nil
+}
+
+// routePrefixes are the networks behind the peer that an SA makes reachable:
+// outbound SAs name them.
+func routePrefixes(desc ipsec.SA) []netip.Prefix {
+	if desc.Direction != ipsec.Outbound || desc.Mode != ipsec.Tunnel {
+		return nil
+	}
+	var out []netip.Prefix
+	for _, ts := range desc.Selectors.Remote {
+		out = append(out, ts.Prefixes()...)
+	}
+	return out
+}
