@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Problem is one mistake.
+// Problem is one mistake, as an error.
 type Problem struct {
 	// Source is the file, or the environment variable as "$NAME".
 	Source string
@@ -19,8 +19,8 @@ type Problem struct {
 	Text string
 }
 
-// String is "gw.yaml:17: phase1[0].dhgrp: 3 is not a group; ...".
-func (p Problem) String() string {
+// Error is "gw.yaml:17: phase1[0].dhgrp: 3 is not a group; ...".
+func (p Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(p.Source)
 	if p.Line > 0 {
@@ -41,7 +41,7 @@ type Problems []Problem
 func (ps Problems) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
-		lines[i] = p.String()
+		lines[i] = p.Error()
 	}
 	return strings.Join(lines, "\n")
 }

@@ -1,0 +1,17 @@
+package config
+
+// Keys are the paths of all keys that a configuration may have; entries of lists
+// have no number.
+func Keys() []string {
+	var keys []string
+	for _, f := range sections("") {
+		keys = append(keys, f.key)
+	}
+	keys = append(keys, keysOf("dataplane", dataplaneFields(""))...)
+	keys = append(keys, keysOf("phase1", phase1Fields(""))...)
+	keys = append(keys, keysOf("phase1.psksecret", secretFields())...)
+	keys = append(keys, keysOf("phase2", phase2Fields())...)
+	keys = append(keys, keysOf("log", logFields())...)
+	keys = append(keys, keysOf("admin", adminFields(""))...)
+	return append(keys, keysOf("metrics", metricsFields())...)
+}
