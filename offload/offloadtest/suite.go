@@ -58,8 +58,8 @@ type Result struct {
 // Report is what became of all clauses.
 type Report struct {
 	// Info is what the dataplane says of itself, before Configure.
-	Info    offload.Info `json:"info"`
-	Results []Result     `json:"results"`
+	Info    offload.Info
+	Results []Result
 }
 
 // Count returns how many clauses had this outcome.

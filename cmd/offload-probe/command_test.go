@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/evergate/evergate/offload/offloadtest"
+)
+
+// probe runs the command line and returns its output.
+func probe(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := newCommand()
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+// buildPlugin builds the plugin of testdata.
+func buildPlugin(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "plugin")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./testdata/plugin").CombinedOutput(); err != nil {
+		t.Fatalf("The test plugin cannot be built: %v\n%s", err, out)
+	}
+	return path
+}
+
+func TestRunReportsWhatAPluginKeepsAndBreaks(t *testing.T) { // B8
+	path := buildPlugin(t)
+
+	out, err := probe(t, "run", path)
+	if err != nil {
+		t.Errorf("A plugin that keeps the contract should pass, got %v:\n%s", err, out)
+	}
+	if !strings.Contains(out, "mem 1: ") || !strings.Contains(out, " 0 failed") || !strings.Contains(out, "the harness moves no packets") {
+		t.Errorf("The report should name the plugin and what was not exercised, got:\n%s", out)
+	}
+
+	out, err = probe(t, "run", "--clause", "epoch", path, "--", "broken")
+	if !errors.Is(err, errBroken) {
+		t.Errorf("A plugin that ignores epochs should be reported as broken, got %v.", err)
+	}
+	if !strings.Contains(out, "FAILED         epoch.stale") || !strings.Contains(out, "broken: epoch.stale") {
+		t.Errorf("The report should name the broken clause, got:\n%s", out)
+	}
+}
+
+func TestRunWritesJSON(t *testing.T) {
+	out, err := probe(t, "run", "--json", "-c", "epoch.stale", "-c", "arm.inbound", buildPlugin(t), "broken")
+	if !errors.Is(err, errBroken) {
+		t.Errorf("A plugin that ignores epochs should be reported as broken, got %v.", err)
+	}
+	var r jsonReport
+	if err := json.Unmarshal([]byte(out), &r); err != nil {
+		t.Fatalf("The report is no JSON: %v\n%s", err, out)
+	}
+	if r.Name != "mem" || r.Failed != 1 || r.NotExercised != 1 || len(r.Clauses) != 2 || r.Clauses[0].Outcome != offloadtest.Failed {
+		t.Errorf("The report should have one clause of two failed and one not exercised, got:\n%s", out)
+	}
+}
+
+func TestRunSaysWhyAPluginCannotBeChecked(t *testing.T) {
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"run", filepath.Join(t.TempDir(), "absent")}, "no such file"},
+		{[]string{"run", "-c", "no.such", "/bin/true"}, `"no.such"`},
+		{[]string{"run", "--local", "somewhere", "/bin/true"}, "--local"},
+		{[]string{"run"}, "arg"},
+	} {
+		_, err := probe(t, c.args...)
+		if err == nil || errors.Is(err, errBroken) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("offload-probe %s should fail and say %q, got %v.", strings.Join(c.args, " "), c.want, err)
+		}
+	}
+}
+
+func TestListNamesEveryClause(t *testing.T) {
+	out, err := probe(t, "list")
+	if err != nil {
+		t.Fatalf("list failed: %v.", err)
+	}
+	for _, c := range offloadtest.Clauses() {
+		if !strings.Contains(out, c.ID+" ") {
+			t.Errorf("list does not name %s.", c.ID)
+		}
+	}
+}

@@ -1,0 +1,29 @@
+// Command plugin is a dataplane in memory as a plugin process, for the test of
+// offload-probe. With the argument "broken" it ignores epochs on Promote.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/offload/mem"
+	"github.com/evergate/evergate/offload/pluginrpc"
+)
+
+type ignoresEpochs struct{ *mem.Engine }
+
+func (e ignoresEpochs) Promote(ctx context.Context, g offload.Group, _ offload.Epoch) error {
+	return e.Engine.Promote(ctx, g, 1<<60)
+}
+
+func main() {
+	plane := mem.New(mem.Options{Name: fmt.Sprintf("process-%d", os.Getpid())})
+	var engine offload.Engine = plane
+	if len(os.Args) > 1 && os.Args[1] == "broken" {
+		engine = ignoresEpochs{plane}
+	}
+	os.Exit(pluginrpc.Serve(engine, pluginrpc.NewLogger(os.Stderr, "plugin", slog.LevelInfo)))
+}
