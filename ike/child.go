@@ -54,7 +54,7 @@ type childSA struct {
 }
 
 // describe is the full description of one SA of c.
-func (t *Tunnel) describe(c *childSA, d ipsec.Direction) ipsec.SA {
+func (t *Tunnel) describe(now time.Time, c *childSA, d ipsec.Direction) ipsec.SA {
 	sa := ipsec.SA{
 		ID: c.inID, Direction: d, Mode: c.mode,
 		Tunnel: t.id, Pair: c.out,
@@ -66,7 +66,7 @@ func (t *Tunnel) describe(c *childSA, d ipsec.Direction) ipsec.SA {
 		Selectors: c.selectors, Lifetime: c.life,
 		ReplayWindow: c.conf.ReplayWindow, Header: c.conf.Header,
 	}
-	sa.Lifetime.Age = t.now.Sub(c.born)
+	sa.Lifetime.Age = now.Sub(c.born)
 	if d == ipsec.Outbound {
 		sa.ID, sa.Pair = c.outID, c.in
 		sa.Encryption, sa.Integrity = c.outKeys.Encryption, c.outKeys.Integrity
@@ -76,13 +76,13 @@ func (t *Tunnel) describe(c *childSA, d ipsec.Direction) ipsec.SA {
 }
 
 // SAs are the descriptions of all SAs that belong into the dataplane now,
-// inbound before outbound in each pair. Ages are as of the last step.
-func (t *Tunnel) SAs() []ipsec.SA {
+// inbound before outbound in each pair.
+func (t *Tunnel) SAs(now time.Time) []ipsec.SA {
 	var out []ipsec.SA
 	for _, c := range t.children {
-		out = append(out, t.describe(c, ipsec.Inbound))
+		out = append(out, t.describe(now, c, ipsec.Inbound))
 		if c.sending {
-			out = append(out, t.describe(c, ipsec.Outbound))
+			out = append(out, t.describe(now, c, ipsec.Outbound))
 		}
 	}
 	return out
@@ -98,7 +98,7 @@ func (t *Tunnel) installInbound(c *childSA) {
 	t.generation++
 	c.generation = t.generation
 	t.children = append(t.children, c)
-	t.out.Install = append(t.out.Install, t.describe(c, ipsec.Inbound))
+	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Inbound))
 	t.env.Stats.ChildrenCreated++
 	t.log.Info("child sa installed", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String(),
 		"algorithms", c.algorithms.String(), "selectors", selectorNames(c.selectors))
@@ -110,7 +110,7 @@ func (t *Tunnel) startSending(c *childSA) {
 		return
 	}
 	c.sending = true
-	t.out.Install = append(t.out.Install, t.describe(c, ipsec.Outbound))
+	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Outbound))
 	t.publish()
 }
 

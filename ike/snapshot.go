@@ -18,12 +18,12 @@ const (
 	stateNeeds   = 1
 )
 
-// Snapshot is the full state of the tunnel as of the last step, keys included:
-// the caller protects it. Restore reads it, on this member or another one. A
+// Snapshot is the full state of the tunnel, keys included: the caller protects
+// it. Its times count from now. Restore reads it, on this member or another. A
 // tunnel that Route has made and that has seen no Step has nothing to snapshot
 // yet.
-func (t *Tunnel) Snapshot() []byte {
-	w := writer{t.now}
+func (t *Tunnel) Snapshot(now time.Time) []byte {
+	w := writer{now}
 	m := &statepb.Tunnel{
 		Version: stateVersion, Needs: stateNeeds,
 		Id: uint64(t.id), Connection: t.conn.Name, Initiator: t.initiator, State: uint32(t.state), Takeovers: t.takeovers,

@@ -91,10 +91,27 @@ func (e *End) Do(in ike.Input) {
 
 func (e *End) step(t *ike.Tunnel, in ike.Input) {
 	e.Pair.TB.Helper()
+	twin := e.twin(t, in)
+	var again ike.Ready
+	if twin != nil {
+		again = twin.Step(e.Pair.Now, copyInput(in))
+	}
 	r := e.Demux.Step(e.Pair.Now, t, in)
+	if twin != nil {
+		e.compare(in, r, again)
+	}
 	for refused := e.carryOut(t, r); refused != nil; refused = e.carryOut(t, r) {
 		r = e.Demux.Step(e.Pair.Now, t, *refused)
 	}
+}
+
+// copyInput keeps two tunnels from decrypting the same octets in place.
+func copyInput(in ike.Input) ike.Input {
+	if r, ok := in.(ike.Received); ok {
+		r.Datagram.Payload = append([]byte(nil), r.Datagram.Payload...)
+		return r
+	}
+	return in
 }
 
 // carryOut does what a Ready asks for, in its order. An SA that is refused ends
@@ -119,7 +136,7 @@ func (e *End) carryOut(t *ike.Tunnel, r ike.Ready) *ike.Refused {
 		e.Moves = append(e.Moves, *r.Move)
 	}
 	if r.Publish {
-		e.Snapshot = t.Snapshot()
+		e.Snapshot = t.Snapshot(e.Pair.Now)
 	}
 	for _, d := range r.Send {
 		e.Pair.send(e, d)

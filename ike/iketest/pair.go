@@ -32,6 +32,8 @@ type Config struct {
 	// NAT puts one in front of A.
 	NAT bool
 	Log *slog.Logger
+
+	resume Resume
 }
 
 // Option changes a Config.

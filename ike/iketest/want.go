@@ -12,7 +12,7 @@ func (e *End) check() {
 	e.Pair.TB.Helper()
 	want := make(map[ipsec.SAID]ipsec.SA)
 	for t := range e.Demux.Tunnels {
-		for _, sa := range t.SAs() {
+		for _, sa := range t.SAs(e.Pair.Now) {
 			want[sa.ID] = sa
 		}
 	}
