@@ -1,0 +1,233 @@
+package softesp
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"net/netip"
+	"slices"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/softesp/esp"
+)
+
+// Install adds SAs, or replaces those whose generation is older.
+func (e *Engine) Install(_ context.Context, epoch offload.Epoch, role offload.Role, sas ...ipsec.SA) ([]offload.Placement, error) {
+	if err := offload.CheckRole(role); err != nil {
+		return nil, fmt.Errorf("softesp: install: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.usable(); err != nil {
+		return nil, fmt.Errorf("softesp: install: %w", err)
+	}
+	errs := make([]error, len(sas))
+	var touched []*group
+	for i, sa := range sas {
+		if errs[i] = offload.CheckSA(sa); errs[i] == nil {
+			touched = append(touched, e.groupsOf(sa)...)
+		}
+	}
+	if err := e.enter(epoch, touched...); err != nil {
+		return nil, fmt.Errorf("softesp: install: %w", err)
+	}
+	out := make([]offload.Placement, len(sas))
+	quiet := false
+	for i, sa := range sas {
+		if errs[i] == nil {
+			var stopped bool
+			stopped, errs[i] = e.install(role, sa)
+			quiet = quiet || stopped
+		}
+		out[i] = e.placement(sa.ID, errs[i])
+	}
+	if quiet {
+		e.drain()
+	}
+	return out, nil
+}
+
+// groupsOf lists the groups that an installation touches: the one that the SA
+// names, and the one in which an SA of the same name is now.
+func (e *Engine) groupsOf(sa ipsec.SA) []*group {
+	gs := []*group{e.groups[sa.Group]}
+	if old := e.sas[sa.ID]; old != nil {
+		gs = append(gs, old.group.Load())
+	}
+	return gs
+}
+
+// install adds or replaces one SA that makes sense. It tells whether an SA
+// stopped sending.
+func (e *Engine) install(role offload.Role, sa ipsec.SA) (stopped bool, err error) {
+	old := e.sas[sa.ID]
+	switch {
+	case old != nil && old.Generation >= sa.Generation:
+		return false, nil
+	case old != nil && old.Direction != sa.Direction:
+		return false, fmt.Errorf("%w: %v is installed for the other direction", offload.ErrInvalid, sa.ID)
+	case old == nil && len(e.sas) >= maxSAs:
+		return false, offload.ErrExhausted
+	}
+	a, err := e.newAssociation(role, sa, old)
+	if err != nil {
+		return false, err
+	}
+	e.publish(old, a)
+	return old != nil && old.active() && !a.active(), nil
+}
+
+// newAssociation builds the packet path's form of sa, with the state of old if
+// there is one.
+func (e *Engine) newAssociation(role offload.Role, sa ipsec.SA, old *association) (*association, error) {
+	a := &association{SA: sa, geometry: esp.GeometryOf(sa.Algorithms), tunnel: e.tunnelOf(sa.Tunnel)}
+	if _, err := a.cipher(0); err != nil {
+		return nil, err
+	}
+	prefix, err := esp.NewIVPrefix(sa.Sender, e.config.Boot)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", offload.ErrInvalid, err)
+	}
+	a.iv = prefix
+	a.group.Store(e.groups[sa.Group])
+	a.role.Store(uint32(role))
+	a.lifetime.Store(&sa.Lifetime)
+	a.path.Store(e.pathOf(offload.Endpoint{Local: sa.Local, Remote: sa.Remote, Encap: sa.Encap}))
+	if old != nil {
+		a.inherit(old)
+		return a, nil
+	}
+	e.serial++
+	a.serial = e.serial
+	a.usage = new(usage)
+	if sa.Direction == ipsec.Inbound {
+		a.window = esp.NewWindow(sa.Window())
+		a.window.Import(sa.Sequence)
+		return a, nil
+	}
+	a.out = newSequencer(sa.Algorithms, sa.Sequence, e.ledger.start(e.fingerprint(sa)))
+	a.mtu = newPathMTU(sa.PathMTU)
+	return a, nil
+}
+
+// inherit takes over the state of the older description of the SA. The replay
+// window keeps its first size.
+func (a *association) inherit(old *association) {
+	a.serial, a.usage = old.serial, old.usage
+	a.out, a.window, a.mtu = old.out, old.window, old.mtu
+	a.relimit(old.lifetime.Load())
+	if a.window != nil {
+		a.window.Import(a.Sequence)
+		return
+	}
+	a.out.merge(a.Sequence)
+	if a.PathMTU != 0 {
+		a.mtu.set(int(a.PathMTU))
+	}
+}
+
+// publish puts a in the place of old everywhere; either may be nil.
+func (e *Engine) publish(old, a *association) {
+	at := a
+	if at == nil {
+		at = old
+	}
+	if at.Direction == ipsec.Inbound {
+		e.inbound.replace(old, a)
+	} else {
+		e.outbound.replace(old, a)
+	}
+	if old != nil && (a == nil || old.tunnel != a.tunnel) {
+		old.tunnel.replace(old, nil)
+		if old.tunnel.empty() {
+			delete(e.tunnels, old.tunnel.id)
+		}
+		if a != nil {
+			a.tunnel.replace(nil, a)
+		}
+	} else {
+		a.tunnel.replace(old, a)
+	}
+	if a == nil {
+		delete(e.sas, old.ID)
+		return
+	}
+	e.sas[a.ID] = a
+	e.tunnels[a.tunnel.id] = a.tunnel
+}
+
+func (e *Engine) tunnelOf(id ipsec.TunnelID) *tunnel {
+	if t := e.tunnels[id]; t != nil {
+		return t
+	}
+	return &tunnel{id: id}
+}
+
+func (e *Engine) pathOf(end offload.Endpoint) *path { return newPath(end, e.slot(end.Local)) }
+
+// slot is the place of a local address in the socket sets; it is kept for good.
+func (e *Engine) slot(a netip.Addr) int {
+	n, known := e.slots[a]
+	if !known {
+		n = len(e.slots)
+		e.slots[a] = n
+	}
+	return n
+}
+
+// fingerprint tells keys apart without keeping them. Two keys with the same one
+// share a floor for their counters, which harms nothing.
+func (e *Engine) fingerprint(sa ipsec.SA) uint64 {
+	return maphash.Bytes(e.seed, sa.Encryption.Reveal())
+}
+
+// placement answers for one item of a call.
+func (e *Engine) placement(id ipsec.SAID, err error) offload.Placement {
+	if a := e.sas[id]; a != nil && err == nil {
+		return a.placement()
+	}
+	return offload.Placement{ID: id, Err: err}
+}
+
+// placement reports where an SA is: never in an NPU. One id stands for all of
+// its selectors.
+func (a *association) placement() offload.Placement {
+	return offload.Placement{
+		ID: a.ID, WhyNot: offload.NoSuchNPU, Role: offload.Role(a.role.Load()),
+		SelectorIDs: []offload.SelectorID{offload.SelectorID(a.serial)},
+	}
+}
+
+// Delete removes SAs. It returns when no packet uses them any more, so the
+// counters are final.
+func (e *Engine) Delete(_ context.Context, epoch offload.Epoch, ids ...ipsec.SAID) ([]offload.Counters, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if err := e.usable(); err != nil {
+		return nil, fmt.Errorf("softesp: delete: %w", err)
+	}
+	var gone []*association
+	var gs []*group
+	for _, id := range ids {
+		if a := e.sas[id]; a != nil && !slices.Contains(gone, a) {
+			gone = append(gone, a)
+			gs = append(gs, a.group.Load())
+		}
+	}
+	if err := e.enter(epoch, gs...); err != nil {
+		return nil, fmt.Errorf("softesp: delete: %w", err)
+	}
+	for _, a := range gone {
+		e.publish(a, nil)
+	}
+	e.drain()
+	out := make([]offload.Counters, len(gone))
+	for i, a := range gone {
+		out[i] = e.countersOf(a)
+		if a.out != nil && a.out.used() {
+			e.ledger.record(e.fingerprint(a.SA), a.out.counter.Load())
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,69 @@
+// Package softesp is the dataplane in pure Go: ESP (RFC 4303) between a TUN
+// device and sockets, without help from the kernel's IPsec or from hardware. It
+// implements offload.Engine.
+//
+// # The way of a packet
+//
+// Each queue has one goroutine per direction, which carries a batch from one end
+// to the other and hands it to nobody.
+//
+//	transmitter  TUN device, super-packets of up to 64 KiB -> SA by policy ->
+//	             segments, side by side in one piece of memory -> ESP in place ->
+//	             trains of datagrams (UDP GSO), or packets of protocol 50
+//	receiver     datagrams of UDP 4500 in trains (GRO), packets of protocol 50 ->
+//	             SA by SPI -> replay check, ESP in place, replay window ->
+//	             selectors, ECN -> joined to super-packets -> TUN device
+//
+// Nothing on this way allocates, locks per packet, logs or waits for a control
+// call. The tables of SAs are replaced, not changed, behind atomic pointers. A
+// goroutine holds a mutex of its own during a batch, which nobody else wants
+// except to wait for the batch's end: Demote, Delete and closing a socket do.
+//
+// With several queues (setting queues) the TUN device spreads flows over them,
+// and arriving packets go to the queue of their SPI, so that all packets of an SA
+// keep their order.
+//
+// # Policy
+//
+// A packet from the TUN device leaves through the newest SA of the longest prefix
+// of remote selectors that matches it; where the SAs of that prefix do not match
+// in address, protocol or port, the next shorter prefix is tried. "Newest" is by
+// the order of first installation, so the replacement of a rekeying takes over at
+// once. Packets that no SA selects are reported by Acquire, once a second for a
+// flow. An inbound packet must lie within the selectors of its SA (RFC 4301
+// section 5.2). Fragments that are not the first show no ports and match
+// selectors of all ports, or of OPAQUE, only.
+//
+// # Addresses, ports and routes
+//
+// Config.Addresses get sockets for UDP port 4500 and for protocol 50 each. An
+// address need not be there yet. IKE messages on port 4500 go to the daemon and
+// back through package ikesock; NAT keepalives end here.
+//
+// Routes for the peers' networks point to the TUN device (Info.PlaintextInterface),
+// whose MTU only limits what the kernel sends in one piece: each SA knows its own
+// limit and tells senders by ICMP.
+//
+// Transport mode is for traffic of the gateway itself. Its packets reach the
+// TUN device through a routing rule: outer packets carry a firewall mark (setting
+// fwmark), and what does not is routed to the peers through a table whose routes
+// point to the TUN device. Arriving packets appear on the TUN device too, so its
+// reverse path filter must be loose or off. Fragments are not for transport mode
+// (RFC 4303 section 3.3.4).
+//
+// # Headers
+//
+// DSCP is copied to the outer header or set by the SA's policy; inner DSCP stays.
+// ECN follows RFC 6040, normal mode. The inner TTL is decremented where the
+// kernel forwards, before the packet comes here and after it left; the outer one
+// starts anew. DF follows the SA's policy; without DF the kernel fragments the
+// outer packet.
+//
+// # Failover
+//
+// IVs are unique per member and boot (package esp); sequence numbers stop at the
+// ceiling of the lease exactly. A standby SA decrypts and forwards what arrives,
+// reports the first authentic packet, and sends nothing. Once its group is armed,
+// the first packet of a tunnel in either direction makes all of its SAs active
+// right there.
+package softesp

@@ -1,0 +1,189 @@
+package softesp
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+)
+
+// Name is what Info calls this dataplane.
+const Name = "softesp"
+
+// maxSAs bounds the installed SAs, about two KiB each.
+const maxSAs = 1 << 18
+
+// Options are what an Engine is made with. The zero value works.
+type Options struct {
+	// Version is reported in Info.
+	Version string
+	// Log gets what happens outside of the packet path; nil discards it.
+	Log *slog.Logger
+}
+
+// Engine is the dataplane. It implements offload.Engine; Close ends it.
+type Engine struct {
+	log     *slog.Logger
+	version string
+	bootID  string
+	started time.Time
+	seed    maphash.Seed // of key fingerprints
+	events  *eventQueue
+	stats   counters
+
+	// The packet path reads these.
+	inbound  inboundTable
+	outbound *policyTable
+	groups   [offload.MaxGroups]*group
+
+	// mu serializes control calls. The packet path never takes it.
+	mu       sync.Mutex
+	closed   chan struct{}
+	settings settings
+	config   offload.Config
+	network  *network // nil before Configure
+	sas      map[ipsec.SAID]*association
+	tunnels  map[ipsec.TunnelID]*tunnel
+	slots    map[netip.Addr]int
+	serial   uint64
+	ledger   ivLedger
+}
+
+// New makes an Engine. It opens nothing before Configure.
+func New(o Options) (*Engine, error) {
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return nil, fmt.Errorf("softesp: draw a boot id: %w", err)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	e := &Engine{
+		log: o.Log, version: o.Version, bootID: hex.EncodeToString(id),
+		started: time.Now(), seed: maphash.MakeSeed(),
+		events: newEventQueue(), outbound: newPolicyTable(),
+		closed: make(chan struct{}),
+		sas:    make(map[ipsec.SAID]*association), tunnels: make(map[ipsec.TunnelID]*tunnel),
+		slots: make(map[netip.Addr]int),
+	}
+	for i := range e.groups {
+		e.groups[i] = &group{id: offload.Group(i)}
+	}
+	return e, nil
+}
+
+// now is the engine's clock.
+func (e *Engine) now() time.Duration { return time.Since(e.started) }
+
+// usable tells whether calls that program SAs are welcome; e.mu is held.
+func (e *Engine) usable() error {
+	select {
+	case <-e.closed:
+		return offload.ErrDown
+	default:
+	}
+	if e.network == nil {
+		return offload.ErrNotConfigured
+	}
+	return nil
+}
+
+// drain waits until every batch of packets that is under way has ended: what
+// was changed before is then seen by all packets.
+func (e *Engine) drain() {
+	if e.network != nil {
+		e.network.drain()
+	}
+}
+
+// Info tells what the dataplane is and can do.
+func (e *Engine) Info(context.Context) (offload.Info, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.info(), nil
+}
+
+func (e *Engine) info() offload.Info {
+	i := offload.Info{
+		Name: Name, Version: e.version, BootID: e.bootID,
+		Transforms:         capabilities(),
+		MaxSAs:             maxSAs,
+		MaxReplayWindow:    ipsec.MaxReplayWindow,
+		TransportMode:      true,
+		IVSource:           offload.IVMember,
+		EnforcesCeiling:    true,
+		ReportsFirstPacket: true,
+		OwnsNATT:           true,
+	}
+	if e.network != nil {
+		i.PlaintextInterface = e.settings.tunName
+	}
+	return i
+}
+
+// capabilities lists every combination of algorithms, with and without ESN. No
+// NPU takes any of them.
+func capabilities() []offload.Capability {
+	type cipher struct {
+		id   ipsec.EncryptionID
+		bits []uint16
+	}
+	aes := []uint16{128, 192, 256}
+	ciphers := []cipher{
+		{ipsec.EncrAESCBC, aes}, {ipsec.EncrAESCTR, aes},
+		{ipsec.EncrAESGCM8, aes}, {ipsec.EncrAESGCM12, aes}, {ipsec.EncrAESGCM16, aes},
+		{ipsec.EncrChaCha20Poly1305, []uint16{0, 256}},
+		{ipsec.Encr3DES, []uint16{0, 192}}, {ipsec.EncrNull, []uint16{0}},
+	}
+	macs := []ipsec.IntegrityID{
+		ipsec.AuthHMACSHA1_96, ipsec.AuthHMACSHA2_256_128, ipsec.AuthHMACSHA2_384_192, ipsec.AuthHMACSHA2_512_256,
+	}
+	var out []offload.Capability
+	for _, c := range ciphers {
+		with := macs
+		if c.id.AEAD() {
+			with = []ipsec.IntegrityID{ipsec.AuthNone}
+		}
+		for _, bits := range c.bits {
+			for _, m := range with {
+				for _, esn := range []bool{false, true} {
+					a := ipsec.Algorithms{Encryption: c.id, KeyBits: bits, Integrity: m, ESN: esn}
+					out = append(out, offload.Capability{Algorithms: a})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Events yields what the dataplane noticed.
+func (e *Engine) Events(ctx context.Context) iter.Seq2[offload.Event, error] {
+	return e.events.stream(ctx, e.closed)
+}
+
+// Close stops the packet path, removes the TUN device and ends the event stream.
+// Calls that come later fail with offload.ErrDown.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if errors.Is(e.usable(), offload.ErrDown) {
+		return nil
+	}
+	close(e.closed)
+	if e.network == nil {
+		return nil
+	}
+	err := e.network.close()
+	e.network = nil
+	return err
+}

@@ -1,0 +1,91 @@
+package packet
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// sum adds the octets of b, as 16-bit words in network byte order, to a running
+// sum of the Internet checksum (RFC 1071). Only the last part of what is summed
+// may have an odd length.
+//
+// It adds eight octets at a time with an end-around carry, in the byte order of
+// the network: the sum of 64-bit words folds to that of their 16-bit parts
+// (RFC 1071 section 2).
+func sum(b []byte, s uint64) uint64 {
+	var c uint64
+	for len(b) >= 32 {
+		s, c = bits.Add64(s, binary.BigEndian.Uint64(b), 0)
+		s, c = bits.Add64(s, binary.BigEndian.Uint64(b[8:]), c)
+		s, c = bits.Add64(s, binary.BigEndian.Uint64(b[16:]), c)
+		s, c = bits.Add64(s, binary.BigEndian.Uint64(b[24:]), c)
+		s += c // cannot overflow: s is not all ones when there was a carry
+		b = b[32:]
+	}
+	for len(b) >= 8 {
+		s, c = bits.Add64(s, binary.BigEndian.Uint64(b), 0)
+		s += c
+		b = b[8:]
+	}
+	if len(b) > 0 {
+		var last [8]byte
+		copy(last[:], b)
+		s, c = bits.Add64(s, binary.BigEndian.Uint64(last[:]), 0)
+		s += c
+	}
+	return s
+}
+
+// fold reduces a running sum to 16 bits.
+func fold(s uint64) uint16 {
+	s = s>>32 + s&0xffff_ffff
+	s = s>>32 + s&0xffff_ffff
+	s = s>>16 + s&0xffff
+	s = s>>16 + s&0xffff
+	return uint16(s>>16 + s&0xffff)
+}
+
+// Checksum is the Internet checksum of b.
+func Checksum(b []byte) uint16 { return ^fold(sum(b, 0)) }
+
+// pseudo is the running sum of the pseudo-header of TCP, UDP and ICMPv6: the
+// addresses of the IP header ip, the protocol and the length (RFC 9293 section
+// 3.1, RFC 8200 section 8.1).
+func pseudo(ip []byte, proto uint8, length int) uint64 {
+	s := uint64(proto) + uint64(length)
+	if ip[0]>>4 == 6 {
+		return sum(ip[8:40], s)
+	}
+	return sum(ip[12:20], s)
+}
+
+// setIPv4Checksum computes the header checksum of an IPv4 packet.
+func setIPv4Checksum(ip []byte, headerLen int) {
+	ip[10], ip[11] = 0, 0
+	binary.BigEndian.PutUint16(ip[10:], Checksum(ip[:headerLen]))
+}
+
+// setTransportChecksum computes the checksum of the TCP, UDP or ICMPv6 message l4
+// of packet ip; field is where it lies in l4.
+func setTransportChecksum(ip, l4 []byte, proto uint8, field int) {
+	l4[field], l4[field+1] = 0, 0
+	c := ^fold(sum(l4, pseudo(ip, proto, len(l4))))
+	if c == 0 && proto == ProtoUDP {
+		c = 0xffff // "If the computed checksum is zero, it is transmitted as all ones" RFC 768
+	}
+	binary.BigEndian.PutUint16(l4[field:], c)
+}
+
+// transportChecksumOK tells whether the checksum of a TCP or UDP message is
+// right.
+func transportChecksumOK(ip, l4 []byte, proto uint8) bool {
+	return fold(sum(l4, pseudo(ip, proto, len(l4)))) == 0xffff
+}
+
+// replaceWord corrects the header checksum of an IPv4 packet for a 16-bit word
+// that changes from before to after (RFC 1624 section 3, equation 3).
+func replaceWord(ip []byte, before, after uint16) {
+	c := binary.BigEndian.Uint16(ip[10:])
+	s := uint64(^c) + uint64(^before) + uint64(after)
+	binary.BigEndian.PutUint16(ip[10:], ^fold(s))
+}

@@ -1,0 +1,287 @@
+package softesp
+
+import (
+	"time"
+
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/softesp/device"
+	"github.com/evergate/evergate/plugins/softesp/esp"
+	"github.com/evergate/evergate/plugins/softesp/packet"
+)
+
+const (
+	// outLen is the memory for packets under way, in octets.
+	outLen = 256 << 10
+	// flushAt is when a batch is sent: one super-packet with its overhead.
+	flushAt = 48 << 10
+	// maxFrames bounds a batch, in frames of the TUN device.
+	maxFrames = 128
+	// maxMessages bounds a batch, in messages.
+	maxMessages = 256
+	// maxPacket is the longest outer payload that one inner packet can make.
+	maxPacket = 65536 + esp.MaxOverhead
+)
+
+// transmitter is the goroutine of one TUN queue: it reads packets, encrypts them
+// into one piece of memory and sends them, without handing them to anybody.
+type transmitter struct {
+	worker
+	n     *network
+	e     *Engine
+	index int
+	queue *device.Queue
+	// back writes ICMP messages to the TUN device.
+	back   *device.FrameWriter
+	sender device.Sender
+
+	frame   []byte
+	super   packet.Super
+	out     []byte
+	used    int
+	batched []outgoing
+	// messages is scratch of flush.
+	messages [maxMessages]device.Message
+	now      time.Duration
+	acquires acquireFilter
+	tooBig   tooBigWriter
+}
+
+// outgoing is a message with what must be known when it cannot be sent.
+type outgoing struct {
+	device.Message
+	socket *device.Socket
+	sa     *association
+	path   *path
+	count  int // datagrams
+}
+
+func newTransmitter(n *network, index int, wake *device.Wake) *transmitter {
+	t := &transmitter{
+		n: n, e: n.e, index: index, queue: n.tun.Queue(index), back: n.tun.Queue(index).NewWriter(),
+		frame:   make([]byte, device.FrameLen),
+		out:     make([]byte, outLen),
+		batched: make([]outgoing, 0, maxMessages),
+	}
+	t.wake = wake
+	t.sockets.Store(new(socketSet))
+	return t
+}
+
+// work runs until stop is set.
+func (t *transmitter) work() {
+	poller := device.NewPoller(t.wake, t.queue.FD())
+	for !t.stop.Load() {
+		if t.once() {
+			continue
+		}
+		if err := poller.Wait(); err != nil {
+			t.e.log.Error("transmitter stopped", "queue", t.index, "error", err)
+			return
+		}
+	}
+}
+
+// once carries one batch; false when there was none.
+func (t *transmitter) once() bool {
+	t.batch.Lock()
+	defer t.batch.Unlock()
+	t.now = t.e.now()
+	frames := 0
+	for frames < maxFrames && t.used < flushAt {
+		n, err := t.queue.Read(t.frame)
+		if n == 0 || err != nil {
+			break
+		}
+		frames++
+		t.packet(t.frame[:n])
+	}
+	t.flush()
+	return frames > 0
+}
+
+// packet carries one frame of the TUN device: finds its SA, and encrypts it.
+func (t *transmitter) packet(frame []byte) {
+	if !t.super.Parse(frame) {
+		t.e.stats.malformed.Add(1)
+		return
+	}
+	h := &t.super.Header
+	if h.Dst.IsMulticast() || h.Dst.IsLinkLocalUnicast() || h.Src.IsUnspecified() {
+		t.e.stats.multicast.Add(1)
+		return
+	}
+	a := t.e.outbound.find(h)
+	if a == nil {
+		t.e.stats.noSA.Add(1)
+		if t.acquires.fresh(h, t.now) {
+			t.e.events.add(acquire(h))
+		}
+		return
+	}
+	count := t.super.Count()
+	if !a.active() && !t.e.knock(a) {
+		a.drop(dropStandby, count)
+		return
+	}
+	p := a.path.Load()
+	whole, fits := t.fit(a, p)
+	if !fits {
+		a.drop(dropTooBig, count)
+		t.answerTooBig(a, p)
+		return
+	}
+	socket := t.sockets.Load().find(p, whole)
+	if socket == nil {
+		t.e.stats.noSocket.Add(1)
+		a.drop(dropQueue, count)
+		return
+	}
+	t.encrypt(a, p, socket, count)
+}
+
+// fit decides whether the packets of t.super leave whole, and whether they may
+// leave at all (RFC 4301 section 8.1). IPv6 promises 1280 octets to everyone, so
+// where a path with the overhead of the tunnel has less, the outer packet is
+// fragmented (RFC 2473 section 7.1).
+func (t *transmitter) fit(a *association, p *path) (whole, fits bool) {
+	h := &t.super.Header
+	size := t.super.Largest()
+	if a.Mode == transportMode {
+		size -= transportHeader(h)
+	}
+	switch a.Header.DF {
+	case dfSet:
+		whole = true
+	case dfClear:
+		whole = false
+	default:
+		whole = h.DF
+	}
+	if !whole {
+		return false, true
+	}
+	if size > a.room(p) && a.mtu.age(t.now) {
+		t.e.events.add(offload.MTUChanged{ID: a.ID, MTU: uint16(a.mtu.known())})
+	}
+	if size <= a.room(p) {
+		return true, true
+	}
+	return false, h.V6 && size <= packet.MinIPv6MTU
+}
+
+// encrypt makes ESP packets of t.super's segments. What limits leave is sent,
+// the rest is dropped.
+func (t *transmitter) encrypt(a *association, p *path, socket *device.Socket, count int) {
+	cipher, err := a.cipher(t.index)
+	if err != nil {
+		a.drop(dropMalformed, count)
+		return
+	}
+	allowed := a.allowance(count, t.super.Largest(), 0, 0)
+	a.drop(dropLifetime, count-allowed)
+	first, got := a.out.reserve(uint64(allowed))
+	granted := int(got)
+	if granted < allowed {
+		t.ceiling(a, allowed-granted)
+	}
+	if granted == 0 {
+		return
+	}
+	counter, ok := a.out.counters(got)
+	if !ok {
+		t.ceiling(a, granted)
+		return
+	}
+	class := packet.OuterTrafficClass(t.super.TrafficClass, a.Header.HideDSCP, a.Header.DSCP)
+	sent := 0
+	for i := range granted {
+		if t.used+maxPacket > len(t.out) || len(t.batched) == maxMessages {
+			t.flush()
+		}
+		n, ok := t.seal(a, cipher, i, first+uint64(i), counter+uint64(i))
+		if !ok {
+			a.drop(dropMalformed, 1)
+			continue
+		}
+		t.enqueue(a, p, socket, class, n)
+		sent++
+	}
+	t.account(a, sent)
+}
+
+// seal makes the ESP packet of segment i at the end of t.out and returns its
+// length. False means that transport mode cannot carry the segment.
+func (t *transmitter) seal(a *association, c *esp.Cipher, i int, seq, counter uint64) (int, bool) {
+	b := t.out[t.used:]
+	payload := b[c.HeaderLen():]
+	n := t.super.Segment(payload, i)
+	next := uint8(packet.ProtoIPv4)
+	if t.super.V6 {
+		next = packet.ProtoIPv6
+	}
+	if a.Mode == transportMode {
+		// "transport mode ESP is applied only to whole IP datagrams" RFC 4303
+		// section 3.3.4
+		if t.super.Fragmented {
+			return 0, false
+		}
+		from := transportHeader(&t.super.Header)
+		next = t.super.TransportProto(payload)
+		n = copy(payload, payload[from:n])
+	}
+	return c.Seal(b, n, next, a.ID.SPI, seq, a.iv.IV(counter)), true
+}
+
+// enqueue appends the n octets at the end of t.out to the batch: to the last
+// message, when the kernel can cut both apart again, or as a new one.
+func (t *transmitter) enqueue(a *association, p *path, socket *device.Socket, class uint8, n int) {
+	start := t.used
+	t.used += n
+	if last := len(t.batched) - 1; last >= 0 && t.batched[last].extend(a, p, socket, class, n) {
+		return
+	}
+	t.batched = append(t.batched, outgoing{
+		Message: device.Message{Data: t.out[start : start+n], Segment: n, TrafficClass: class, To: p.to},
+		socket:  socket, sa: a, path: p, count: 1,
+	})
+}
+
+// extend makes the n octets behind o part of it. All datagrams of a train have
+// one length, but the last may be shorter.
+func (o *outgoing) extend(a *association, p *path, socket *device.Socket, class uint8, n int) bool {
+	if o.sa != a || o.path != p || o.socket != socket || o.TrafficClass != class ||
+		!socket.Whole || !socket.Trains() || n > o.Segment || len(o.Data) != o.count*o.Segment ||
+		o.count == device.MaxTrain || len(o.Data)+n > device.MaxTrainLen {
+		return false
+	}
+	o.Data = o.Data[:len(o.Data)+n]
+	o.count++
+	return true
+}
+
+// account counts n packets of t.super, and tells what they lead to.
+func (t *transmitter) account(a *association, n int) {
+	soft, hard := a.account(uint64(n), uint64(t.super.Bytes(n)), t.now)
+	t.e.tellExpired(a, soft, hard)
+	if a.out.low() {
+		t.e.events.add(offload.LeaseLow{ID: a.ID, Next: a.out.next.Load()})
+	}
+}
+
+// ceiling drops n packets that no sequence number is left for.
+func (t *transmitter) ceiling(a *association, n int) {
+	a.drop(dropCeiling, n)
+	if a.out.exhausted() {
+		t.e.events.add(offload.LeaseLow{ID: a.ID, Next: a.out.next.Load(), Exhausted: true})
+	}
+}
+
+// tellExpired reports limits that were reached.
+func (e *Engine) tellExpired(a *association, soft, hard bool) {
+	if soft {
+		e.events.add(offload.Expired{ID: a.ID})
+	}
+	if hard {
+		e.events.add(offload.Expired{ID: a.ID, Hard: true})
+	}
+}

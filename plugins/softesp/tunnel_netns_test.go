@@ -1,0 +1,84 @@
+package softesp_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/offload"
+)
+
+// TestTunnelsCarryBothFamilies sends pings through every way of the outer packets,
+// and looks at the SAs' counters: a ping alone would also succeed in plaintext.
+func TestTunnelsCarryBothFamilies(t *testing.T) {
+	for _, outer6 := range []bool{false, true} {
+		for _, udp := range []bool{false, true} {
+			t.Run(fmt.Sprintf("outer6=%v,udp=%v", outer6, udp), func(t *testing.T) {
+				a, b := newGateways(t, nil)
+				atA, atB := tunnelSpec{outer6: outer6, udp: udp}.pair(a, b)
+				a.install(offload.Active, atA[:]...)
+				b.install(offload.Active, atB[:]...)
+				for _, to := range b.inner {
+					a.ping(to.String(), 3)
+				}
+				if got := a.counters(atA[1].ID).Packets; got != 6 {
+					t.Errorf("Six pings should have left through the SA, it counts %d.", got)
+				}
+				if got := b.counters(atB[0].ID).Packets; got != 6 {
+					t.Errorf("Six pings should have arrived through the SA, it counts %d.", got)
+				}
+			})
+		}
+	}
+}
+
+// TestCiphersCarryTraffic moves a file and large pings through every cipher.
+func TestCiphersCarryTraffic(t *testing.T) {
+	for _, a := range testedAlgorithms() {
+		t.Run(a.String(), func(t *testing.T) {
+			a1, b1 := newGateways(t, nil)
+			atA, atB := tunnelSpec{algorithms: a, udp: true}.pair(a1, b1)
+			a1.install(offload.Active, atA[:]...)
+			b1.install(offload.Active, atB[:]...)
+			transfer(t, a1, b1, 0, 2<<20)
+			transfer(t, b1, a1, 1, 2<<20)
+		})
+	}
+}
+
+func testedAlgorithms() []ipsec.Algorithms {
+	return []ipsec.Algorithms{
+		gcm128,
+		{Encryption: ipsec.EncrAESCBC, KeyBits: 128, Integrity: ipsec.AuthHMACSHA1_96},
+		{Encryption: ipsec.EncrAESCBC, KeyBits: 256, Integrity: ipsec.AuthHMACSHA2_512_256, ESN: true},
+		{Encryption: ipsec.EncrAESCTR, KeyBits: 192, Integrity: ipsec.AuthHMACSHA2_256_128},
+		{Encryption: ipsec.EncrChaCha20Poly1305, ESN: true},
+		{Encryption: ipsec.Encr3DES, Integrity: ipsec.AuthHMACSHA2_384_192},
+		{Encryption: ipsec.EncrNull, Integrity: ipsec.AuthHMACSHA1_96},
+		{Encryption: ipsec.EncrAESGCM8, KeyBits: 256, ESN: true},
+		{Encryption: ipsec.EncrAESGCM12, KeyBits: 192},
+	}
+}
+
+func (g *gateway) ping(to string, n int) {
+	g.t.Helper()
+	r, err := g.ns.Ping(g.t.Context(), netlab.Ping{To: to, Count: n})
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
+		g.t.Fatalf("Pings from %s to %s should be answered: %v.", g.ns.Name(), to, err)
+	}
+}
+
+// transfer moves octets from a to b over TCP and compares digests.
+func transfer(t *testing.T, a, b *gateway, family int, octets int64) {
+	t.Helper()
+	_, err := netlab.Transfer{
+		From: a.ns, To: b.ns, Bytes: octets, Dest: b.inner[family].String(),
+	}.Run(t.Context())
+	if err != nil {
+		t.Fatalf("The transfer from %v to %v should arrive whole: %v.", a.inner[family], b.inner[family], err)
+	}
+}
