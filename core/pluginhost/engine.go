@@ -26,8 +26,17 @@ func call[T any](ctx context.Context, h *Host, doing string, f func(context.Cont
 
 // explain makes offload.ErrDown of a call that was not answered in time, unless
 // the caller's own time was over.
+//
+// The deadline travels with the call, and the plugin's clock may notice it a
+// moment before ours does.
 func (h *Host) explain(caller, bounded context.Context, doing string, err error) error {
-	if err == nil || caller.Err() != nil || bounded.Err() == nil {
+	theirs, limited := caller.Deadline()
+	ours, timed := bounded.Deadline()
+	switch {
+	case err == nil || caller.Err() != nil:
+		return err
+	case bounded.Err() != nil:
+	case !errors.Is(err, context.DeadlineExceeded) || timed && limited && !ours.Before(theirs):
 		return err
 	}
 	h.report(func(s *Status) { s.TimedOut++ })

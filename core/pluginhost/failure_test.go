@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -22,10 +21,7 @@ import (
 // wantFailure waits for the host's first failures and returns the last error.
 func (b *bench) wantFailure(n uint64) string {
 	b.t.Helper()
-	for b.Status().Failures < n {
-		runtime.Gosched()
-	}
-	return b.Status().LastError
+	return b.wait("failures", func(s pluginhost.Status) bool { return s.Failures >= n }).LastError
 }
 
 func TestPluginsThatCannotBe(t *testing.T) { // B7

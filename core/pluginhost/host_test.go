@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,14 +34,29 @@ type bench struct {
 
 // buffer is a log that may be read while it is written.
 type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu    sync.Mutex
+	b     bytes.Buffer
+	grown chan struct{} // closed by the next line
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.grown != nil {
+		close(b.grown)
+		b.grown = nil
+	}
 	return b.b.Write(p)
+}
+
+// next returns a channel that the next line closes.
+func (b *buffer) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.grown == nil {
+		b.grown = make(chan struct{})
+	}
+	return b.grown
 }
 
 func (b *buffer) String() string {
@@ -90,7 +104,7 @@ func run(t *testing.T, s pluginhost.Spec, adjust ...func(*pluginhost.Config)) *b
 		t.Fatalf("No host: %v.", err)
 	}
 	b.Host = host
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context())) // t's ends before the cleanup
 	var parts sync.WaitGroup
 	parts.Go(func() {
 		if err := host.Run(ctx); err != nil {
@@ -152,6 +166,23 @@ func (b *bench) wantReset() {
 			}
 		case <-time.After(time.Minute):
 			b.t.Fatalf("No Reset came; the log:\n%s", b.log)
+		}
+	}
+}
+
+// wait returns the first status that is as wanted; every change comes with a
+// line in the log.
+func (b *bench) wait(what string, wanted func(pluginhost.Status) bool) pluginhost.Status {
+	b.t.Helper()
+	for {
+		line := b.log.next()
+		if s := b.Status(); wanted(s) {
+			return s
+		}
+		select {
+		case <-line:
+		case <-time.After(time.Minute):
+			b.t.Fatalf("The host never came to %s; it is %+v.", what, b.Status())
 		}
 	}
 }
@@ -382,9 +413,7 @@ func TestEmbeddedPluginIsThisExecutable(t *testing.T) {
 
 func TestStopDuringTheStart(t *testing.T) {
 	b := run(t, spec(t, "mute"))
-	for b.Status().Starts == 0 {
-		runtime.Gosched()
-	}
+	b.wait("a start", func(s pluginhost.Status) bool { return s.Starts > 0 })
 	b.stop()
 }
 

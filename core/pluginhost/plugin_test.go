@@ -52,7 +52,7 @@ func plugins() map[string]func() int {
 			return 3
 		},
 		"talks": func() int {
-			fmt.Println("Welcome to the plugin!")
+			fmt.Fprintln(os.Stdout, "Welcome to the plugin!")
 			select {}
 		},
 		"mute": func() int { select {} },
@@ -121,7 +121,7 @@ func (e *engine) Demote(ctx context.Context, g offload.Group, epoch offload.Epoc
 // Arm of group 15 makes trouble on standard output.
 func (e *engine) Arm(ctx context.Context, g offload.Group, epoch offload.Epoch) error {
 	if g == 15 {
-		_, err := fmt.Println("garbage|on|standard|output")
+		_, err := fmt.Fprintln(os.Stdout, "garbage|on|standard|output")
 		return err
 	}
 	return e.Engine.Arm(ctx, g, epoch)

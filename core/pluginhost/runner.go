@@ -46,7 +46,8 @@ func inherited() []string {
 }
 
 func newProgram(s Spec) *program {
-	cmd := exec.Command(s.Path, s.Args...)
+	// The context is for the start only; kill ends the process, and its group.
+	cmd := exec.CommandContext(context.Background(), s.Path, s.Args...)
 	cmd.Args[0] = Prefix + s.Name
 	cmd.Env = slices.Concat(inherited(), s.Env)
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}

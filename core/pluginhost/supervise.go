@@ -170,7 +170,7 @@ func (h *Host) checkHealth(ctx context.Context, p *process) error {
 	info, err := p.info(ctx, h.config.HealthTimeout)
 	switch {
 	case ctx.Err() != nil:
-		return nil // watch sees it
+		return context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%w: no answer within %v", errHung, h.config.HealthTimeout)
 	case down(err):

@@ -116,7 +116,7 @@ func TestOuterPacketsPassBothWays(t *testing.T) {
 func listenIn(t *testing.T, n *netlab.Namespace, network, local string) (pc net.PacketConn) {
 	t.Helper()
 	err := n.Do(func() (err error) {
-		pc, err = new(net.ListenConfig).ListenPacket(context.Background(), network, local)
+		pc, err = new(net.ListenConfig).ListenPacket(t.Context(), network, local)
 		return err
 	})
 	must(t, "listen on "+local, err)

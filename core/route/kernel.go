@@ -92,8 +92,13 @@ func (t *Table) preferred(key kernelKey) error {
 		return nil
 	}
 	found, err := t.nl.RouteGetWithOptions(key.prefix.Addr().AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
-	if err != nil || len(found) == 0 {
-		return nil // nothing leads there: an interface that is down
+	switch {
+	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
+		return nil // by an interface that is down, nothing leads there
+	case err != nil:
+		return wrap("look up", err)
+	case len(found) == 0:
+		return nil
 	}
 	f := found[0]
 	if f.Protocol == Protocol || f.Table != unix.RT_TABLE_MAIN || prefixOf(f, key.netlink().Family) != key.prefix {
