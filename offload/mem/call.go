@@ -43,10 +43,10 @@ func (e *Engine) checkSA(sa ipsec.SA) error {
 	if err := offload.CheckSA(sa); err != nil {
 		return fmt.Errorf("mem: install %v: %w", sa.ID, err)
 	}
-	if !e.info().Supports(sa.Algorithms) {
+	if !e.supported[sa.Algorithms] {
 		return fmt.Errorf("mem: install %v: %w: %v", sa.ID, offload.ErrUnsupported, sa.Algorithms)
 	}
-	if sa.Mode == ipsec.Transport && !e.info().TransportMode {
+	if sa.Mode == ipsec.Transport && !e.about.TransportMode {
 		return fmt.Errorf("mem: install %v: %w: transport mode", sa.ID, offload.ErrUnsupported)
 	}
 	return nil

@@ -38,7 +38,7 @@ func (e *Engine) groupCall(ctx context.Context, call Call, g offload.Group, epoc
 		if err := offload.CheckGroup(g); err != nil {
 			return fmt.Errorf("mem: %s: %w", call, err)
 		}
-		if call == CallArm && !e.info().ReportsFirstPacket {
+		if call == CallArm && !e.about.ReportsFirstPacket {
 			return fmt.Errorf("mem: arm: %w: first packets are not seen", offload.ErrUnsupported)
 		}
 		var touched groupSet

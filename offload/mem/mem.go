@@ -40,8 +40,9 @@ type Options struct {
 
 // Engine is an offload.Engine in memory.
 type Engine struct {
-	options Options
-	events  queue
+	options   Options
+	events    queue
+	supported map[ipsec.Algorithms]bool
 
 	mu         sync.Mutex // guards all below
 	configured bool
@@ -49,6 +50,7 @@ type Engine struct {
 	boot       uint32 // of the last Configure
 	minBoot    uint32 // what the next Configure must bring at least
 	resets     int
+	about      offload.Info
 	serial     uint64 // of the last installed SA
 	ivs        uint64 // explicit IVs made in this boot
 	sas        map[ipsec.SAID]*entry
@@ -81,6 +83,11 @@ func New(o Options) *Engine {
 		e.events.limit = DefaultEventQueue
 	}
 	e.forget()
+	e.about = e.describe()
+	e.supported = make(map[ipsec.Algorithms]bool)
+	for _, c := range e.about.Transforms {
+		e.supported[c.Algorithms] = true
+	}
 	return e
 }
 
@@ -135,7 +142,14 @@ func (e *Engine) Info(ctx context.Context) (info offload.Info, err error) {
 	return info, err
 }
 
+// info is a copy of what the plane says of itself.
 func (e *Engine) info() offload.Info {
+	info := e.about
+	info.NPUs, info.Transforms = slices.Clone(info.NPUs), slices.Clone(info.Transforms)
+	return info
+}
+
+func (e *Engine) describe() offload.Info {
 	info := offload.Info{
 		Name:               "mem",
 		Version:            "1",
@@ -204,7 +218,8 @@ func (e *Engine) Reset() {
 	e.resets++
 	e.configured = false
 	e.minBoot = e.boot + 1
-	e.events.push(offload.Reset{BootID: e.info().BootID})
+	e.about = e.describe()
+	e.events.push(offload.Reset{BootID: e.about.BootID})
 }
 
 // Close ends the engine as the end of its process would: streams end with

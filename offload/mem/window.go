@@ -46,6 +46,9 @@ func (w *window) advance(top uint64) {
 // merge adds what another window has received: bit i of bitmap stands for
 // highest-i, and what lies beyond it counts as received.
 func (w *window) merge(highest uint64, bitmap []byte) {
+	if highest == 0 {
+		return
+	}
 	there := func(n uint64) bool {
 		i := highest - n
 		return i/8 >= uint64(len(bitmap)) || bitmap[i/8]>>(i%8)&1 != 0

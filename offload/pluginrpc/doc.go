@@ -19,6 +19,7 @@
 //     it stay done. A batch of more than MaxBatch items is therefore not atomic
 //     under ErrStaleEpoch; a retry is safe, as calls are idempotent.
 //
-// Keys are copied into messages only to be sent, and fields that hold them are
-// marked debug_redact, so the texts of messages leave them out.
+// Fields that hold keys are marked debug_redact. Go's protobuf does not heed that
+// when it prints, so no message is ever printed, logged or put into an error
+// here, and none leaves the package.
 package pluginrpc
