@@ -92,3 +92,13 @@ func snake(s string) string {
 	}
 	return b.String()
 }
+
+// IsGauge tells whether a counter goes down, too.
+func IsGauge(name string) bool {
+	switch name {
+	case "ike.half_open", "ike.half_open_peak", "ike.tunnels":
+		return true
+	default:
+		return false
+	}
+}

@@ -155,6 +155,7 @@ func (s *Shard) installed(now time.Time, t *tunnel, sas []ipsec.SA, r Result) (i
 
 // placed notes the answers to operations that nobody waits for.
 func (s *Shard) placed(r Result) {
+	s.totals.settle(r.Counters)
 	if r.Err != nil {
 		s.stats.PlaneErrors++
 	}
@@ -245,6 +246,7 @@ func (s *Shard) remove(t *tunnel, ids []ipsec.SAID) {
 		if e.installed && t.conn != nil && t.conn.AddRoute {
 			s.delRoutes(t, e.desc)
 		}
+		s.totals.bury(t, e)
 		delete(t.sas, id)
 		delete(s.bySA, id)
 		if e.desc.Direction == ipsec.Inbound {

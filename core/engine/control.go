@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -38,6 +39,20 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 	for _, r := range e.shards {
 		sum.InboxFull += r.inboxFull.Load()
 	}
+	return sum, err
+}
+
+// Traffic adds up the traffic of all shards by connection.
+func (e *Engine) Traffic(ctx context.Context) (map[string]Traffic, error) {
+	sum := make(map[string]Traffic)
+	err := e.all(ctx, nil, func(s *Shard, _ Ready) {
+		for name, t := range s.Traffic() {
+			all := sum[name]
+			all.add(ipsec.Inbound, t.PacketsIn, t.BytesIn, t.Drops)
+			all.add(ipsec.Outbound, t.PacketsOut, t.BytesOut, offload.Drops{})
+			sum[name] = all
+		}
+	})
 	return sum, err
 }
 

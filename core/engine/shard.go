@@ -31,6 +31,8 @@ type Shard struct {
 	dial    map[string]*dialing
 	lastOp  OpID
 
+	totals totals
+
 	rd Ready
 }
 
@@ -67,6 +69,7 @@ func NewShard(o ShardOptions) *Shard {
 		inbound: make(map[ipsec.SPI]bool),
 		waiting: make(map[OpID]*tunnel),
 		dial:    make(map[string]*dialing),
+		totals:  newTotals(),
 	}
 	env := o.Env
 	env.Member, env.Log, env.Stats = o.Member, o.Log, &s.stats.IKE

@@ -20,10 +20,10 @@ func FQDN(name string) ID { return ID("fqdn:" + name) }
 func RFC822(address string) ID { return ID("email:" + address) }
 
 // IPv4 returns an identity of type ID_IPV4_ADDR.
-func IPv4(address string) ID { return ID("ipv4:" + address) }
+func IPv4(address string) ID { return ID(address) }
 
 // IPv6 returns an identity of type ID_IPV6_ADDR.
-func IPv6(address string) ID { return ID("ipv6:" + address) }
+func IPv6(address string) ID { return ID(address) }
 
 // KeyID returns an identity of type ID_KEY_ID, opaque octets.
 func KeyID(octets []byte) ID { return ID("keyid:0x" + hex.EncodeToString(octets)) }

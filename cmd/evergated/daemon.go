@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/evergate/evergate/core/admin"
+	"github.com/evergate/evergate/core/config"
+	"github.com/evergate/evergate/core/engine"
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/netio"
+	"github.com/evergate/evergate/core/pluginhost"
+	"github.com/evergate/evergate/core/route"
+	"github.com/evergate/evergate/core/state"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/softesp"
+)
+
+const (
+	// drainTime is how long a stopping gateway waits for its peers to confirm
+	// that their tunnels are closed.
+	drainTime = 3 * time.Second
+	// configureTime bounds the start of the dataplane, and a change of it.
+	configureTime = 30 * time.Second
+)
+
+// daemon is a running gateway: the parts and the configuration that they have.
+type daemon struct {
+	log     *slog.Logger
+	started time.Time
+	dir     string // of the sockets
+
+	host   *pluginhost.Host
+	mux    *netio.Mux
+	routes *route.Table
+	engine *engine.Engine
+
+	mu  sync.Mutex // guards cfg; held during a reload
+	cfg *config.Config
+}
+
+// run is the gateway's life: it makes the parts, serves, and lets go of them.
+func run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
+	for _, w := range cfg.Warnings {
+		log.Warn("configuration should be looked at", "problem", w.Error())
+	}
+	d := &daemon{log: log, cfg: cfg, started: time.Now(), dir: filepath.Dir(cfg.Admin.Socket)}
+	listener, err := admin.Listen(ctx, cfg.Admin.Socket, cfg.Admin.Group)
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	if err := d.makeHost(); err != nil {
+		return err
+	}
+	if d.routes, err = route.Open(route.Config{Log: log}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.routes.Close()) }()
+	if d.mux, err = netio.New(netio.Config{IKESocket: d.ikeSocket(), Log: log, Deliver: d.engine.Receive}); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.mux.Close()) }()
+	return d.serve(ctx, listener)
+}
+
+// makeHost makes the supervisor of the dataplane, and the engine over it.
+func (d *daemon) makeHost() error {
+	st, err := state.Open(d.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	boot, err := st.NextBoot()
+	if err != nil {
+		return err
+	}
+	spec, err := pluginSpec(d.cfg)
+	if err != nil {
+		return err
+	}
+	d.host, err = pluginhost.New(pluginhost.Config{Plugin: spec, RuntimeDir: d.dir, Boot: st.NextBoot, Log: d.log})
+	if err != nil {
+		return err
+	}
+	d.engine = engine.New(engine.Options{
+		Shards: runtime.GOMAXPROCS(0), Epoch: offload.NewEpoch(uint64(boot), 0), Policy: policyOf(d.cfg),
+		Env:   ike.Env{Rand: rand.Reader, Boot: boot},
+		Plane: d.host, Network: sender{d}, Routes: tunnelRoutes{d}, Log: d.log,
+	})
+	return nil
+}
+
+// ikeSocket is where IKE of port 4500 passes between daemon and dataplane.
+func (d *daemon) ikeSocket() string { return filepath.Join(d.dir, "ike.sock") }
+
+// sender is the engine's way out; the sockets are there before the engine runs.
+type sender struct{ d *daemon }
+
+func (s sender) Send(dgs []ike.Datagram) int { return s.d.mux.Send(dgs) }
+
+// pluginSpec says which program is the dataplane.
+func pluginSpec(cfg *config.Config) (pluginhost.Spec, error) {
+	p := cfg.Dataplane
+	if p.Plugin == softesp.Name && len(p.SHA256) == 0 {
+		return pluginhost.AsPlugin(softesp.Name), nil
+	}
+	spec, err := pluginhost.Find(p.Plugin, cfg.PluginDirs)
+	spec.SHA256 = p.SHA256
+	return spec, err
+}
+
+// serve runs the parts until ctx ends or one of them fails. The dataplane
+// outlives the engine, which outlives the operator's socket: whoever stops needs
+// those behind it.
+func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
+	plane, stopPlane := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopPlane()
+	work, stopWork := context.WithCancel(plane)
+	defer stopWork()
+	front, stopFront := context.WithCancel(ctx)
+	defer stopFront()
+
+	var parts errgroup.Group
+	part := func(name string, run func() error) {
+		parts.Go(func() error {
+			err := run()
+			stopFront()
+			if err != nil && !errors.Is(err, context.Canceled) {
+				return fmt.Errorf("%s: %w", name, err)
+			}
+			return nil
+		})
+	}
+	part("dataplane", func() error { return d.host.Run(plane) })
+	err := d.configure(ctx, d.cfg, policyOf(d.cfg).LocalAddresses())
+	if err == nil {
+		err = d.routes.Sweep()
+	}
+	if err == nil {
+		part("engine", func() error { return d.engine.Run(work) })
+		part("admin socket", func() error { return admin.NewServer(d, d.log).Serve(front, operators) })
+		part("metrics", func() error { return d.serveMetrics(front) })
+		part("signals", func() error { return d.hear(front) })
+		d.log.Info("gateway ready", "version", version, "config", d.cfg.Path, "dataplane", d.cfg.Dataplane.Plugin)
+		notify(d.log, ready)
+		<-front.Done()
+		d.stop()
+	}
+	stopWork()
+	stopPlane()
+	return errors.Join(err, parts.Wait())
+}
+
+// stop tells the peers.
+func (d *daemon) stop() {
+	d.log.Info("gateway stops")
+	notify(d.log, stopping)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	if err := d.engine.Drain(ctx); err != nil {
+		d.log.Warn("gateway stopped before its peers", "error", err)
+	}
+}
+
+// configure opens our addresses in the dataplane and on the daemon's sockets.
+// Port 4500 changes hands in an order in which it is never wanted twice.
+func (d *daemon) configure(ctx context.Context, cfg *config.Config, addrs []netip.Addr) error {
+	ctx, cancel := context.WithTimeout(ctx, configureTime)
+	defer cancel()
+	info, err := d.host.Info(ctx)
+	if err != nil {
+		return fmt.Errorf("start the dataplane: %w", err)
+	}
+	sources := netio.Sources{Addresses: addrs, PlaneOwnsNATT: info.OwnsNATT, NATTOptions: info.SocketOptions}
+	if err := d.mux.Set(sources); err != nil {
+		return err
+	}
+	info, err = d.host.Configure(ctx, offload.Config{
+		Addresses: addrs, IKESocket: d.ikeSocket(), Settings: cfg.Dataplane.Settings,
+	})
+	if err != nil {
+		return fmt.Errorf("configure the dataplane: %w", err)
+	}
+	return unsupported(cfg, info)
+}
+
+// unsupported finds the phase 2 entries that the dataplane can do nothing for.
+func unsupported(cfg *config.Config, info offload.Info) error {
+	var errs []error
+	for _, c := range cfg.Connections() {
+		for _, child := range c.Children {
+			if !slices.ContainsFunc(child.Proposals, func(p ipsec.Proposal) bool { return supports(info, p) }) {
+				errs = append(errs, fmt.Errorf("phase2 %s: dataplane %s has none of its proposals", child.Name, info.Name))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// supports tells whether some choice from p can be installed.
+func supports(info offload.Info, p ipsec.Proposal) bool {
+	for _, e := range p.OfType(ipsec.TypeEncryption) {
+		a := ipsec.Algorithms{Encryption: ipsec.EncryptionID(e.ID), KeyBits: e.KeyBits}
+		if a.Encryption.AEAD() && info.Supports(a) {
+			return true
+		}
+		for _, i := range p.OfType(ipsec.TypeIntegrity) {
+			a.Integrity = ipsec.IntegrityID(i.ID)
+			if info.Supports(a) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// tunnelRoutes leads the engine's routes into the dataplane's interface.
+type tunnelRoutes struct{ d *daemon }
+
+func (t tunnelRoutes) Add(r engine.Route) error {
+	return t.d.routes.Add(owner(r), route.Route{
+		Prefix: r.Prefix, Interface: t.d.plaintextInterface(), Metric: uint32(r.Metric), Peer: r.Peer,
+	})
+}
+
+func (t tunnelRoutes) Del(r engine.Route) error { return t.d.routes.Remove(owner(r), r.Prefix) }
+func (t tunnelRoutes) Refresh() error           { return t.d.routes.Refresh() }
+
+// owner tells tunnels of one name apart: one that goes and one that comes.
+func owner(r engine.Route) string { return fmt.Sprintf("%s (%v)", r.Name, r.Tunnel) }
+
+func (d *daemon) plaintextInterface() string { return d.host.Status().Info.PlaintextInterface }
+
+// policyOf is what the engine makes of a configuration.
+func policyOf(cfg *config.Config) *engine.Policy {
+	var cs []*engine.Connection
+	for _, c := range cfg.Connections() {
+		cs = append(cs, &engine.Connection{
+			Connection: c.Connection, Dialup: c.Dialup, Interface: c.Interface, AddRoute: c.AddRoute,
+			Priority: c.Priority, Passive: c.Passive, AutoNegotiate: c.AutoNegotiate, Sync: c.Sync, Hash: c.Hash,
+		})
+	}
+	return engine.NewPolicy(cs...)
+}
