@@ -34,8 +34,8 @@ type association struct {
 	*usage
 	out      *sequencer   // outbound
 	iv       esp.IVPrefix // outbound
-	mtu      *pathMTU     // outbound
 	window   *esp.Window  // inbound
+	mtu      *pathMTU
 	lastMove atomic.Pointer[netip.AddrPort]
 }
 

@@ -101,13 +101,13 @@ func (e *Engine) newAssociation(role offload.Role, sa ipsec.SA, old *association
 	e.serial++
 	a.serial = e.serial
 	a.usage = new(usage)
+	a.mtu = newPathMTU(sa.PathMTU)
 	if sa.Direction == ipsec.Inbound {
 		a.window = esp.NewWindow(sa.Window())
 		a.window.Import(sa.Sequence)
 		return a, nil
 	}
 	a.out = newSequencer(sa.Algorithms, sa.Sequence, e.ledger.start(e.fingerprint(sa)))
-	a.mtu = newPathMTU(sa.PathMTU)
 	return a, nil
 }
 
@@ -117,14 +117,10 @@ func (a *association) inherit(old *association) {
 	a.serial, a.usage = old.serial, old.usage
 	a.out, a.window, a.mtu = old.out, old.window, old.mtu
 	a.relimit(old.lifetime.Load())
-	if a.window != nil {
-		a.window.Import(a.Sequence)
-		return
-	}
-	a.out.merge(a.Sequence)
 	if a.PathMTU != 0 {
 		a.mtu.set(int(a.PathMTU))
 	}
+	a.advance(a.Sequence)
 }
 
 // publish puts a in the place of old everywhere; either may be nil.

@@ -57,12 +57,12 @@ func (e *Engine) countersOf(a *association) offload.Counters {
 		Packets:    a.packets.Load(), Bytes: a.bytes.Load(),
 		Idle: a.idle(e.now()), Drops: a.dropped(),
 	}
+	c.PathMTU = uint16(a.mtu.known())
 	if a.window != nil {
 		c.Sequence = a.window.Export()
 		return c
 	}
 	c.Sequence.Next = a.out.next.Load()
 	c.Sequence.Ceiling = a.out.ceiling.Load()
-	c.PathMTU = uint16(a.mtu.known())
 	return c
 }

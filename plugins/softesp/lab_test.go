@@ -100,10 +100,12 @@ func (g *gateway) route(other *gateway) {
 // ip runs ip(8) inside the host.
 func (g *gateway) ip(args ...string) {
 	g.t.Helper()
-	if out, err := g.ns.Output(exec.Command("ip", args...)); err != nil {
+	if out, err := g.ns.Output(ipCommand(args...)); err != nil {
 		g.t.Fatalf("ip %v failed: %v: %s", args, err, out)
 	}
 }
+
+func ipCommand(args ...string) *exec.Cmd { return exec.Command("ip", args...) }
 
 func (g *gateway) install(role offload.Role, sas ...ipsec.SA) {
 	g.t.Helper()

@@ -20,7 +20,7 @@ const (
 )
 
 // pathMTU is what is known of the outer path of an SA (RFC 4301 section 8.2), in
-// octets of outer IP packet.
+// octets of outer IP packet. An inbound SA keeps what it was told only.
 type pathMTU struct {
 	now atomic.Int64 // 0 for unknown
 	// told is what the core said; it comes back when a learned value is old.
@@ -114,12 +114,12 @@ func (e *Engine) applyReport(r pathReport) {
 	if r.Remote.Addr().Is6() {
 		floor = packet.MinIPv6MTU
 	}
-	mtu := max(r.MTU, floor)
+	mtu := min(max(r.MTU, floor), 1<<16-1)
 	var toPeer []*association
 	genuine := r.Local || !r.hasSPI
 	e.mu.Lock()
 	for _, a := range e.sas {
-		if p := a.path.Load(); a.mtu != nil && p.remote == r.Remote {
+		if p := a.path.Load(); a.out != nil && p.remote == r.Remote {
 			toPeer = append(toPeer, a)
 			genuine = genuine || a.ID.SPI == r.spi
 		}

@@ -55,7 +55,7 @@ func (e *Engine) update(a *association, c offload.Change) (stopped bool) {
 	if c.Lifetime != nil {
 		a.relimit(a.lifetime.Swap(c.Lifetime))
 	}
-	if c.PathMTU != nil && a.mtu != nil {
+	if c.PathMTU != nil {
 		a.mtu.set(int(*c.PathMTU))
 	}
 	if c.Group != nil {
@@ -102,7 +102,7 @@ func (a *association) advance(s ipsec.Sequence) {
 func (e *Engine) move(a *association, to offload.Endpoint) {
 	old := a.path.Load()
 	next := e.pathOf(to)
-	if a.mtu != nil && next.remote.Addr() != old.remote.Addr() {
+	if next.remote.Addr() != old.remote.Addr() {
 		a.mtu.set(0)
 	}
 	a.path.Store(next)

@@ -5,44 +5,49 @@ import (
 	"math/bits"
 )
 
-// sum adds the octets of b, as 16-bit words in network byte order, to a running
-// sum of the Internet checksum (RFC 1071). Only the last part of what is summed
-// may have an odd length.
+// sum adds the octets of b, as 16-bit words, to a running sum of the Internet
+// checksum (RFC 1071). Only the last part of what is summed may have an odd
+// length.
 //
-// It adds eight octets at a time with an end-around carry, in the byte order of
-// the network: the sum of 64-bit words folds to that of their 16-bit parts
-// (RFC 1071 section 2).
+// It adds eight octets at a time with an end-around carry, and in the byte order
+// of most machines: the sum of 64-bit words folds to that of their 16-bit parts,
+// and swapping the octets of all words swaps those of the sum (RFC 1071 section
+// 2). fold swaps them back.
 func sum(b []byte, s uint64) uint64 {
 	var c uint64
-	for len(b) >= 32 {
-		s, c = bits.Add64(s, binary.BigEndian.Uint64(b), 0)
-		s, c = bits.Add64(s, binary.BigEndian.Uint64(b[8:]), c)
-		s, c = bits.Add64(s, binary.BigEndian.Uint64(b[16:]), c)
-		s, c = bits.Add64(s, binary.BigEndian.Uint64(b[24:]), c)
-		s += c // cannot overflow: s is not all ones when there was a carry
-		b = b[32:]
+	for len(b) >= 64 {
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[8:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[16:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[24:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[32:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[40:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[48:]), c)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[56:]), c)
+		s += c // cannot overflow: after a carry s is not all ones
+		b = b[64:]
 	}
 	for len(b) >= 8 {
-		s, c = bits.Add64(s, binary.BigEndian.Uint64(b), 0)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
 		s += c
 		b = b[8:]
 	}
 	if len(b) > 0 {
 		var last [8]byte
 		copy(last[:], b)
-		s, c = bits.Add64(s, binary.BigEndian.Uint64(last[:]), 0)
+		s, c = bits.Add64(s, binary.LittleEndian.Uint64(last[:]), 0)
 		s += c
 	}
 	return s
 }
 
-// fold reduces a running sum to 16 bits.
+// fold reduces a running sum to 16 bits, in network byte order.
 func fold(s uint64) uint16 {
 	s = s>>32 + s&0xffff_ffff
 	s = s>>32 + s&0xffff_ffff
 	s = s>>16 + s&0xffff
 	s = s>>16 + s&0xffff
-	return uint16(s>>16 + s&0xffff)
+	return bits.ReverseBytes16(uint16(s>>16 + s&0xffff))
 }
 
 // Checksum is the Internet checksum of b.
@@ -52,7 +57,7 @@ func Checksum(b []byte) uint16 { return ^fold(sum(b, 0)) }
 // addresses of the IP header ip, the protocol and the length (RFC 9293 section
 // 3.1, RFC 8200 section 8.1).
 func pseudo(ip []byte, proto uint8, length int) uint64 {
-	s := uint64(proto) + uint64(length)
+	s := uint64(bits.ReverseBytes16(uint16(proto))) + uint64(bits.ReverseBytes16(uint16(length)))
 	if ip[0]>>4 == 6 {
 		return sum(ip[8:40], s)
 	}
@@ -86,6 +91,7 @@ func transportChecksumOK(ip, l4 []byte, proto uint8) bool {
 // that changes from before to after (RFC 1624 section 3, equation 3).
 func replaceWord(ip []byte, before, after uint16) {
 	c := binary.BigEndian.Uint16(ip[10:])
-	s := uint64(^c) + uint64(^before) + uint64(after)
-	binary.BigEndian.PutUint16(ip[10:], ^fold(s))
+	s := uint32(^c) + uint32(^before) + uint32(after)
+	s = s>>16 + s&0xffff
+	binary.BigEndian.PutUint16(ip[10:], ^uint16(s>>16+s&0xffff))
 }
