@@ -115,19 +115,24 @@ func (p *Phase2) child(groups []ipsec.GroupID) *ike.Child {
 // proposals are with PFS, without it, or first all that have it and then all
 // that have not: a peer takes the ones that it likes, and we have a preference.
 func (p *Phase2) proposals(groups []ipsec.GroupID) []ipsec.Proposal {
+	pfs := p.PFS
 	if len(p.Groups) > 0 {
 		groups = p.Groups
 	}
-	with := p.PFS != PFSDisabled
-	without := p.PFS == PFSDisabled || p.PFS == PFSOptional && len(p.Groups) == 0
+	if pfs == PFSDefault {
+		pfs = PFSOptional
+		if len(p.Groups) > 0 {
+			pfs = PFSRequired
+		}
+	}
 	var out []ipsec.Proposal
-	for _, prop := range p.Proposals {
-		if with {
+	if pfs != PFSDisabled {
+		for _, prop := range p.Proposals {
 			out = append(out, withESN(prop.WithGroups(groups...), p.ESN))
 		}
 	}
-	for _, prop := range p.Proposals {
-		if without {
+	if pfs != PFSRequired {
+		for _, prop := range p.Proposals {
 			out = append(out, withESN(prop, p.ESN))
 		}
 	}

@@ -99,30 +99,30 @@ func (s *section) put(of, o value) {
 // read takes in the keys of a mapping. Those of a merge key (<<) are the weaker
 // ones.
 func (s *section) read(of value, n *yaml.Node, depth int) {
-	var merged []*yaml.Node
+	var merge *yaml.Node
+	here := make(map[string]int)
 	each(n, func(key, val *yaml.Node) {
-		if key.Tag == "!!merge" {
-			merged = append(merged, val)
-			return
-		}
-		v := of.below(s.name(key.Value), val)
+		name := key.Value
+		v := of.below(s.name(name), val)
 		v.at.line = key.Line
-		if old, twice := s.values[key.Value]; twice && depth == 0 {
-			v.problem("given twice, first in line %d", old.at.line)
-			return
-		} else if twice {
+		if first, twice := here[name]; twice {
+			v.problem("given twice, first in line %d", first)
 			return
 		}
-		s.keys = append(s.keys, key.Value)
-		s.values[key.Value] = v
+		here[name] = key.Line
+		if key.Tag == "!!merge" {
+			merge = resolve(val)
+		} else if !s.has(name) {
+			s.keys = append(s.keys, name)
+			s.values[name] = v
+		}
 	})
-	for _, m := range merged {
-		m = resolve(m)
-		if m.Kind != yaml.MappingNode || depth == maxDepth {
-			of.below(s.name("<<"), m).problem("want an anchor of a mapping, such as *defaults")
-			continue
-		}
-		s.read(of, m, depth+1)
+	switch {
+	case merge == nil:
+	case merge.Kind != yaml.MappingNode || depth == maxDepth:
+		of.below(s.name("<<"), merge).problem("want one anchor of a mapping, such as *defaults")
+	default:
+		s.read(of, merge, depth+1)
 	}
 }
 

@@ -47,9 +47,11 @@ type Phase2 struct {
 // PFS says whether a rekey has a key exchange of its own.
 type PFS uint8
 
-// The choices. The zero value leaves it to the peer.
+// The choices. The zero value is PFSRequired where groups are named for it, else
+// PFSOptional.
 const (
-	PFSOptional PFS = iota // with it or without, as the peer likes
+	PFSDefault  PFS = iota
+	PFSOptional     // with it or without, as the peer likes
 	PFSRequired
 	PFSDisabled
 )

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 
@@ -14,6 +15,9 @@ import (
 // 7296 section 2.15 asks for "as much unpredictability as the strongest key being
 // negotiated"; this much can be checked.
 const shortSecret = 12
+
+// maxSecret is the longest pre-shared key in octets.
+const maxSecret = 4096
 
 // secretSource is where a pre-shared key comes from, one of them.
 type secretSource struct{ file, env, literal *value }
@@ -81,7 +85,7 @@ func (v value) secretFile(dst *ipsec.Key, dir string) {
 	if path == "" {
 		return
 	}
-	b, err := os.ReadFile(path)
+	b, err := readSecret(path)
 	if err != nil {
 		v.problem("%v", err)
 		return
@@ -91,6 +95,22 @@ func (v value) secretFile(dst *ipsec.Key, dir string) {
 	}
 	b = bytes.TrimSuffix(b, []byte("\n"))
 	v.setSecret(dst, bytes.TrimSuffix(b, []byte("\r")))
+}
+
+// readSecret reads a small regular file: a wrong path must not hang the gateway or
+// fill its memory.
+func readSecret(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is no regular file", path)
+	case info.Size() > maxSecret:
+		return nil, fmt.Errorf("%s has %d octets; a pre-shared key has at most %d", path, info.Size(), maxSecret)
+	default:
+		return os.ReadFile(path)
+	}
 }
 
 func (v value) setSecret(dst *ipsec.Key, b []byte) {
