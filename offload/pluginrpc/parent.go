@@ -30,10 +30,9 @@ func watchParent() (gone <-chan struct{}, forget func(), err error) {
 	ch, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		// A parent that ended before the pidfd was opened leaves us with the
-		// reaper as ours. Then nobody reads the handshake, and writing it ends
-		// this process with SIGPIPE.
-		if raw.Read(exited) == nil {
+		// A parent that ended before the pidfd was opened left us with another
+		// one, and nobody reads the handshake.
+		if readerGone(stdout) || raw.Read(exited) == nil {
 			close(ch)
 		}
 	}()
@@ -43,8 +42,17 @@ func watchParent() (gone <-chan struct{}, forget func(), err error) {
 	}, nil
 }
 
+const stdout = 1 // the file descriptor: go-plugin gives os.Stdout another one
+
 // exited tells whether the process of a pidfd has ended: then it is readable.
 func exited(fd uintptr) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
 	return err == nil && n > 0
+}
+
+// readerGone tells whether fd is a pipe or socket whose other end was closed.
+func readerGone(fd int32) bool {
+	fds := []unix.PollFd{{Fd: fd}} // errors and hang-ups come unasked
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 }

@@ -29,13 +29,14 @@ const EnvOutlive = "EVERGATE_PLUGIN_OUTLIVE"
 // the daemon understands.
 //
 // SIGINT is ignored: a terminal sends it to the daemon's whole process group,
-// and it is the daemon that stops its plugins.
+// and it is the daemon that stops its plugins. SIGPIPE is ignored too: a plugin
+// that outlives the daemon has nobody who reads its log, and must not die of it.
 func Serve(engine offload.Engine, log *slog.Logger) int {
 	if os.Getenv(Handshake().MagicCookieKey) != Handshake().MagicCookieValue {
 		fmt.Fprintln(os.Stderr, "This is a dataplane plugin of Evergate; evergated starts it. To check it: offload-probe run PATH")
 		return 2
 	}
-	signal.Ignore(unix.SIGINT)
+	signal.Ignore(unix.SIGINT, unix.SIGPIPE)
 	stop, unregister := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer unregister()
 	orphaned, forget, err := watchParent()
