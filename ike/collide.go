@@ -28,23 +28,20 @@ func (t *Tunnel) rekeyingIKE(sa *ikeSA) bool {
 	return sa.pending != nil && sa.pending.task.kind == taskRekeyIKE
 }
 
+// makingChild tells whether a pair that we asked for on sa may come to be.
+func (t *Tunnel) makingChild(sa *ikeSA) bool {
+	return sa.pending != nil && (sa.pending.task.kind == taskCreate || sa.pending.task.kind == taskRekeyChild)
+}
+
 // busyWithChild tells whether an exchange of ours about a Child SA is under way.
 func (t *Tunnel) busyWithChild(sa *ikeSA) bool {
-	if sa.pending == nil {
-		return false
-	}
-	switch sa.pending.task.kind {
-	case taskCreate, taskRekeyChild, taskDeleteChild:
-		return true
-	default:
-		return false
-	}
+	return t.makingChild(sa) || sa.pending != nil && sa.pending.task.kind == taskDeleteChild
 }
 
 // closing tells whether sa, or the whole tunnel, is on its way out, so that
 // nothing new is to be made on it.
 func (t *Tunnel) closing(sa *ikeSA) bool {
-	return t.state != StateUp || sa.role == roleReplaced || sa.role == roleClosing
+	return t.state != StateUp || sa.role == roleReplaced || sa.role == roleClosing || sa.successor != 0
 }
 
 // collidesChild notes that the peer has rekeyed the pair that we are rekeying.
@@ -143,8 +140,7 @@ func (t *Tunnel) candidate(spi ipsec.IKESPI) *ikeSA {
 // way: it may be about just that pair.
 func (t *Tunnel) noteDeleted(sa *ikeSA, spi ipsec.SPI) {
 	r := sa.pending
-	if r == nil || r.task.kind != taskCreate && r.task.kind != taskRekeyChild || len(r.offer.dead) >= wire.MaxDeleteSPIs {
-		return
+	if t.makingChild(sa) && len(r.offer.dead) < wire.MaxDeleteSPIs {
+		r.offer.dead = append(r.offer.dead, spi)
 	}
-	r.offer.dead = append(r.offer.dead, spi)
 }

@@ -26,6 +26,12 @@ func (t *Tunnel) startRekeyChild(k task) {
 	if old == nil || old.state != childUp {
 		return
 	}
+	if !old.sending {
+		// It replaces another by the peer's rekey, and the peer may not have the
+		// answer yet.
+		t.again(k)
+		return
+	}
 	t.askChild(old.conf, k, old)
 }
 
@@ -72,7 +78,12 @@ func (t *Tunnel) onChildResponse(sa *ikeSA, r *request, payloads []wire.Payload)
 		t.childUnusable(conf.Name, c, err)
 		t.retryRekey(old)
 	case slices.Contains(r.offer.dead, c.out):
+		// The peer has replaced the old pair by one that it then deleted: it wants
+		// neither.
 		t.log.Info("child sa was deleted by the peer before its answer came", "child", conf.Name, "out", c.out.String())
+		if old != nil {
+			t.closeChild(old)
+		}
 	case r.task.kind == taskRekeyChild:
 		t.onChildRekeyed(r, old, c, x)
 	default:
@@ -229,7 +240,7 @@ func (t *Tunnel) onCreateChild(sa *ikeSA, payloads []wire.Payload) {
 	var old *childSA
 	if n := wire.FindNotify(payloads, wire.RekeySA); n != nil {
 		var err *LocalError
-		if old, err = t.rekeyed(n); err != nil {
+		if old, err = t.rekeyed(sa, n); err != nil {
 			t.respond(sa, wire.CreateChildSA, err.payload())
 			return
 		}

@@ -95,6 +95,8 @@ func (t *Tunnel) onDeleteIKE(sa *ikeSA) {
 		// have noticed that both were at it, then its new IKE SA goes on.
 		if t.rekeyingIKE(sa) && sa.pending.offer.rival != nil {
 			t.adoptRival(sa, sa.pending.offer.rival)
+		} else if next := t.candidate(sa.successor); next != nil {
+			t.confirm(next)
 		}
 	}
 	if sa == t.sa {

@@ -109,6 +109,7 @@ func (t *Tunnel) onRequest(sa *ikeSA, h wire.Header) {
 	}
 	t.env.Stats.RequestsIn.count(h.Exchange)
 	t.heard()
+	t.confirm(sa)
 	if err != nil {
 		t.onBadRequest(sa, h, err)
 		return

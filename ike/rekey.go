@@ -3,6 +3,7 @@ package ike
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike/suite"
@@ -18,10 +19,17 @@ import (
 // to close, it SHOULD reply with TEMPORARY_FAILURE. [...] If a peer receives a
 // request to rekey a Child SA that does not exist, it SHOULD reply with
 // CHILD_SA_NOT_FOUND." RFC 7296 section 2.25.1.
-func (t *Tunnel) rekeyed(n *wire.Notify) (*childSA, *LocalError) {
+//
+// One that does not exist may be what an answer on its way is about; then we ask
+// the peer for time as well.
+func (t *Tunnel) rekeyed(sa *ikeSA, n *wire.Notify) (*childSA, *LocalError) {
 	spi, _ := n.ESPSPI()
 	old := t.childByOut(spi)
 	switch {
+	case old == nil && t.makingChild(sa):
+		t.env.Stats.TemporaryFailuresOut++
+		t.env.Stats.Collisions++
+		return nil, refuse(wire.TemporaryFailure, FailOther, "the child sa %v may be in an answer on its way", spi)
 	case old == nil || n.Protocol != wire.ProtocolESP:
 		e := refuse(wire.ChildSANotFound, FailOther, "the peer rekeys the unknown child sa %v", spi)
 		e.spi = n.SPI
@@ -68,7 +76,7 @@ func (t *Tunnel) onChildRekeyed(r *request, old, c *childSA, x childExchange) {
 
 // startRekeyIKE asks for a successor of the IKE SA.
 func (t *Tunnel) startRekeyIKE(k task) {
-	if t.state != StateUp || len(t.others) >= maxGenerations {
+	if t.state != StateUp || t.sa.successor != 0 || len(t.others) >= maxGenerations {
 		return
 	}
 	group, ok := firstGroup(t.conn.Proposals)
@@ -179,10 +187,26 @@ func (t *Tunnel) succeed(old, next *ikeSA) {
 	t.forgetQuietly(next)
 	t.others = append(t.others, old)
 	old.role, next.role = roleReplaced, roleCurrent
-	old.giveUpAt = t.now.Add(replacedTime)
+	old.giveUpAt, next.giveUpAt = t.now.Add(replacedTime), time.Time{}
 	t.sa = next
+	t.inherit(old)
 	t.log.Info("ike sa rekeyed", "suite", next.suite.String(), "spi", next.local().String())
 	t.publish()
+}
+
+// inherit starts what was under way on the old IKE SA again: the peer has not
+// done it, because it was busy rekeying, or it does no harm twice.
+func (t *Tunnel) inherit(old *ikeSA) {
+	r := old.pending
+	if r == nil {
+		return
+	}
+	switch r.task.kind {
+	case taskCreate, taskRekeyChild, taskDeleteChild, taskDeleteIKE:
+		old.pending, old.reParts = nil, nil
+		r.offer.wipe()
+		t.enqueue(r.task)
+	}
 }
 
 // forgetQuietly takes an IKE SA out of the others because it becomes current.
@@ -219,10 +243,32 @@ func (t *Tunnel) onRekeyIKE(sa *ikeSA, offered *wire.SA, ni []byte, payloads []w
 		t.respond(sa, wire.CreateChildSA, answer...)
 		return
 	}
-	t.env.Stats.IKERekeys++
 	t.cancel(func(k task) bool { return k.kind == taskRekeyIKE })
 	t.respond(sa, wire.CreateChildSA, answer...)
-	t.succeed(sa, next)
+	t.await(sa, next)
+}
+
+// await keeps the old IKE SA in use until the peer shows that it has the new
+// one: by a message on it, or by its Delete of the old one. If the response gets
+// lost, what we send on the old one still reaches the peer; on the new one it
+// would not.
+func (t *Tunnel) await(old, next *ikeSA) {
+	if before := t.candidate(old.successor); before != nil {
+		t.forget(before)
+	}
+	next.giveUpAt = t.now.Add(replacedTime)
+	t.others = append(t.others, next)
+	old.successor = next.local()
+	old.softAt = time.Time{}
+	t.publish()
+}
+
+// confirm goes over to the successor that the peer has used.
+func (t *Tunnel) confirm(sa *ikeSA) {
+	if sa.role == roleCandidate && t.sa.successor == sa.local() {
+		t.env.Stats.IKERekeys++
+		t.succeed(t.sa, sa)
+	}
 }
 
 // answerIKE makes the IKE SA that a request asks for.

@@ -180,7 +180,8 @@ func (r *reader) ikeSA(m *statepb.IKESA) *ikeSA {
 			Group: num[ipsec.GroupID](r, m.Suite.GetGroup()),
 		},
 		born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), giveUpAt: r.time(m.GiveUp),
-		sendID: m.SendId, recvID: m.RecvId, pending: r.request(m.Pending), answer: m.Answer,
+		successor: ipsec.IKESPI(m.Successor),
+		sendID:    m.SendId, recvID: m.RecvId, pending: r.request(m.Pending), answer: m.Answer,
 		inParts: r.parts(m.InParts), reParts: r.parts(m.ReParts),
 		unknown: m.ProtoReflect().GetUnknown(),
 	}

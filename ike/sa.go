@@ -14,8 +14,9 @@ type role uint8
 const (
 	// roleCurrent carries new exchanges.
 	roleCurrent role = iota
-	// roleCandidate was made by the peer while our own rekey was under way; the
-	// nonces decide which of the two stays (RFC 7296 section 2.8.2).
+	// roleCandidate was made by the peer's rekey. It waits for a sign that the
+	// peer has it too, or, when we rekey ourselves, for the nonces to decide
+	// which of the two stays (RFC 7296 section 2.8.2).
 	roleCandidate
 	// roleReplaced has a successor and waits for the peer's Delete.
 	roleReplaced
@@ -41,7 +42,10 @@ type ikeSA struct {
 	born     time.Time
 	softAt   time.Time // zero: never
 	hardAt   time.Time // zero: never
-	giveUpAt time.Time // of a predecessor: when it is forgotten
+	giveUpAt time.Time // of all but the current: when the waiting ends
+
+	// successor is our SPI of the candidate that takes over, zero for none.
+	successor ipsec.IKESPI
 
 	sendID  uint32   // of our next request
 	recvID  uint32   // of the peer's next request

@@ -97,7 +97,7 @@ func (w writer) ikeSA(sa *ikeSA) *statepb.IKESA {
 			Integrity: uint32(sa.suite.Integrity), Prf: uint32(sa.suite.PRF), Group: uint32(sa.suite.Group),
 		},
 		Born: w.time(sa.born), Soft: w.time(sa.softAt), Hard: w.time(sa.hardAt), GiveUp: w.time(sa.giveUpAt),
-		SendId: sa.sendID, RecvId: sa.recvID, Pending: w.request(sa.pending), Answer: sa.answer,
+		Successor: uint64(sa.successor), SendId: sa.sendID, RecvId: sa.recvID, Pending: w.request(sa.pending), Answer: sa.answer,
 		InParts: partsState(sa.inParts), ReParts: partsState(sa.reParts),
 	}
 	if sa.sealer != nil {

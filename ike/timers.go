@@ -114,13 +114,19 @@ func (t *Tunnel) fire(tm timer) {
 			t.repeat(tm.sa)
 		}
 	case evForget:
-		t.forget(tm.sa)
+		if t.confirm(tm.sa); tm.sa != t.sa {
+			t.forget(tm.sa)
+		}
 	case evSoftIKE:
 		tm.sa.softAt = time.Time{}
 		t.enqueue(task{kind: taskRekeyIKE})
 	case evHardIKE:
 		t.log.Warn("ike sa reached its hard lifetime", "age", t.now.Sub(tm.sa.born))
 		tm.sa.hardAt = time.Time{}
+		if next := t.candidate(tm.sa.successor); next != nil {
+			t.confirm(next)
+			return
+		}
 		t.expire()
 	case evSetup:
 		t.onSetupTimeout()

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
-	"testing"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -22,6 +21,15 @@ var (
 // maxDeliveries bounds one Deliver: two machines that never fall silent are a
 // bug.
 const maxDeliveries = 10000
+
+// TB is what the harness needs of a test; *testing.T, *testing.F and *rapid.T
+// have it.
+type TB interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Failed() bool
+}
 
 // Config is what a pair is made from. Options change it.
 type Config struct {
@@ -41,7 +49,7 @@ type Option func(*Config)
 
 // Pair is two ends and the network between them.
 type Pair struct {
-	TB   testing.TB
+	TB   TB
 	A, B *End
 	Now  time.Time
 
@@ -58,7 +66,7 @@ type Flight struct {
 }
 
 // New makes a pair that has not talked yet.
-func New(tb testing.TB, options ...Option) *Pair {
+func New(tb TB, options ...Option) *Pair {
 	tb.Helper()
 	c := Config{Seed: 1, A: Connection("a", AddrA, AddrB), B: Connection("b", AddrB, netip.Addr{}), Log: slog.New(slog.DiscardHandler)}
 	for _, o := range options {
@@ -74,7 +82,7 @@ func New(tb testing.TB, options ...Option) *Pair {
 }
 
 // Establish makes a pair in which A has dialled in to B.
-func Establish(tb testing.TB, options ...Option) *Pair {
+func Establish(tb TB, options ...Option) *Pair {
 	tb.Helper()
 	p := New(tb, options...)
 	p.A.Initiate()
@@ -183,8 +191,19 @@ func (p *Pair) translate(from *End, d ike.Datagram) (ike.Datagram, bool) {
 	return d, true
 }
 
-// Rebind makes the NAT forget its mappings, as one does that restarts.
+// Rebind makes the NAT forget its mappings, as one does that restarts. B's
+// messages find no way until A has sent something.
 func (p *Pair) Rebind() { clear(p.nat) }
+
+// Outside is where B sees what A sends from its present address; false without a
+// NAT.
+func (p *Pair) Outside() (netip.AddrPort, bool) {
+	if !p.config.NAT {
+		return netip.AddrPort{}, false
+	}
+	d, ok := p.translate(p.A, ike.Datagram{Local: p.A.Tunnel.Status(p.Now).Local})
+	return d.Local, ok
+}
 
 // InFlight is what is on its way, oldest first.
 func (p *Pair) InFlight() []Flight { return p.wire }

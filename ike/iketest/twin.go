@@ -22,7 +22,7 @@ func Twins(r Resume) Option { return func(c *Config) { c.resume = r } }
 func (e *End) twin(t *ike.Tunnel, in ike.Input) *ike.Tunnel {
 	e.Pair.TB.Helper()
 	resume := e.Pair.config.resume
-	if _, refused := in.(ike.Refused); resume == nil || refused || t.Status(e.Pair.Now).State == ike.StateIdle {
+	if _, refused := in.(ike.Refused); resume == nil || refused || t.Status(e.Pair.Now).State == ike.StateIdle || t.Status(e.Pair.Now).State == ike.StateClosed {
 		// Refused belongs to the step before, and is given to whoever made it.
 		return nil
 	}

@@ -696,7 +696,9 @@ type IKESA struct {
 	// Fragments of the peer's next request.
 	InParts *Parts `protobuf:"bytes,16,opt,name=in_parts,json=inParts,proto3" json:"in_parts,omitempty"`
 	// Fragments of the response to our request.
-	ReParts       *Parts `protobuf:"bytes,17,opt,name=re_parts,json=reParts,proto3" json:"re_parts,omitempty"`
+	ReParts *Parts `protobuf:"bytes,17,opt,name=re_parts,json=reParts,proto3" json:"re_parts,omitempty"`
+	// Our SPI of the IKE SA that takes over, zero for none.
+	Successor     uint64 `protobuf:"fixed64,18,opt,name=successor,proto3" json:"successor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -848,6 +850,13 @@ func (x *IKESA) GetReParts() *Parts {
 		return x.ReParts
 	}
 	return nil
+}
+
+func (x *IKESA) GetSuccessor() uint64 {
+	if x != nil {
+		return x.Successor
+	}
+	return 0
 }
 
 // Suite is the algorithms of an IKE SA.
@@ -2292,7 +2301,7 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\b_startedB\v\n" +
 	"\t_deadlineB\n" +
 	"\n" +
-	"\b_refused\"\x9f\x04\n" +
+	"\b_refused\"\xbd\x04\n" +
 	"\x05IKESA\x12\x13\n" +
 	"\x05spi_i\x18\x01 \x01(\x06R\x04spiI\x12\x13\n" +
 	"\x05spi_r\x18\x02 \x01(\x06R\x04spiR\x12\x1c\n" +
@@ -2312,7 +2321,8 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\apending\x18\x0e \x01(\v2\x0f.ike.v1.RequestR\apending\x12\x16\n" +
 	"\x06answer\x18\x0f \x03(\fR\x06answer\x12(\n" +
 	"\bin_parts\x18\x10 \x01(\v2\r.ike.v1.PartsR\ainParts\x12(\n" +
-	"\bre_parts\x18\x11 \x01(\v2\r.ike.v1.PartsR\arePartsB\a\n" +
+	"\bre_parts\x18\x11 \x01(\v2\r.ike.v1.PartsR\areParts\x12\x1c\n" +
+	"\tsuccessor\x18\x12 \x01(\x06R\tsuccessorB\a\n" +
 	"\x05_bornB\a\n" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\n" +
