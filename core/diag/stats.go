@@ -80,9 +80,10 @@ func words(s string) string {
 	return strings.NewReplacer(" ", "_", "-", "_").Replace(strings.ToLower(s))
 }
 
-// snake turns HalfOpenPeak into half_open_peak and IKERekeys into ike_rekeys.
+// snake turns HalfOpenPeak into half_open_peak, IKERekeys into ike_rekeys and
+// InvalidSPIsIn into invalid_spis_in.
 func snake(s string) string {
-	r := []rune(s)
+	r := []rune(strings.NewReplacer("SPIs", "Spis", "SAs", "Sas").Replace(s))
 	var b strings.Builder
 	for i, c := range r {
 		if unicode.IsUpper(c) && i > 0 && (unicode.IsLower(r[i-1]) || i+1 < len(r) && unicode.IsLower(r[i+1])) {

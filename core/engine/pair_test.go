@@ -18,7 +18,7 @@ import (
 // pair is a client and a dialup server, each a Shard over a dataplane in
 // memory, joined by a network that loses nothing, in virtual time.
 type pair struct {
-	t              *testing.T
+	t              testing.TB
 	now            time.Time
 	client, server *gateway
 }
@@ -84,7 +84,7 @@ func connection(name string, local, remote netip.Addr, s ipsec.Selectors) *ike.C
 	}
 }
 
-func newPair(t *testing.T) *pair {
+func newPair(t testing.TB) *pair {
 	p := &pair{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	p.server = p.gateway("server", 1, dialupServer())
 	p.client = p.gateway("client", 2, dialupClient())

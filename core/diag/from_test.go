@@ -1,0 +1,141 @@
+package diag
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/engine"
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+)
+
+var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// status is a dialup instance with one pair of SAs, as the engine describes it.
+func status() engine.TunnelStatus {
+	local, remote := netip.MustParseAddr("192.168.202.31"), netip.MustParseAddr("192.168.1.2")
+	in := ipsec.SA{
+		ID: ipsec.SAID{SPI: 0xa575b631, Dst: local, Proto: ipsec.ESP}, Direction: ipsec.Inbound, Pair: 0x10aa45b0,
+		Algorithms: ipsec.Algorithms{Encryption: ipsec.EncrAESCBC, KeyBits: 128, Integrity: ipsec.AuthHMACSHA1_96},
+		Encryption: ipsec.CopyKey(make([]byte, 16)), Integrity: ipsec.CopyKey(make([]byte, 20)),
+		Local: local, Remote: remote,
+		Selectors: ipsec.Selectors{
+			Local:  []ipsec.TrafficSelector{ipsec.AnySelector(false)},
+			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.MustParsePrefix("10.10.1.0/24"))},
+		},
+		Lifetime: ipsec.Lifetime{Soft: ipsec.Limits{Time: 10788 * time.Second}, Hard: ipsec.Limits{Time: 10800 * time.Second}},
+	}
+	out := in
+	out.ID, out.Direction, out.Pair = ipsec.SAID{SPI: 0x10aa45b0, Dst: remote, Proto: ipsec.ESP}, ipsec.Outbound, in.ID.SPI
+	out.PathMTU, out.Sequence = 1500, ipsec.Sequence{Next: 1, Ceiling: ipsec.LeaseSize}
+	return engine.TunnelStatus{
+		Name: "vpn1_1", Phase1: "vpn1", Dialup: true, Index: 1, Serial: 15, AddRoute: true,
+		DPD: ike.DPD{Mode: ike.DPDOnIdle, Interval: time.Minute, Retries: 3},
+		IKE: ike.Status{
+			State: ike.StateUp, Local: netip.AddrPortFrom(local, 500), Remote: netip.AddrPortFrom(remote, 500), Fragmentation: true,
+			DPD: ike.DPDStatus{Mode: ike.DPDOnIdle, Sequence: 20},
+			Children: []ike.ChildStatus{{
+				Name: "vpn1", In: in.ID, Out: out.ID, Age: 320 * time.Second, Soft: 10468 * time.Second, Lifetime: in.Lifetime,
+			}},
+		},
+		Activity: ike.Activity{In: now.Add(-6 * time.Second), Out: now.Add(-6 * time.Second)},
+		Children: []engine.ChildStatus{{
+			Name: "vpn1",
+			In: engine.SAStatus{
+				SA: in, Packets: 7, Bytes: 700,
+				Counters:  offload.Counters{Sequence: ipsec.Sequence{Highest: 7}, Drops: offload.Drops{Replayed: 2}},
+				Placement: offload.Placement{WhyNot: offload.NoSuchNPU},
+			},
+			Out: engine.SAStatus{
+				SA: out, Packets: 5, Bytes: 500,
+				Counters:  offload.Counters{Sequence: ipsec.Sequence{Next: 6}},
+				Placement: offload.Placement{WhyNot: offload.NoSuchNPU, SelectorIDs: []offload.SelectorID{0xb2}},
+			},
+		}},
+	}
+}
+
+func TestTunnelListIsMadeOfWhatTheEngineKnows(t *testing.T) { // F20
+	var b strings.Builder
+	tun := FromTunnel(status(), now, offload.Info{}, false)
+	if err := WriteTunnels(&b, "vpn1_1", []Tunnel{tun}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"name=vpn1_1 ver=2 serial=f 192.168.202.31:0->192.168.1.2:0 tun_id=192.168.1.2 tun_id6=::10.0.0.15 dst_mtu=1500",
+		"encap=none/8832 options[2280]=rgwy-chg frag-rfc  run_state=0 role=primary accept_traffic=1",
+		"parent=vpn1 index=1", "ilast=6 olast=6",
+		"stat: rxp=7 txp=5 rxb=700 txb=500",
+		"dpd: mode=on-idle on=1 idle=60000ms retry=3 count=0 seqno=20",
+		"natt: mode=none draft=0 interval=0 remote_port=0",
+		"  src: 0:0.0.0.0-255.255.255.255:0\n  dst: 0:10.10.1.0-10.10.1.255:0\n",
+		"options=682 type=00 soft=0 mtu=1438 expire=10468/0B replaywin=2048",
+		"seqno=6 esn=0 replaywin_lastseq=00000007",
+		"life: type=01 bytes=1200/0 timeout=10788/10800",
+		"dec: spi=a575b631 esp=aes key=16 [hidden]\n       ah=sha1 key=20 [hidden]",
+		"npu_flag=00 npu_rgwy=192.168.1.2 npu_lgwy=192.168.202.31 npu_selid=b2 dec_npuid=0 enc_npuid=0",
+	} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the list lacks %q:\n%s", want, b.String())
+		}
+	}
+	if got := tun.Proxies[0].SAs[0].Drops; len(got) != 1 || got["replayed"] != 2 {
+		t.Errorf("drops are %v, want two replayed packets and no other reason", got)
+	}
+}
+
+func TestNPUFlagFollowsFromBothDirections(t *testing.T) {
+	s := status()
+	s.Children[0].In.Placement = offload.Placement{NPU: 2}
+	s.Children[0].Out.Placement = offload.Placement{NPU: 1}
+	npu := FromTunnel(s, now, offload.Info{}, false).Proxies[0].SAs[0].NPU
+	if npu.Flag != 3 || npu.Dec != 2 || npu.Enc != 1 {
+		t.Errorf("with both directions in NPUs the flag is %02x, dec_npuid %d, enc_npuid %d; want 03, 2, 1", npu.Flag, npu.Dec, npu.Enc)
+	}
+}
+
+func TestInnerMTUIsWhatFitsThePath(t *testing.T) { // C15: 1280 as long as the path is unknown
+	gcm := ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 128}
+	cbc := ipsec.Algorithms{Encryption: ipsec.EncrAESCBC, KeyBits: 128, Integrity: ipsec.AuthHMACSHA1_96}
+	v4, v6 := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	for _, c := range []struct {
+		what string
+		sa   ipsec.SA
+		want int
+	}{
+		{"nothing known", ipsec.SA{Algorithms: cbc, Remote: v4}, 1280},
+		{"IPv4, CBC", ipsec.SA{Algorithms: cbc, Remote: v4, PathMTU: 1500}, 1438},
+		{"IPv4, GCM", ipsec.SA{Algorithms: gcm, Remote: v4, PathMTU: 1500}, 1446},
+		{"IPv4, GCM in UDP", ipsec.SA{Algorithms: gcm, Remote: v4, PathMTU: 1500, Encap: &ipsec.Encap{}}, 1438},
+		{"IPv6, GCM", ipsec.SA{Algorithms: gcm, Remote: v6, PathMTU: 1500}, 1426},
+	} {
+		if got := innerMTU(c.sa); got != c.want {
+			t.Errorf("%s: the inner MTU is %d, want %d", c.what, got, c.want)
+		}
+	}
+}
+
+func TestCountersAreNamedAfterTheirFields(t *testing.T) {
+	var s engine.Stats
+	s.IKE.Drops[ike.DropMessageID] = 4
+	s.IKE.Started[1] = 3
+	s.IKE.RequestsIn.Auth = 2
+	s.IKE.SetupTime = 1500 * time.Millisecond
+	got := make(map[string]uint64)
+	for _, c := range FromStats(s) {
+		if _, twice := got[c.Name]; twice {
+			t.Errorf("two counters are named %s", c.Name)
+		}
+		got[c.Name] = c.Value
+	}
+	for name, want := range map[string]uint64{
+		"ike.drops.message_id": 4, "ike.started.responder": 3, "ike.requests_in.auth": 2, "ike.setup_time_ms": 1500, "stray_sas": 0,
+	} {
+		if v, ok := got[name]; !ok || v != want {
+			t.Errorf("%s is %d (there: %v), want %d", name, v, ok, want)
+		}
+	}
+}
