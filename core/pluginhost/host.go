@@ -33,7 +33,8 @@ type Config struct {
 	// CallTimeout is for one call, or for the next item of an Export; 0 means
 	// 10 s.
 	CallTimeout time.Duration
-	// WaitTimeout is how long a call waits for a plugin to come up; 0 means 5 s.
+	// WaitTimeout is how long a call waits for a plugin to come up again; 0 means
+	// 5 s. For the very first start it waits as long as that takes.
 	WaitTimeout time.Duration
 	// HealthInterval and HealthTimeout are for the question whether the plugin
 	// still answers; 0 means 2 s and 10 s.
@@ -159,7 +160,8 @@ func (h *Host) setCurrent(p *process) {
 	h.changed = make(chan struct{})
 }
 
-// plane waits a moment for a process to talk to.
+// plane waits a moment for a process to talk to; it looks at the state before it
+// gives up, so the wait for a start that is bounded by itself may be longer.
 func (h *Host) plane(ctx context.Context, doing string) (*process, error) {
 	timer := time.NewTimer(h.config.WaitTimeout)
 	defer timer.Stop()
@@ -175,6 +177,10 @@ func (h *Host) plane(ctx context.Context, doing string) (*process, error) {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("pluginhost: %s: wait for plugin %s: %w", doing, status.Name, ctx.Err())
 		case <-timer.C:
+			if status.State == Starting && status.Failures == 0 {
+				timer.Reset(h.config.WaitTimeout)
+				continue
+			}
 			err := fmt.Errorf("pluginhost: %s: %w: plugin %s is %s", doing, offload.ErrDown, status.Name, status.State)
 			if status.LastError != "" {
 				err = fmt.Errorf("%w; last error: %s", err, status.LastError)

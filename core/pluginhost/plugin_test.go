@@ -79,11 +79,6 @@ func good() int {
 	e.Engine = mem.New(mem.Options{
 		Name:     fmt.Sprintf("process %d", os.Getpid()),
 		Settings: []string{"install"},
-		Adjust: func(i *offload.Info) {
-			if v := e.version.Load(); v != nil {
-				i.Version = *v
-			}
-		},
 	})
 	return pluginrpc.Serve(e, log)
 }
@@ -107,6 +102,15 @@ func (e *engine) Configure(ctx context.Context, c offload.Config) (offload.Info,
 	version := fmt.Sprintf("boot %d, %d addresses", c.Boot, len(c.Addresses))
 	e.version.Store(&version)
 	return e.Info(ctx)
+}
+
+// Info has what Configure was given in place of a version.
+func (e *engine) Info(ctx context.Context) (offload.Info, error) {
+	info, err := e.Engine.Info(ctx)
+	if v := e.version.Load(); v != nil {
+		info.Version = *v
+	}
+	return info, err
 }
 
 // Demote of group 15 loses all SAs, as a device does that resets itself.
