@@ -227,8 +227,9 @@ func (b *bench) install(spi ipsec.SPI) error {
 
 func (b *bench) signal(sig unix.Signal) {
 	b.t.Helper()
-	if err := unix.Kill(b.Status().PID, sig); err != nil {
-		b.t.Fatalf("The plugin process %d cannot be sent %v: %v.", b.Status().PID, sig, err)
+	pid := b.wait("a process", func(s pluginhost.Status) bool { return s.PID != 0 }).PID // 0 would be ourselves
+	if err := unix.Kill(pid, sig); err != nil {
+		b.t.Fatalf("The plugin process %d cannot be sent %v: %v.", pid, sig, err)
 	}
 }
 
@@ -296,7 +297,7 @@ func TestHungPluginIsReplaced(t *testing.T) {
 }
 
 func TestSlowAnswerHoldsUpNobodyElse(t *testing.T) {
-	b := run(t, spec(t, "good"), func(c *pluginhost.Config) { c.CallTimeout = 2 * time.Second })
+	b := run(t, spec(t, "good"), func(c *pluginhost.Config) { c.CallTimeout = 4 * time.Second })
 	c := config("192.0.2.1")
 	c.Settings = map[string]string{"install": "hang"}
 	b.configure(c)
