@@ -1,0 +1,174 @@
+package e2e_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/diag"
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/strongswan"
+)
+
+const (
+	// limit bounds waits that take milliseconds on an idle machine.
+	limit  = 60 * time.Second
+	secret = "correct horse battery staple"
+)
+
+// entry is an entry of phase1 or phase2 in the YAML: its keys and their values.
+type entry map[string]string
+
+// with returns the entry with other values for some keys, "" for none.
+func (e entry) with(over entry) entry {
+	e = maps.Clone(e)
+	for key, value := range over {
+		if value == "" {
+			delete(e, key)
+			continue
+		}
+		e[key] = value
+	}
+	return e
+}
+
+func (e entry) String() string {
+	lines := make([]string, 0, len(e))
+	for _, key := range slices.Sorted(maps.Keys(e)) {
+		lines = append(lines, key+": "+e[key])
+	}
+	return "  - " + strings.Join(lines, "\n    ") + "\n"
+}
+
+// config is a configuration of these entries. The log says everything.
+func config(phase1, phase2 []entry) string {
+	var b strings.Builder
+	b.WriteString("log: {level: debug}\nphase1:\n")
+	for _, e := range phase1 {
+		b.WriteString(e.String())
+	}
+	b.WriteString("phase2:\n")
+	for _, e := range phase2 {
+		b.WriteString(e.String())
+	}
+	return b.String()
+}
+
+// server1 is the phase 1 of a dialup server named vpn1 that client dials in to.
+func server1() entry {
+	return entry{
+		"name": "vpn1", "type": "dynamic", "interface": "port2", "local-gw": gateway.GatewayAddr,
+		"proposal": "[aes128-sha256]", "dhgrp": "[31]", "localid": "gw.example", "psksecret": `"` + secret + `"`,
+	}
+}
+
+// server2 is the phase 2 that goes with server1.
+func server2() entry {
+	return entry{"name": "vpn1", "phase1name": "vpn1", "proposal": "[aes128gcm]"}
+}
+
+// client is a connection that fits server1 and server2, with one child named net
+// from the client's network to the server's.
+func client() strongswan.Connection {
+	return strongswan.Connection{
+		Name: "home", RemoteAddrs: []string{gateway.GatewayAddr}, Proposals: []string{"aes128-sha256-x25519"},
+		Local:  strongswan.Auth{ID: strongswan.FQDN("client.example")},
+		Remote: strongswan.Auth{ID: strongswan.FQDN("gw.example")},
+		PSK:    secret,
+		Children: []strongswan.Child{{
+			Name: "net", LocalTS: []string{gateway.ClientNet}, RemoteTS: []string{gateway.ServerNet}, Proposals: []string{"aes128gcm16"},
+		}},
+	}
+}
+
+// dialup is a client with strongSwan, a gateway with Evergate, and what is
+// between and behind them.
+type dialup struct {
+	t *testing.T
+	*gateway.Site
+	server *gateway.Daemon
+	client *strongswan.Daemon
+}
+
+// dialIn starts both daemons; the client has not dialled yet.
+func dialIn(t *testing.T, config string, settings strongswan.Settings, connections ...strongswan.Connection) *dialup {
+	t.Helper()
+	d := &dialup{t: t, Site: gateway.NewSite(netlab.New(t))}
+	d.server = startGateway(d.Gateway, config)
+	d.client = strongswan.Start(d.Client, settings)
+	d.client.Load(connections...)
+	return d
+}
+
+// connect is dialIn with server1, server2 and client, and has the tunnel up.
+func connect(t *testing.T) *dialup {
+	t.Helper()
+	d := dialIn(t, config([]entry{server1()}, []entry{server2()}), strongswan.Settings{}, client())
+	d.up("net")
+	return d
+}
+
+// up has the client bring up a child.
+func (d *dialup) up(child string) {
+	d.t.Helper()
+	if err := d.client.Initiate(child); err != nil {
+		d.t.Fatalf("the client does not get its tunnel: %v\nthe gateway's log ends:\n%s", err, d.server.Log().Tail(20))
+	}
+}
+
+// ping sends three echo requests from the client's network to the server.
+func (d *dialup) ping() {
+	d.t.Helper()
+	d.pingTo(gateway.ServerHost, gateway.ClientHost)
+}
+
+func (d *dialup) pingTo(to, from string) {
+	d.t.Helper()
+	if err := pings(d.Client, to, from); err != nil {
+		d.t.Fatalf("through the tunnel: %v\nthe gateway's tunnel is %+v", err, d.server.Tunnels(""))
+	}
+}
+
+// pings returns nil when three echo requests in a row are answered.
+func pings(ns *netlab.Namespace, to, from string) error {
+	r, err := ns.Ping(ns.Lab().TB().Context(), netlab.Ping{To: to, From: from, Interval: 10 * time.Millisecond})
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("ping %s from %s: %w", to, from, err)
+	}
+	return nil
+}
+
+// stream starts a numbered stream from the client's network to the server.
+func (d *dialup) stream() *netlab.Streaming {
+	d.t.Helper()
+	return netlab.Stream{From: d.Client, Source: gateway.ClientHost, To: d.Server, Dest: gateway.ServerHost}.Start(d.t)
+}
+
+// wantGone waits until the gateway has nothing of the tunnel any more. C13: its
+// routes are gone when it is.
+func (d *dialup) wantGone(name string) {
+	d.t.Helper()
+	d.server.WaitGone(name, limit)
+	if d.Gateway.HasRoute(gateway.ClientNet) {
+		d.t.Errorf("tunnel %s is gone, its route to %s is not", name, gateway.ClientNet)
+	}
+}
+
+// pair returns the only pair of SAs of a tunnel.
+func pair(t *testing.T, tunnel diag.Tunnel) diag.SA {
+	t.Helper()
+	if len(tunnel.Proxies) != 1 || len(tunnel.Proxies[0].SAs) != 1 {
+		t.Fatalf("tunnel %s has the phase 2 entries %+v, want one with one pair of SAs", tunnel.Name, tunnel.Proxies)
+	}
+	return tunnel.Proxies[0].SAs[0]
+}
+
+// hexSPI writes an SPI as the tunnel list does.
+func hexSPI(spi uint32) string { return fmt.Sprintf("%08x", spi) }
