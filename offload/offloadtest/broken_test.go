@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -232,7 +233,7 @@ func controlBugs() []bug {
 			n := 0
 			b.info = func(i offload.Info) offload.Info {
 				n++
-				i.Version = fmt.Sprint(n)
+				i.Version = strconv.Itoa(n)
 				return i
 			}
 		}},

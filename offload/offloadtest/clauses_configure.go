@@ -1,6 +1,7 @@
 package offloadtest
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 
@@ -137,11 +138,12 @@ func (p *probe) wantInventory(complaint string, before map[ipsec.SAID]offload.Co
 	for id, b := range before {
 		a, there := after[id]
 		a.Idle, b.Idle = 0, 0
+		was, is := fmt.Sprintf("%+v", b), fmt.Sprintf("%+v", a)
 		switch {
 		case !there:
 			p.errorf("%s: %v is gone.", complaint, id)
-		case !reflect.DeepEqual(a, b):
-			p.errorf("%s: %v was %+v and is %+v.", complaint, id, b, a)
+		case was != is:
+			p.errorf("%s: %v was %s and is %s.", complaint, id, was, is)
 		}
 	}
 	for id := range after {

@@ -39,7 +39,7 @@ func (p *probe) wantNumbers(when string, sent []Sent, want []uint64) bool {
 
 func trafficSequence(p *probe) {
 	p.configured()
-	fresh, later := p.outbound(1, groupA), p.outbound(2, groupA)
+	fresh, later := p.outbound(1), p.outbound(2)
 	later.Sequence.Next = 5000
 	p.install(epoch(1), offload.Active, fresh, later)
 	p.wantNumbers("On a fresh SA", p.send(fresh, 5), counting(1, 5))
@@ -81,7 +81,7 @@ func (p *probe) enforced(info offload.Info) int {
 
 func ceilingStops(p *probe) {
 	margin := p.enforced(p.configured())
-	out := p.outbound(1, groupA)
+	out := p.outbound(1)
 	out.Sequence = ipsec.Sequence{Next: 101, Ceiling: 110}
 	p.install(epoch(1), offload.Active, out)
 	sent := numbers(p.send(out, 15+margin))
@@ -96,7 +96,7 @@ func ceilingStops(p *probe) {
 
 func ceilingCycle(p *probe) {
 	p.configured()
-	out, spent := p.outbound(1, groupA), p.outbound(2, groupA)
+	out, spent := p.outbound(1), p.outbound(2)
 	out.Sequence.Next = 1<<32 - 3
 	spent.Sequence.Next = 1 << 32 // as after a failover of an IKEv1 SA: the first packet finds nothing
 	p.install(epoch(1), offload.Active, out, spent)
@@ -110,7 +110,7 @@ func ceilingLow(p *probe) {
 		p.notExercised("the dataplane only approximates ceilings")
 	}
 	s := p.watch()
-	out := p.outbound(1, groupA)
+	out := p.outbound(1)
 	out.Sequence = ipsec.Sequence{Next: 1, Ceiling: 100}
 	p.install(epoch(1), offload.Active, out)
 	p.send(out, 40)
@@ -137,7 +137,7 @@ func ceilingLow(p *probe) {
 
 func ceilingRaise(p *probe) {
 	margin := p.enforced(p.configured())
-	out := p.outbound(1, groupA)
+	out := p.outbound(1)
 	out.Sequence = ipsec.Sequence{Next: 1, Ceiling: 10}
 	p.install(epoch(1), offload.Active, out)
 	s := p.watch()
@@ -225,7 +225,7 @@ func expiries(events []offload.Event) (soft, hard int) {
 func lifetimeSoft(p *probe) {
 	p.configured()
 	s := p.watch()
-	packets, octets := p.outbound(1, groupA), p.outbound(2, groupA)
+	packets, octets := p.outbound(1), p.outbound(2)
 	packets.Lifetime.Soft.Packets = 5
 	octets.Lifetime.Soft.Bytes = 100
 	p.install(epoch(1), offload.Active, packets, octets)
@@ -290,7 +290,7 @@ func (p *probe) wantFreshIVs(when string, sent []Sent, seen map[string]bool) {
 
 func ivUnique(p *probe) {
 	p.memberIVs(p.configured())
-	out := p.outbound(1, groupA)
+	out := p.outbound(1)
 	seen := make(map[string]bool)
 	p.install(epoch(1), offload.Active, out)
 	p.wantFreshIVs("On a fresh SA", p.send(out, 20), seen)
@@ -305,7 +305,7 @@ func ivUnique(p *probe) {
 func ivSender(p *probe) {
 	p.memberIVs(p.configured())
 	for n, sender := range []ipsec.MemberID{1, 2, 15} {
-		out := p.outbound(uint32(n+1), groupA)
+		out := p.outbound(uint32(n + 1))
 		out.Sender = sender
 		p.install(epoch(1), offload.Active, out)
 		for _, s := range p.send(out, 3) {

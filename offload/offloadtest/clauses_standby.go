@@ -90,7 +90,7 @@ func standbyReports(p *probe) {
 
 func demoteSilent(p *probe) {
 	p.configured()
-	out := p.outbound(1, groupA)
+	out := p.outbound(1)
 	p.install(epoch(1), offload.Active, out)
 	p.wantNumbers("Before Demote", p.send(out, 3), counting(1, 3))
 	p.must("Demote", p.Engine.Demote(p.ctx, groupA, epoch(2)))
@@ -103,7 +103,7 @@ func demoteSilent(p *probe) {
 
 func promoteAbove(p *probe) {
 	info := p.configured()
-	out := p.outbound(1, groupA)
+	out := p.outbound(1)
 	p.install(epoch(1), offload.Standby, out)
 	// The owner leased up to 1000, so we start above.
 	p.update(epoch(1), offload.Change{ID: out.ID, Sequence: &ipsec.Sequence{Next: 1001, Ceiling: 1004}})

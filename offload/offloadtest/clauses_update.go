@@ -80,7 +80,7 @@ func updateFields(p *probe) {
 
 func updateIdempotent(p *probe) {
 	p.configured()
-	out := p.outbound(1, groupA)
+	out := p.outbound(1)
 	p.install(epoch(1), offload.Active, out)
 	change := offload.Change{
 		ID: out.ID, Sequence: &ipsec.Sequence{Next: 10, Ceiling: 20}, PathMTU: ptr(uint16(1400)), Group: ptr(groupB),
@@ -120,7 +120,7 @@ func updateSequence(p *probe) {
 
 func updateEndpoint(p *probe) {
 	p.configured()
-	out := p.outbound(1, groupA)
+	out := p.outbound(1)
 	p.install(epoch(1), offload.Active, out)
 	p.update(epoch(1), offload.Change{ID: out.ID, Endpoint: &offload.Endpoint{
 		Local: p.Local, Remote: out.Remote.Next(), Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: 40000},

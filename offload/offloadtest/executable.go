@@ -19,11 +19,11 @@ const startTimeout = 10 * time.Second
 // with args. The plugin's log goes to log. base is what its harnesses have
 // beside the Engine: Config and addresses.
 func Executable(log io.Writer, base Harness, path string, args ...string) Open {
-	return func(context.Context) (*Harness, error) {
+	return func(ctx context.Context) (*Harness, error) {
 		process := plugin.NewClient(&plugin.ClientConfig{
 			HandshakeConfig:  pluginrpc.Handshake(),
 			Plugins:          pluginrpc.Plugins(nil),
-			Cmd:              exec.Command(path, args...), // ended by Kill, which asks it first
+			Cmd:              exec.CommandContext(ctx, path, args...), // Kill comes first and asks
 			AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
 			AutoMTLS:         true,
 			StartTimeout:     startTimeout,

@@ -92,8 +92,9 @@ func (p *probe) inbound(n uint32, g offload.Group) ipsec.SA {
 	return p.makeSA(p.algorithms(), ipsec.Inbound, n, g)
 }
 
-func (p *probe) outbound(n uint32, g offload.Group) ipsec.SA {
-	return p.makeSA(p.algorithms(), ipsec.Outbound, n, g)
+// outbound is of groupA: one that is alone needs no other group.
+func (p *probe) outbound(n uint32) ipsec.SA {
+	return p.makeSA(p.algorithms(), ipsec.Outbound, n, groupA)
 }
 
 // makeSA makes one SA of tunnel n. Its generation is 10, so that there are older
@@ -171,9 +172,9 @@ func (p *probe) install(e offload.Epoch, r offload.Role, sas ...ipsec.SA) []offl
 	if len(placed) != len(sas) {
 		p.fatalf("Install of %d SAs answered with %d placements.", len(sas), len(placed))
 	}
-	for i, pl := range placed {
+	for _, pl := range placed {
 		if pl.Err != nil {
-			p.fatalf("Install refused the good SA %v: %v.", sas[i].ID, pl.Err)
+			p.fatalf("Install refused the good SA %v: %v.", pl.ID, pl.Err)
 		}
 	}
 	return placed

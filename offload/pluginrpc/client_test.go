@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -269,7 +270,7 @@ func (places) Install(_ context.Context, _ offload.Epoch, r offload.Role, sas ..
 // The design wants 150,000.
 func BenchmarkInstall(b *testing.B) {
 	for _, batch := range []int{1, 16, 256, 4096} {
-		b.Run(fmt.Sprint(batch), func(b *testing.B) {
+		b.Run(strconv.Itoa(batch), func(b *testing.B) {
 			client := served(b, places{mem.New(mem.Options{})})
 			sas := inboundSAs(batch)
 			installed := 0
