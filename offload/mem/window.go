@@ -80,9 +80,9 @@ func (w *window) bitmap() []byte {
 		return nil
 	}
 	b := make([]byte, (len(w.seen)+7)/8)
-	for i := range uint64(len(w.seen)) {
-		// Left of 1 there is nothing that could be accepted.
-		if i >= w.top || *w.slot(w.top - i) {
+	for i := range uint64(8 * len(b)) {
+		// What is left of the window, or of 1, counts as received.
+		if i >= w.top || w.received(w.top-i) {
 			b[i/8] |= 1 << (i % 8)
 		}
 	}
