@@ -2,9 +2,7 @@ package config
 
 import (
 	"fmt"
-	"regexp"
-
-	"go.yaml.in/yaml/v3"
+	"strings"
 
 	"github.com/evergate/evergate/ike"
 )
@@ -83,11 +81,11 @@ func (k checker) taken(first map[string]section, name string, s section) {
 
 // instance looks for a name that a dialup server gives to its tunnels: vpn1_0.
 func (k checker) instance(p *Phase1) {
-	m := regexp.MustCompile(`^(.+)_\d+$`).FindStringSubmatch(p.Name)
-	if m == nil {
+	i := strings.LastIndexByte(p.Name, '_')
+	if i < 0 || strings.Trim(p.Name[i+1:], "0123456789") != "" {
 		return
 	}
-	if of := k.c.phase1(m[1]); of != nil && of.Dialup {
+	if of := k.c.phase1(p.Name[:i]); of != nil && of.Dialup {
 		k.at(p.file, "name", "%s is what tunnels of %s are called; choose another name", p.Name, of.Name)
 	}
 }
@@ -223,37 +221,3 @@ func (c *Config) suggestPhase1(name string) string {
 	}
 	return suggest(name, known, "there are")
 }
-
-// subsection reads a mapping of its own.
-func subsection[T any](v value, dst *T, fields []field[T]) {
-	if s, ok := sectionOf(v); ok {
-		decode(s, dst, fields)
-	}
-}
-
-// entries reads a list of mappings.
-func entries[T any, P interface {
-	*T
-	entry
-}](v value, dst *[]P, fresh func() P, fields []field[T]) {
-	if v.node.Kind != yaml.SequenceNode {
-		v.problem("want a list of entries, each beginning with '- name: ...', got %s", v.kind())
-		return
-	}
-	for i, n := range v.node.Content {
-		s, ok := sectionOf(v.below(fmt.Sprintf("%s[%d]", v.path, i), n))
-		if !ok {
-			continue
-		}
-		p := fresh()
-		p.readFrom(s)
-		decode(s, (*T)(p), fields)
-		*dst = append(*dst, p)
-	}
-}
-
-// entry is an element of a list that remembers where its keys stand.
-type entry interface{ readFrom(section) }
-
-func (p *Phase1) readFrom(s section) { p.file = s }
-func (p *Phase2) readFrom(s section) { p.file = s }

@@ -63,6 +63,40 @@ func decode[T any](s section, dst *T, fields []field[T]) {
 	}
 }
 
+// subsection reads a mapping of its own.
+func subsection[T any](v value, dst *T, fields []field[T]) {
+	if s, ok := sectionOf(v); ok {
+		decode(s, dst, fields)
+	}
+}
+
+// entries reads a list of mappings.
+func entries[T any, P interface {
+	*T
+	entry
+}](v value, dst *[]P, fresh func() P, fields []field[T]) {
+	if v.node.Kind != yaml.SequenceNode {
+		v.problem("want a list of entries, each beginning with '- name: ...', got %s", v.kind())
+		return
+	}
+	for i, n := range v.node.Content {
+		s, ok := sectionOf(v.below(fmt.Sprintf("%s[%d]", v.path, i), n))
+		if !ok {
+			continue
+		}
+		p := fresh()
+		p.readFrom(s)
+		decode(s, (*T)(p), fields)
+		*dst = append(*dst, p)
+	}
+}
+
+// entry is an element of a list that remembers where its keys stand.
+type entry interface{ readFrom(section) }
+
+func (p *Phase1) readFrom(s section) { p.file = s }
+func (p *Phase2) readFrom(s section) { p.file = s }
+
 // maxDepth bounds how deep anchors may refer to each other.
 const maxDepth = 16
 

@@ -23,5 +23,5 @@
 // # Adding a section
 //
 // A type with its defaults, a table of fields, and a line in the table of
-// sections (sections.go).
+// sections (config.go). A test then asks for it in configs/full-reference.yaml.
 package config

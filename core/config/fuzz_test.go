@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/evergate/evergate/core/config"
@@ -12,17 +13,11 @@ import (
 // FuzzLoad: whatever a file holds, it is a configuration, or every mistake says
 // what it is; and what is a configuration makes connections and equals itself.
 func FuzzLoad(f *testing.F) {
-	files, err := filepath.Glob(filepath.Join(configs, "*.yaml"))
-	if err != nil || len(files) == 0 {
-		f.Fatalf("The configurations were not found: %v.", err)
+	b, err := os.ReadFile(filepath.Join(configs, "full-reference.yaml"))
+	if err != nil {
+		f.Fatalf("The reference cannot be read: %v.", err)
 	}
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatalf("A configuration cannot be read: %v.", err)
-		}
-		f.Add(b)
-	}
+	f.Add(regexp.MustCompile(`(?m)\s*(#.*)?$`).ReplaceAll(b, nil)) // without its explanations
 	f.Add([]byte(minimal))
 	f.Add([]byte("a: &a {<<: *a}\nphase1: [&b [*b]]\nlog: {<<: [{level: 1}]}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -151,8 +151,11 @@ func TestMistakesBetweenEntries(t *testing.T) {
 		{"an empty file", "", []string{"gw.yaml:1: phase1: is missing: there is nothing to do without a phase 1"}},
 		{"an unknown section", minimal + "logg: {}\n", []string{"gw.yaml:9: logg: unknown key; did you mean log?"}},
 		{"no list", "phase1: {name: x}\n", []string{"gw.yaml:1: phase1: want a list of entries, each beginning with '- name: ...', got keys with values"}},
+		{"a comment alone", "# nothing\n", []string{"gw.yaml:1: phase1: is missing: there is nothing to do without a phase 1"}},
 		{"no mapping", minimal + "log: loud\n", []string{`gw.yaml:9: log: want keys with values below it, got "loud"`}},
-		{"not YAML", "phase1:\n  - name: x\n local-gw: y\n", []string{"gw.yaml:2: not YAML: did not find expected key"}},
+		{"not YAML", "phase1:\n  - name: x\n local-gw: y\n", []string{"gw.yaml:2: cannot be read as YAML: did not find expected key"}},
+		{"a second document", minimal + "---\nlog: {level: debug}\n", []string{"gw.yaml:9: cannot be read as YAML: a second document begins here; want one"}},
+		{"a list", "- phase1\n", []string{"gw.yaml:1: want keys with values below it, got a list"}},
 		{"an anchor within itself", minimal + "log: &l {<<: *l}\n", []string{"gw.yaml:9: log.<<: want one anchor of a mapping, such as *defaults"}},
 	} {
 		t.Run(m.name, func(t *testing.T) { wantProblems(t, m.text, m.want...) })

@@ -1,8 +1,10 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strconv"
 	"strings"
@@ -62,16 +64,12 @@ type nodeCodec struct{ root **yaml.Node }
 
 // Decode implements viper.Decoder.
 func (c nodeCodec) Decode(b []byte, into map[string]any) error {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(b, &doc); err != nil {
+	root, err := document(b)
+	if err != nil {
 		return err
 	}
-	*c.root = &yaml.Node{Kind: yaml.MappingNode, Line: 1}
-	if len(doc.Content) == 0 {
-		return nil // an empty file
-	}
-	*c.root = doc.Content[0]
-	each(*c.root, func(key, val *yaml.Node) {
+	*c.root = root
+	each(root, func(key, val *yaml.Node) {
 		if val.Kind != yaml.MappingNode {
 			into[key.Value] = val
 			return
@@ -81,6 +79,27 @@ func (c nodeCodec) Decode(b []byte, into map[string]any) error {
 		into[key.Value] = section
 	})
 	return nil
+}
+
+// document parses what must be one document; an empty file has no keys.
+func document(b []byte) (*yaml.Node, error) {
+	var doc, second yaml.Node
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	err := d.Decode(&doc)
+	switch {
+	case errors.Is(err, io.EOF) || err == nil && len(doc.Content) == 0:
+		return &yaml.Node{Kind: yaml.MappingNode, Line: 1}, nil
+	case err != nil:
+		return nil, err
+	}
+	switch err := d.Decode(&second); {
+	case errors.Is(err, io.EOF):
+		return doc.Content[0], nil
+	case err != nil:
+		return nil, err
+	default:
+		return nil, fmt.Errorf("line %d: a second document begins here; want one", second.Line)
+	}
 }
 
 // Encode implements viper.Encoder; configurations are read only.
@@ -100,10 +119,10 @@ func each(n *yaml.Node, do func(key, val *yaml.Node)) {
 // syntaxProblem turns "yaml: line 3: did not find ..." into a Problem.
 func syntaxProblem(path string, err error) Problem {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	p := Problem{Source: path, Text: "not YAML: " + text}
+	p := Problem{Source: path, Text: "cannot be read as YAML: " + text}
 	if m := regexp.MustCompile(`^line (\d+): (.*)`).FindStringSubmatch(text); m != nil {
 		p.Line, _ = strconv.Atoi(m[1])
-		p.Text = "not YAML: " + m[2]
+		p.Text = "cannot be read as YAML: " + m[2]
 	}
 	return p
 }
