@@ -165,7 +165,7 @@ func (w *Window) Export() ipsec.Sequence {
 	}
 	bitmap := make([]byte, w.size/8)
 	for back := range w.size {
-		if back > top || !w.Fresh(top-back) {
+		if back >= top || !w.Fresh(top-back) { // there is no number 0
 			bitmap[back/8] |= 1 << (back % 8)
 		}
 	}

@@ -63,9 +63,12 @@ func (k Keys) Seal(p Packet) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := append(append(head, p.IV...), body...)
-	return append(out, k.icv(out, p.Seq)...), nil
+	return k.Sign(append(append(head, p.IV...), body...), p.Seq), nil
 }
+
+// Sign appends the ICV to a packet without one. It is for ciphers that have an
+// integrity algorithm beside them.
+func (k Keys) Sign(b []byte, seq uint64) []byte { return append(b, k.icv(b, seq)...) }
 
 // Open returns what is in an ESP packet; seqHigh are the bits of the sequence
 // number that are not sent.

@@ -145,5 +145,5 @@ func (c *Coalescer) describe(p []byte, h *Header) (segment, bool) {
 		return seg, false
 	}
 	seg.payload = len(p) - seg.headers
-	return seg, seg.payload > 0 && transportChecksumOK(p, l4, h.Proto)
+	return seg, seg.payload > 0 && (h.V6 || Checksum(p[:h.L4]) == 0) && transportChecksumOK(p, l4, h.Proto)
 }

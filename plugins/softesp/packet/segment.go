@@ -63,15 +63,15 @@ func (s *Super) plan() bool {
 	}
 	l4 := s.packet[s.L4:]
 	switch {
-	case s.vnet.GSOType&^gsoECN == gsoUDP && s.Proto == ProtoUDP && len(l4) >= udpHeaderLen:
+	case s.vnet.GSOType&^gsoECN == gsoUDP && s.Proto == ProtoUDP:
 		s.headers = s.L4 + udpHeaderLen
 	case s.Proto == ProtoTCP && s.isTCP() && len(l4) >= tcpHeaderLen:
-		s.headers = s.L4 + int(l4[12]>>4)*4
+		s.headers = s.L4 + max(int(l4[12]>>4)*4, tcpHeaderLen)
 	default:
 		return false
 	}
 	s.payload = int(s.vnet.GSOSize)
-	if s.payload == 0 || s.headers < s.L4+udpHeaderLen || s.headers >= len(s.packet) {
+	if s.payload == 0 || s.headers >= len(s.packet) {
 		return false
 	}
 	s.count = (len(s.packet) - s.headers + s.payload - 1) / s.payload

@@ -1,0 +1,90 @@
+package esp_test
+
+import (
+	"bytes"
+	"testing"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/plugins/softesp/esp"
+)
+
+const benchPayload = 1400
+
+func benchedAlgorithms() []ipsec.Algorithms {
+	return []ipsec.Algorithms{
+		{Encryption: ipsec.EncrAESGCM16, KeyBits: 128},
+		{Encryption: ipsec.EncrAESGCM8, KeyBits: 128},
+		{Encryption: ipsec.EncrChaCha20Poly1305, KeyBits: 256},
+		{Encryption: ipsec.EncrAESCBC, KeyBits: 128, Integrity: ipsec.AuthHMACSHA1_96},
+		{Encryption: ipsec.EncrAESCTR, KeyBits: 128, Integrity: ipsec.AuthHMACSHA2_256_128},
+	}
+}
+
+func BenchmarkSeal(b *testing.B) {
+	for _, a := range benchedAlgorithms() {
+		b.Run(a.String(), func(b *testing.B) {
+			c := newCipher(b, keysFor(b, a))
+			p := make([]byte, c.Len(benchPayload))
+			b.SetBytes(benchPayload)
+			b.ReportAllocs()
+			var n uint64
+			for b.Loop() {
+				n++
+				c.Seal(p, benchPayload, 4, 1, n, n)
+			}
+		})
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	for _, a := range benchedAlgorithms() {
+		b.Run(a.String(), func(b *testing.B) {
+			c := newCipher(b, keysFor(b, a))
+			good := seal(c, make([]byte, benchPayload), 1, 1)
+			p := bytes.Clone(good)
+			b.SetBytes(benchPayload)
+			b.ReportAllocs()
+			for b.Loop() {
+				copy(p, good)
+				if _, _, err := c.Open(p, 1); err != nil {
+					b.Fatalf("The packet should open: %v.", err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkWindow(b *testing.B) {
+	w := esp.NewWindow(0)
+	var n uint64
+	for b.Loop() {
+		n++
+		if seq, ok := w.Infer(uint32(n), true); !ok || !w.Fresh(seq) || !w.Accept(seq) {
+			b.Fatalf("Number %d should be accepted.", n)
+		}
+	}
+}
+
+// TestPacketsCostNoAllocation is the rule of the packet path, for every cipher.
+func TestPacketsCostNoAllocation(t *testing.T) {
+	for _, a := range allAlgorithms() {
+		c := newCipher(t, keysFor(t, a))
+		good := seal(c, make([]byte, benchPayload), 1, 1)
+		p := make([]byte, len(good)+64)
+		n := testing.AllocsPerRun(100, func() {
+			c.Seal(p, benchPayload, 4, 1, 7, 7)
+			copy(p, good)
+			if _, _, err := c.Open(p[:len(good)], 1); err != nil {
+				t.Fatalf("The packet should open: %v.", err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("Sealing and opening a packet with %v allocates %v times.", a, n)
+		}
+	}
+	w := esp.NewWindow(0)
+	var seq uint64
+	if n := testing.AllocsPerRun(1000, func() { seq++; w.Accept(seq) }); n != 0 {
+		t.Errorf("Accepting a number allocates %v times.", n)
+	}
+}
