@@ -2,9 +2,12 @@ package ike
 
 import (
 	"bytes"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -79,11 +82,28 @@ func (id Identity) String() string {
 		if a, ok := netip.AddrFromSlice([]byte(id.Data)); ok {
 			return a.String()
 		}
+	case IDDERDN:
+		if name, ok := nameText(id.Data); ok {
+			return name
+		}
 	}
 	if printable(id.Data) {
 		return id.Data
 	}
 	return fmt.Sprintf("id-type-%d:%s", id.Type, hex.EncodeToString([]byte(id.Data)))
+}
+
+// nameText writes a distinguished name as operators do, the most significant part
+// first: "C=CH,O=Example,CN=gw1". It is false for what is none, or holds what
+// cannot be printed.
+func nameText(der string) (string, bool) {
+	var name pkix.RDNSequence
+	if rest, err := asn1.Unmarshal([]byte(der), &name); err != nil || len(rest) > 0 {
+		return "", false
+	}
+	slices.Reverse(name) // as String does
+	s := name.String()
+	return s, printable(s)
 }
 
 func printable(s string) bool {
