@@ -191,8 +191,12 @@ func batchEmpty(p *probe) {
 }
 
 func concurrentCalls(p *probe) {
-	p.configured()
-	const callers, rounds = 8, 20
+	info := p.configured()
+	callers, rounds := 8, 20
+	if info.MaxSAs > 0 {
+		callers = min(callers, max(1, info.MaxSAs/2))
+		rounds = min(rounds, max(1, info.MaxSAs/(2*callers)))
+	}
 	var wg sync.WaitGroup
 	for c := range callers {
 		pairs := make([]ipsec.SA, 0, 2*rounds)
@@ -213,7 +217,11 @@ func concurrentCalls(p *probe) {
 // busy uses a group that nobody else uses.
 func (p *probe) busy(g offload.Group, sas []ipsec.SA) error {
 	for i, sa := range sas {
-		if _, err := p.Engine.Install(p.ctx, epoch(1), offload.Standby, sa); err != nil {
+		placed, err := p.Engine.Install(p.ctx, epoch(1), offload.Standby, sa)
+		if err == nil && len(placed) == 1 {
+			err = placed[0].Err
+		}
+		if err != nil {
 			return err
 		}
 		if err := p.Engine.Promote(p.ctx, g, epoch(1)); err != nil {

@@ -17,6 +17,8 @@ type probe struct {
 	ctx  context.Context // the clause's own, as a testing.T has one
 	open Open
 
+	common ipsec.Algorithms // what algorithms chose
+
 	mu      sync.Mutex
 	outcome Outcome
 	notes   []string
@@ -65,6 +67,13 @@ func epoch(count uint64) offload.Epoch { return offload.NewEpoch(count, 1) }
 // algorithms returns what SAs are made of where the algorithm does not matter:
 // AES-GCM, as most planes have it, or else the first that the plane names.
 func (p *probe) algorithms() ipsec.Algorithms {
+	if p.common == (ipsec.Algorithms{}) {
+		p.common = p.chooseAlgorithms()
+	}
+	return p.common
+}
+
+func (p *probe) chooseAlgorithms() ipsec.Algorithms {
 	info, err := p.Engine.Info(p.ctx)
 	if err != nil {
 		p.fatalf("Info failed: %v.", err)
@@ -79,7 +88,7 @@ func (p *probe) algorithms() ipsec.Algorithms {
 		}
 	}
 	p.fatalf("Info lists no algorithms without ESN, which every peer speaks.")
-	return ipsec.Algorithms{}
+	return common
 }
 
 // pair makes the SAs of tunnel n in group g, inbound first. n is at least 1.
