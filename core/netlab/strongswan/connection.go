@@ -26,11 +26,12 @@ func IPv4(address string) ID { return ID(address) }
 func IPv6(address string) ID { return ID(address) }
 
 // KeyID returns an identity of type ID_KEY_ID, opaque octets.
-func KeyID(octets []byte) ID { return ID("keyid:0x" + hex.EncodeToString(octets)) }
+func KeyID(octets []byte) ID { return ID("keyid:#" + hex.EncodeToString(octets)) }
 
 // DN returns an identity of type ID_DER_ASN1_DN from its readable form:
-// "C=CH, O=example, CN=client".
-func DN(name string) ID { return ID("asn1dn:" + name) }
+// "C=CH, O=example, CN=client". Charon knows it by its equals signs; behind a
+// prefix it would send the text instead of its encoding.
+func DN(name string) ID { return ID(name) }
 
 // Auth says how one side authenticates. The zero value is a pre-shared key.
 type Auth struct {
