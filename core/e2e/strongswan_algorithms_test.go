@@ -180,7 +180,7 @@ func TestStrongSwanAgreesOnEveryAlgorithm(t *testing.T) {
 			conn := client()
 			conn.Proposals, conn.Children[0].Proposals = []string{ike}, []string{esp}
 			d.client.Load(conn)
-			d := &dialup{t: t, Site: d.Site, server: d.server, client: d.client}
+			d := d.within(t)
 			d.up("net")
 			d.ping()
 			d.wantAgreed(c)

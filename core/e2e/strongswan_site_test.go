@@ -12,6 +12,7 @@ import (
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/core/netlab/strongswan"
+	"github.com/evergate/evergate/core/netlab/vici"
 )
 
 const (
@@ -112,6 +113,14 @@ func connect(t *testing.T) *dialup {
 	return d
 }
 
+// within returns d for a subtest, which ends in the place of its parent when
+// something fails.
+func (d *dialup) within(t *testing.T) *dialup {
+	sub := *d
+	sub.t = t
+	return &sub
+}
+
 // up has the client bring up a child.
 func (d *dialup) up(child string) {
 	d.t.Helper()
@@ -168,6 +177,13 @@ func pair(t *testing.T, tunnel diag.Tunnel) diag.SA {
 		t.Fatalf("tunnel %s has the phase 2 entries %+v, want one with one pair of SAs", tunnel.Name, tunnel.Proxies)
 	}
 	return tunnel.Proxies[0].SAs[0]
+}
+
+// unload names a connection for charon to forget.
+func unload(connection string) vici.Message {
+	var m vici.Message
+	m.Set("name", connection)
+	return m
 }
 
 // hexSPI writes an SPI as the tunnel list does.

@@ -1,0 +1,86 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/evergate/evergate/core/netlab/strongswan"
+)
+
+// TestRefusalsTellTheOperatorWhatToChange makes one mistake after the other at
+// the client. Each gets its notification, and at the gateway a line of the log
+// and a counter; the gateway keeps nothing of the attempt.
+func TestRefusalsTellTheOperatorWhatToChange(t *testing.T) { // B7
+	t.Parallel()
+	rows := []struct {
+		name    string
+		mistake func(*strongswan.Connection)
+		notify  string // in charon's account
+		log     string // the gateway's, an expression
+		counter string
+	}{
+		{
+			"wrong pre-shared key", func(c *strongswan.Connection) { c.PSK = "wrong horse" }, "AUTHENTICATION_FAILED",
+			`level=WARN msg="peer's proof of identity did not verify" .*"remote id"=client\.example connections=vpn1 check=psksecret`, "psk",
+		},
+		{
+			"wrong identity", func(c *strongswan.Connection) { c.Local.ID = strongswan.FQDN("stranger.example") }, "AUTHENTICATION_FAILED",
+			`level=WARN msg="no connection for the peer's identity" .*"remote id"=stranger\.example .*connections="vpn1: client\.example" check="peerid and localid"`, "identity",
+		},
+		{
+			"another gateway's identity", func(c *strongswan.Connection) { c.Remote.ID = strongswan.FQDN("other.example") }, "AUTHENTICATION_FAILED",
+			`level=WARN msg="no connection for the peer's identity" .*"asked for"=other\.example .*check="peerid and localid"`, "identity",
+		},
+		{
+			"no common ike proposal", func(c *strongswan.Connection) { c.Proposals = []string{"aes256-sha512-x25519"} }, "NO_PROPOSAL_CHOSEN",
+			`level=WARN msg="no proposal chosen" .*connections=vpn1 .*check="proposal and dhgrp"`, "no_proposal",
+		},
+		{
+			"no common group", func(c *strongswan.Connection) { c.Proposals = []string{"aes128-sha256-modp3072"} }, "NO_PROPOSAL_CHOSEN",
+			`level=WARN msg="no proposal chosen" .*check="proposal and dhgrp"`, "no_proposal",
+		},
+		{
+			"no common esp proposal", func(c *strongswan.Connection) { c.Children[0].Proposals = []string{"aes256-sha512"} }, "NO_PROPOSAL_CHOSEN",
+			`level=WARN msg="child sa refused" .*"remote id"=client\.example notify=NO_PROPOSAL_CHOSEN .*check="phase 2 proposal and pfs group against the peer's"`, "no_proposal",
+		},
+		{
+			"unacceptable selectors", func(c *strongswan.Connection) { c.Children[0].RemoteTS = []string{"10.99.0.0/16"} }, "TS_UNACCEPTABLE",
+			`level=WARN msg="child sa refused" .*notify=TS_UNACCEPTABLE .*10\.99\.0\.0.*check="src-subnet and dst-subnet against the peer's"`, "selectors",
+		},
+	}
+	d := dialIn(t, config(
+		[]entry{server1().with(entry{"peertype": "one", "peerid": "client.example"})},
+		[]entry{server2().with(entry{"src-subnet": "172.31.0.0/16", "dst-subnet": "10.10.0.0/16"})},
+	), strongswan.Settings{})
+	for i, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			d := d.within(t)
+			c := client()
+			c.Name = "mistake" + string(rune('0'+i))
+			row.mistake(&c)
+			d.client.Load(c)
+			before, log := d.server.Stat("ike.failures."+row.counter), d.server.Log().Now()
+			err := d.client.Initiate("net")
+			if err == nil || !strings.Contains(err.Error(), row.notify) {
+				t.Errorf("the initiation returned %v, want %s in it", err, row.notify)
+			}
+			log.Wait(row.log, limit)
+			if got := d.server.Stat("ike.failures." + row.counter); got != before+1 {
+				t.Errorf("the gateway counted %d more failures for %s, want 1", got-before, row.counter)
+			}
+			// Where only the child was refused, the IKE SA is up.
+			if len(d.client.SAs()) > 0 {
+				if err := d.client.TerminateIKE(c.Name); err != nil {
+					t.Error(err)
+				}
+			}
+			d.wantGone("vpn1")
+			if _, err := d.client.Call("unload-conn", unload(c.Name)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	d.client.Load(client())
+	d.up("net")
+	d.ping()
+}
