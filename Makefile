@@ -72,7 +72,7 @@ race: ## The unit tests of `check`, under the race detector
 fuzz: ## Run each fuzz target for FUZZTIME (100000x)
 	@grep -rEo '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | sort | while IFS=: read -r file func; do \
 		target=$${func#func }; package=$$(dirname $$file); echo "$$package $$target"; \
-		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package </dev/null || exit 1; \
+		go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package </dev/null || exit 1; \
 	done
 
 .PHONY: bench

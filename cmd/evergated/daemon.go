@@ -40,6 +40,7 @@ const (
 // daemon is a running gateway: the parts and the configuration that they have.
 type daemon struct {
 	log     *slog.Logger
+	level   *slog.LevelVar // of log
 	started time.Time
 	dir     string // of the sockets
 
@@ -53,11 +54,11 @@ type daemon struct {
 }
 
 // run is the gateway's life: it makes the parts, serves, and lets go of them.
-func run(ctx context.Context, cfg *config.Config, log *slog.Logger) (err error) {
+func run(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.LevelVar) (err error) {
 	for _, w := range cfg.Warnings {
 		log.Warn("configuration should be looked at", "problem", w.Error())
 	}
-	d := &daemon{log: log, cfg: cfg, started: time.Now(), dir: filepath.Dir(cfg.Admin.Socket)}
+	d := &daemon{log: log, level: level, cfg: cfg, started: time.Now(), dir: filepath.Dir(cfg.Admin.Socket)}
 	listener, err := admin.Listen(ctx, cfg.Admin.Socket, cfg.Admin.Group)
 	if err != nil {
 		return err

@@ -72,7 +72,9 @@ shows what it does.`,
 			}
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return run(ctx, cfg, telemetry.NewLogger(os.Stderr, cfg.Log.Level, cfg.Log.JSON))
+			level := new(slog.LevelVar)
+			level.Set(cfg.Log.Level)
+			return run(ctx, cfg, telemetry.NewLogger(os.Stderr, level, cfg.Log.JSON), level)
 		},
 	}
 	root.Flags().StringVar(&path, "config", path, "configuration file")

@@ -59,10 +59,7 @@ func (d *daemon) serveMetrics(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
-	r := telemetry.NewRegistry(version)
-	r.Collect(d.tunnelMetrics())
-	r.Collect(d.planeMetrics())
-	r.Collect(d.counterMetrics())
+	r := d.registry()
 	if err := r.Err(); err != nil {
 		return err
 	}
@@ -72,6 +69,15 @@ func (d *daemon) serveMetrics(ctx context.Context) error {
 		return fmt.Errorf("listen on metrics.listen: %w", err)
 	}
 	return r.Serve(ctx, l, d.log)
+}
+
+// registry holds all metrics of the gateway.
+func (d *daemon) registry() *telemetry.Registry {
+	r := telemetry.NewRegistry(version)
+	r.Collect(d.tunnelMetrics())
+	r.Collect(d.planeMetrics())
+	r.Collect(d.counterMetrics())
+	return r
 }
 
 func (d *daemon) tunnelMetrics() telemetry.Collector {

@@ -52,10 +52,11 @@ func (d *daemon) Reload(ctx context.Context) ([]string, error) {
 	}
 	lines := changes.Lines()
 	for _, section := range changes.Sections {
-		if slices.Contains([]string{"log", "admin", "metrics", "state-dir", "plugin-dirs"}, section) {
+		if slices.Contains([]string{"admin", "metrics", "state-dir", "plugin-dirs"}, section) || section == "log" && next.Log.JSON != d.cfg.Log.JSON {
 			lines = append(lines, section+" takes effect with the next start of evergated")
 		}
 	}
+	d.level.Set(next.Log.Level)
 	d.cfg = next
 	for _, l := range lines {
 		d.log.Info("configuration reloaded", "change", l)
