@@ -9,10 +9,16 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 )
 
-// Engine programs one dataplane. Calls are batched and idempotent: a retry with
-// the same arguments succeeds and changes nothing. A call whose epoch is older
-// than one seen for a group that it touches fails with ErrStaleEpoch and
-// changes nothing (invariant I5).
+// Engine programs one dataplane. The package's documentation is its
+// specification. Calls are batched and idempotent: a retry with the same
+// arguments succeeds and changes nothing. A call whose epoch is older than one
+// seen for a group that it touches fails with ErrStaleEpoch and changes nothing
+// (invariant I5).
+//
+// Arguments and answers belong to whoever receives them; what points into an
+// SA, such as its keys and selectors, is shared and not changed. All calls but
+// Info, Configure and Events answer ErrNotConfigured before the first Configure
+// and after a Reset; every one may end with ErrDown or the context's error.
 //
 // An Engine is safe for concurrent use. Calls that touch the same SA are
 // carried out in the order in which they were made only if the caller waits
@@ -20,7 +26,8 @@ import (
 type Engine interface {
 	// Configure says who we are and where packets come and go. It is the first
 	// call after Info, and may be repeated with new addresses or settings;
-	// installed SAs stay. Errors: ErrInvalid names the field.
+	// installed SAs stay. Errors: ErrInvalid names the field or the setting, and
+	// keeps what was configured before.
 	Configure(context.Context, Config) (Info, error)
 
 	// Info tells what the dataplane can do. Before Configure it answers with
@@ -28,27 +35,31 @@ type Engine interface {
 	Info(context.Context) (Info, error)
 
 	// Install adds SAs in the given role, or replaces those whose generation is
-	// older; one of the same generation is left as it is, sequence state and
-	// counters included. The answer has one Placement per SA, in order; an SA
-	// that could not be installed has Placement.Err set and the others are
-	// installed all the same.
+	// older; one of the same or a newer generation is left as it is, role,
+	// sequence state and counters included. A replaced SA keeps its counters, and
+	// its sequence state merges. The answer has one Placement per SA, in order;
+	// an SA that could not be installed has Placement.Err set (ErrInvalid,
+	// ErrUnsupported, ErrExhausted) and the others are installed all the same.
 	Install(context.Context, Epoch, Role, ...ipsec.SA) ([]Placement, error)
 
 	// Update changes the mutable parts of installed SAs. The answer has one
-	// Placement per change, in order, ErrNotFound for SAs that are not there.
+	// Placement per change, in order; ErrNotFound stands in those of SAs that are
+	// not there, ErrInvalid in those of changes that contradict themselves.
 	Update(context.Context, Epoch, ...Change) ([]Placement, error)
 
-	// Delete removes SAs and returns their last counters, for those that were
-	// there. An unknown SA is not an error.
+	// Delete removes SAs and returns their last counters, in order, for those
+	// that were there. An unknown SA is not an error, and touches no group.
 	Delete(context.Context, Epoch, ...ipsec.SAID) ([]Counters, error)
 
 	// Arm lets the standby SAs of a group activate by themselves: the first
 	// packet of a tunnel, in either direction, makes all SAs of that tunnel
-	// active, at once and inside the dataplane; Activated reports it. It takes
-	// time independent of the number of SAs.
+	// active, at once and inside the dataplane; Activated reports it. It lasts
+	// until Promote or Demote and takes time independent of the number of SAs.
+	// Errors: ErrUnsupported where Info.ReportsFirstPacket is false.
 	Arm(context.Context, Group, Epoch) error
 
-	// Promote makes all standby SAs of a group active now.
+	// Promote makes all standby SAs of a group active now, and disarms it: SAs
+	// that come later have the role that Install gives them.
 	Promote(context.Context, Group, Epoch) error
 
 	// Demote makes all SAs of a group standby and disarms it. Nothing is sent
@@ -57,13 +68,15 @@ type Engine interface {
 
 	// Export yields counters and sequence state of the installed SAs of a
 	// group, or of all with AllGroups. It is also the inventory with which the
-	// core reconciles after a restart of either side. An error ends it.
+	// core reconciles after a restart of either side. Each SA comes once; one that
+	// is installed or deleted meanwhile may come or not. An error ends it.
 	Export(context.Context, Group) iter.Seq2[Counters, error]
 
-	// Events yields what the dataplane noticed, until ctx ends or the dataplane
-	// goes away; an error ends it. Events that nobody read are kept up to a
-	// limit; a gap shows as Overrun. One stream at a time: a new one ends the
-	// older.
+	// Events yields what the dataplane noticed. It ends without an error when ctx
+	// does or a newer stream was opened, as there is one at a time, and with
+	// ErrDown when the dataplane goes away. Events that nobody read are kept up
+	// to a limit; a gap shows as Overrun. What was on its way when a stream ended
+	// is lost, so Export follows the opening of a stream.
 	Events(context.Context) iter.Seq2[Event, error]
 }
 
@@ -118,7 +131,8 @@ type Config struct {
 	Member ipsec.MemberID
 	// Boot grows with every start of a dataplane on this member and is never
 	// used twice, disk loss apart. It goes into IVs so that the same key never
-	// meets the same IV again after a restart (invariant I1).
+	// meets the same IV again after a restart (invariant I1). A repeated
+	// Configure has the same one; after a Reset it must be higher.
 	Boot uint32
 	// Addresses are our outer addresses: where ESP and IKE packets arrive.
 	Addresses []netip.Addr
@@ -224,9 +238,11 @@ type Placement struct {
 type Change struct {
 	ID ipsec.SAID
 	// Sequence merges: nothing moves backwards. Ceiling raises the lease, Next
-	// jumps ahead, Highest and Bitmap advance the window.
+	// jumps ahead, Highest and Bitmap advance the window; zero fields leave what
+	// is there.
 	Sequence *ipsec.Sequence
 	// Endpoint is the peer's or our new outer address (RFC 7296 section 2.23).
+	// The SA keeps its ID, whatever the new destination is.
 	Endpoint *Endpoint
 	Lifetime *ipsec.Lifetime
 	PathMTU  *uint16
