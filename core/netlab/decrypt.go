@@ -13,6 +13,7 @@ type Cipher string
 // What tshark can decrypt. It has no ChaCha20-Poly1305.
 const (
 	NullCipher Cipher = "NULL"
+	TripleDES  Cipher = "TripleDES-CBC [RFC2451]"
 	AESCBC     Cipher = "AES-CBC [RFC3602]"
 	AESCTR     Cipher = "AES-CTR [RFC3686]"
 	AESGCM16   Cipher = "AES-GCM with 16 octet ICV [RFC4106]"

@@ -140,6 +140,14 @@ func (i *Interface) SetMTU(octets int) {
 	i.must("set the MTU of", i.ns.nl.LinkSetMTU(i.link(), octets))
 }
 
+// Single makes this end send each packet by itself, as a wire would carry it.
+// Without it the ends of a link hand each other trains of packets (GSO), and a
+// capture shows a train as one packet of their summed length.
+func (i *Interface) Single() {
+	i.ns.lab.tb.Helper()
+	i.must("send single packets at", i.ns.nl.LinkSetGSOMaxSegs(i.link(), 1))
+}
+
 // Up lets the interface carry traffic.
 func (i *Interface) Up() {
 	i.ns.lab.tb.Helper()
