@@ -99,6 +99,10 @@ func TestErrorsSurviveTheWay(t *testing.T) {
 			t.Errorf("An item's %q should arrive as itself, got %v.", want, itemErr)
 		}
 	}
+	e.Inject(mem.CallPromote, mem.Fail(fmt.Errorf("device said \xff\xfe: %w", offload.ErrExhausted)))
+	if err := client.Promote(t.Context(), 1, 1); !errors.Is(err, offload.ErrExhausted) {
+		t.Errorf("A text that is no UTF-8 should not hide the error, got %v.", err)
+	}
 	e.Inject(mem.CallPromote, mem.Fail(errors.New("something else")))
 	if err := client.Promote(t.Context(), 1, 1); err == nil || !strings.Contains(err.Error(), "something else") {
 		t.Errorf("An error outside of the contract should keep its text, got %v.", err)

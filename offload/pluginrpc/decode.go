@@ -13,7 +13,8 @@ import (
 // A decoder turns messages into Go values. What a message can say and the Go
 // type cannot, such as port 70000 or an address of five octets, is its error; it
 // keeps the first one. Whether the values make sense together is the engine's
-// business.
+// business. Any message may lack any part of itself: only getters are used on
+// what could be nil.
 type decoder struct{ err error }
 
 func (d *decoder) fail(field string, value any) {
@@ -154,19 +155,19 @@ func decodeRole(m offloadv1.Role) offload.Role {
 
 func (d *decoder) change(m *offloadv1.Change) offload.Change {
 	c := offload.Change{ID: d.said(m.GetId())}
-	if m.Sequence != nil {
-		seq := decodeSequence(m.Sequence)
+	if m.GetSequence() != nil {
+		seq := decodeSequence(m.GetSequence())
 		c.Sequence = &seq
 	}
-	if m.Endpoint != nil {
+	if e := m.GetEndpoint(); e != nil {
 		c.Endpoint = &offload.Endpoint{
-			Local:  d.addr("endpoint.local", m.Endpoint.GetLocal()),
-			Remote: d.addr("endpoint.remote", m.Endpoint.GetRemote()),
-			Encap:  d.encap(m.Endpoint.GetEncap()),
+			Local:  d.addr("endpoint.local", e.GetLocal()),
+			Remote: d.addr("endpoint.remote", e.GetRemote()),
+			Encap:  d.encap(e.GetEncap()),
 		}
 	}
-	if m.Lifetime != nil {
-		life := decodeLifetime(m.Lifetime)
+	if m.GetLifetime() != nil {
+		life := decodeLifetime(m.GetLifetime())
 		c.Lifetime = &life
 	}
 	if m.PathMtu != nil {
@@ -194,8 +195,8 @@ func (d *decoder) placement(m *offloadv1.Placement) offload.Placement {
 	for _, id := range m.GetSelectorIds() {
 		p.SelectorIDs = append(p.SelectorIDs, offload.SelectorID(id))
 	}
-	if m.Error != nil {
-		p.Err = decodeItemError(m.Error)
+	if m.GetError() != nil {
+		p.Err = decodeItemError(m.GetError())
 	}
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -47,7 +48,8 @@ func (e *RemoteError) Error() string { return e.Text }
 func (e *RemoteError) Unwrap() error { return e.Sentinel }
 
 func encodeItemError(err error) *offloadv1.Error {
-	m := &offloadv1.Error{Text: err.Error()}
+	// A string field that is no UTF-8 would make the whole answer fail.
+	m := &offloadv1.Error{Text: strings.ToValidUTF8(err.Error(), "\uFFFD")}
 	for _, f := range failures() {
 		if errors.Is(err, f.sentinel) {
 			m.Code = f.code
