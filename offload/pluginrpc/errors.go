@@ -88,9 +88,9 @@ func encodeError(err error) error {
 			break
 		}
 	}
-	st, derr := status.New(code, err.Error()).WithDetails(detail)
+	st, derr := status.New(code, detail.GetText()).WithDetails(detail)
 	if derr != nil { // the detail is of our own making and marshals
-		return status.Error(code, err.Error())
+		return status.Error(code, detail.GetText())
 	}
 	return st.Err()
 }
