@@ -61,9 +61,10 @@ func (t *tunnel) pairOf(s *sa) *sa {
 }
 
 // routePrefixes are the networks behind the peer that an SA makes reachable:
-// outbound SAs name them.
+// outbound SAs name them. In transport mode that is the peer itself, and without
+// the route what is for it would leave in plaintext.
 func routePrefixes(desc ipsec.SA) []netip.Prefix {
-	if desc.Direction != ipsec.Outbound || desc.Mode != ipsec.Tunnel {
+	if desc.Direction != ipsec.Outbound {
 		return nil
 	}
 	var out []netip.Prefix
