@@ -151,8 +151,21 @@ func (t *Tunnel) remove(c *childSA) {
 			t.env.Stats.ChildrenDeleted++
 			t.log.Info("child sa deleted", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String())
 		}
+		t.reinstate(c)
 		t.publish()
 		return
+	}
+}
+
+// reinstate lets the pair live on that c was to replace and did not.
+func (t *Tunnel) reinstate(c *childSA) {
+	for _, o := range t.children {
+		if o.successor == c.in && o.state != childGone {
+			o.successor = 0
+			if o.state == childReplaced {
+				o.state = childUp
+			}
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"errors"
 	"time"
 
 	"github.com/evergate/evergate/ike/suite"
@@ -21,17 +22,24 @@ func Say(t *Tunnel, now time.Time, x wire.ExchangeType, payloads ...wire.Payload
 	return t.out.Send
 }
 
-// Mislabel changes the type of the first payload inside a sealed message of t's,
-// so that it is authentic and makes no sense.
-func Mislabel(t *Tunnel, message []byte, first wire.PayloadType) error {
+// SayAnything seals a request of t's whose contents are no payloads of ours: the
+// first four octets and those after them, at least four in all, are as given.
+func SayAnything(t *Tunnel, now time.Time, x wire.ExchangeType, first wire.PayloadType, contents []byte) (Datagram, error) {
 	const skHeader, body = wire.HeaderLen, wire.HeaderLen + 4
+	said := Say(t, now, x, &wire.Unknown{Type: 200, Body: contents[4:]})
+	if len(said) != 1 {
+		return Datagram{}, errors.New("the contents do not fit into one message")
+	}
+	message := said[0].Payload
 	o, err := suite.NewOpener(t.sa.suite, t.sa.keys.From(t.sa.initiator))
 	if err != nil {
-		return err
+		return Datagram{}, err
 	}
-	if _, err := o.Open(message, body); err != nil {
-		return err
+	plain, err := o.Open(message, body)
+	if err != nil {
+		return Datagram{}, err
 	}
+	copy(plain, contents)
 	message[skHeader] = byte(first)
-	return t.sa.sealer.Seal(message, body)
+	return said[0], t.sa.sealer.Seal(message, body)
 }

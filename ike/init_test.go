@@ -222,10 +222,7 @@ func TestUnknownCriticalPayload(t *testing.T) { // RFC 7296 section 2.5
 // (RFC 7296 section 2.21.3).
 func TestNonsenseInside(t *testing.T) {
 	p := iketest.Establish(t)
-	d := ike.Say(p.A.Tunnel, p.Now, wire.Informational, &wire.Unknown{Type: 200, Body: []byte{3}})[0]
-	if err := ike.Mislabel(p.A.Tunnel, d.Payload, wire.PayloadDelete); err != nil {
-		t.Fatal(err)
-	}
+	d := iketest.Must(ike.SayAnything(p.A.Tunnel, p.Now, wire.Informational, wire.PayloadDelete, []byte{0, 0, 0, 5, 3}))
 	p.Release([]iketest.Flight{{To: p.B, Datagram: ike.Datagram{Local: d.Remote, Remote: d.Local, Payload: d.Payload}}})
 	p.Deliver()
 	p.B.WantGone()

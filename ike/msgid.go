@@ -85,7 +85,7 @@ func (t *Tunnel) interval(r *request) time.Duration {
 		return t.conn.DPD.interval()
 	}
 	d := t.conn.Retransmit.first()
-	for range r.tries {
+	for n := r.tries; n > 0 && d < t.conn.Retransmit.max(); n-- {
 		d = min(2*d, t.conn.Retransmit.max())
 	}
 	return d + t.env.spread(d/8)
