@@ -24,9 +24,10 @@ type Demux struct {
 	half      map[halfKey]*Tunnel
 	perSource map[netip.Addr]int
 
-	cookies cookies
-	sources sources
-	replies bucket
+	cookies  cookies
+	sources  sources
+	replies  bucket
+	departed departed
 }
 
 // entry is what the index has about a tunnel.
@@ -88,6 +89,10 @@ func (d *Demux) Route(now time.Time, dg Datagram) Routed {
 	}
 	if t := d.bySPI[ours]; t != nil {
 		return Routed{Tunnel: t}
+	}
+	if again := d.departed.repeat(now, ours, dg); again != nil {
+		d.env.Stats.Repeated++
+		return Routed{Reply: again}
 	}
 	return d.unknownSPI(now, h, ours, dg)
 }
@@ -152,6 +157,9 @@ func (d *Demux) unknownSPI(now time.Time, h wire.Header, ours ipsec.IKESPI, dg D
 func (d *Demux) Step(now time.Time, t *Tunnel, in Input) Ready {
 	r := t.Step(now, in)
 	if t.state == StateClosed {
+		if received, ok := in.(Received); ok {
+			d.departed.keep(now, received.Datagram, r.Send)
+		}
 		d.Forget(t)
 	} else if d.tunnels[t.id] == t {
 		d.index(t)

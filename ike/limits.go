@@ -65,6 +65,9 @@ const (
 	// maxGenerations is the most IKE SAs of one tunnel at a time: the current
 	// one, its predecessors and what collisions leave over.
 	maxGenerations = 8
+	// maxDeparted is the most tunnels whose last answer is kept for a peer that
+	// did not get it.
+	maxDeparted = 4096
 	// maxSPIDraws bounds the search for an SPI that is free.
 	maxSPIDraws = 64
 )
@@ -76,6 +79,9 @@ const (
 	lingerTime = 5 * time.Second
 	// failedTime is how long a refused IKE SA repeats its answer.
 	failedTime = 10 * time.Second
+	// departedTime is how long the last answer of a tunnel that is gone can be
+	// repeated.
+	departedTime = 60 * time.Second
 	// replacedTime is how long a rekeyed IKE SA waits for the peer's Delete.
 	replacedTime = 60 * time.Second
 	// retryMin and retrySpread time the next try after TEMPORARY_FAILURE.
