@@ -145,9 +145,16 @@ func (d *Daemon) Status() (diag.Status, error) {
 // for an empty name.
 func (d *Daemon) Tunnels(name string) []diag.Tunnel {
 	d.tb.Helper()
+	return d.list(name, true)
+}
+
+// list is Tunnels, with keys or without. Who polls leaves them out: the gateway
+// logs each time that they are shown.
+func (d *Daemon) list(name string, keys bool) []diag.Tunnel {
+	d.tb.Helper()
 	ctx, cancel := d.context()
 	defer cancel()
-	tunnels, err := d.client.Tunnels(ctx, name, true)
+	tunnels, err := d.client.Tunnels(ctx, name, keys)
 	if err != nil {
 		d.tb.Fatalf("gateway: list tunnels of %s: %v", d.ns.Name(), err)
 	}
@@ -172,13 +179,13 @@ func (d *Daemon) WaitUp(name string, n int) diag.Tunnel {
 	var up diag.Tunnel
 	netlab.Eventually(d.tb, startLimit, fmt.Sprintf("%s has tunnel %s with %d pairs of SAs", d.ns.Name(), name, n), func() error {
 		var states []string
-		for _, t := range d.Tunnels(name) {
+		for _, t := range d.list(name, false) {
 			pairs := 0
 			for _, p := range t.Proxies {
 				pairs += len(p.SAs)
 			}
 			if pairs == n {
-				up = t
+				up = d.Tunnel(t.Name)
 				return nil
 			}
 			states = append(states, fmt.Sprintf("%s has %d", t.Name, pairs))
@@ -192,7 +199,7 @@ func (d *Daemon) WaitUp(name string, n int) diag.Tunnel {
 func (d *Daemon) WaitGone(name string, limit time.Duration) {
 	d.tb.Helper()
 	netlab.Eventually(d.tb, limit, fmt.Sprintf("%s has no tunnel %s", d.ns.Name(), name), func() error {
-		if n := len(d.Tunnels(name)); n > 0 {
+		if n := len(d.list(name, false)); n > 0 {
 			return fmt.Errorf("it has %d", n)
 		}
 		return nil
