@@ -9,7 +9,8 @@ import (
 )
 
 // admit decides whether an IKE_SA_INIT request gets a tunnel. All that can be
-// refused is refused here, before there is any state, cheapest checks first.
+// refused is refused here, before there is any state, cheapest checks first. The
+// operator is told as seldom as the peer: a flood must not fill the log.
 func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 	m, err := wire.Decode(dg.Payload)
 	if err != nil {
@@ -25,7 +26,9 @@ func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 	conns := d.policy.ForAddresses(dg.Local.Addr().Unmap(), dg.Remote.Addr().Unmap())
 	if len(conns) == 0 {
 		r := d.reply(now, DropNoConnection, m.Header, dg, &wire.Notify{Type: wire.NoProposalChosen})
-		d.complain(r, "no connection for these addresses", dg, "check", "local-gw and remote-gw")
+		if len(r.Reply) > 0 {
+			d.env.Log.Warn("no connection for these addresses", "local", dg.Local, "remote", dg.Remote, "check", "local-gw and remote-gw")
+		}
 		return r
 	}
 	offered, from := offeredFor(sa, wire.ProtocolIKE)
@@ -33,7 +36,10 @@ func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 	if err != nil {
 		d.env.Stats.Failures[FailNoProposal]++
 		r := d.reply(now, DropNoProposal, m.Header, dg, &wire.Notify{Type: wire.NoProposalChosen})
-		d.complain(r, "no proposal chosen", dg, "connections", connectionNames(conns), "error", err, "check", "proposal and dhgrp")
+		if len(r.Reply) > 0 {
+			d.env.Log.Warn("no proposal chosen", "local", dg.Local, "remote", dg.Remote,
+				"connections", connectionNames(conns), "error", err, "check", "proposal and dhgrp")
+		}
 		return r
 	}
 	s, err := suite.FromProposal(chosen)
@@ -124,14 +130,6 @@ func (d *Demux) accept(now time.Time, dg Datagram, r *initRequest) *Tunnel {
 	d.env.Stats.Started[1]++
 	d.Adopt(t)
 	return t
-}
-
-// complain tells the operator why a peer gets nothing, as seldom as it is told
-// itself: a flood must not fill the log.
-func (d *Demux) complain(r Routed, msg string, dg Datagram, args ...any) {
-	if len(r.Reply) > 0 {
-		d.env.Log.Warn(msg, append([]any{"local", dg.Local, "remote", dg.Remote}, args...)...)
-	}
 }
 
 // bucket is a token bucket.

@@ -281,7 +281,7 @@ func (t *Tunnel) refuseChild(err *LocalError) {
 		return // it will ask again
 	}
 	t.env.Stats.Failures[err.Failure]++
-	t.log.Warn("child sa refused", "remote", t.remote, "remote id", t.remoteID.String(), "notify", err.Notify.String(),
+	t.log.Warn("child sa refused", "remote", t.remote, "remote_id", t.remoteID.String(), "notify", err.Notify.String(),
 		"error", err.Cause, "check", adviceFor(err.Notify))
 }
 

@@ -86,6 +86,7 @@ func (id Identity) String() string {
 		if name, ok := nameText(id.Data); ok {
 			return name
 		}
+	default:
 	}
 	if printable(id.Data) {
 		return id.Data

@@ -38,13 +38,17 @@ type (
 		For   *ipsec.Selectors
 	}
 
-	// RekeyIKE and RekeyChild ask for a rekey now. ID is either SA of the pair.
-	RekeyIKE   struct{}
+	// RekeyIKE asks for a rekey of the IKE SA now.
+	RekeyIKE struct{}
+
+	// RekeyChild asks for a rekey of a pair now. ID is either SA of it.
 	RekeyChild struct{ ID ipsec.SAID }
 
-	// CloseChild deletes one pair, Close the whole tunnel; both tell the peer.
+	// CloseChild deletes one pair, and tells the peer.
 	CloseChild struct{ ID ipsec.SAID }
-	Close      struct{ Reason string }
+
+	// Close deletes the whole tunnel, and tells the peer.
+	Close struct{ Reason string }
 
 	// Superseded ends the tunnel without a word to the peer: the same peer has
 	// made a new one with INITIAL_CONTACT (RFC 7296 section 2.4), or another

@@ -130,7 +130,7 @@ func (t *Tunnel) giveUp(sa *ikeSA, r *request) bool {
 		t.finish(t.why)
 	case r.task.kind == taskProbe:
 		t.env.Stats.DeadPeers++
-		t.log.Warn("peer is dead", "unanswered probes", r.tries+1, "remote", t.remote)
+		t.log.Warn("peer is dead", "unanswered", r.tries+1, "remote", t.remote)
 		t.finish(ErrDeadPeer)
 	default:
 		t.log.Warn("peer did not answer", "exchange", r.exchange.String(), "transmissions", r.tries+1, "remote", t.remote,

@@ -30,7 +30,7 @@ type nat struct {
 // SPIs (in the order they appear in the header), IP address, and port from which
 // this packet was sent." RFC 7296 section 2.23.
 func natHash(spiI, spiR ipsec.IKESPI, a netip.AddrPort) []byte {
-	h := sha1.New() //nolint:gosec // as above
+	h := sha1.New()
 	var spis [16]byte
 	binary.BigEndian.PutUint64(spis[:8], uint64(spiI))
 	binary.BigEndian.PutUint64(spis[8:], uint64(spiR))

@@ -3,6 +3,7 @@ package ike
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike/suite"
@@ -380,12 +381,9 @@ func (t *Tunnel) keyChild(c *childSA, x childExchange, chosen suite.Child, share
 }
 
 func childSelectors(confs []*Child) string {
-	out := ""
+	names := make([]string, len(confs))
 	for i, c := range confs {
-		if i > 0 {
-			out += ", or "
-		}
-		out += c.Name + ": " + selectorNames(c.Selectors)
+		names[i] = c.Name + ": " + selectorNames(c.Selectors)
 	}
-	return out
+	return strings.Join(names, ", or ")
 }

@@ -44,8 +44,8 @@ func (t *Tunnel) onResponse(sa *ikeSA, h wire.Header) {
 		t.onInitResponse(sa, h)
 		return
 	}
-	payloads, ok, err := t.open(sa, &sa.reParts)
-	if !ok {
+	payloads, err := t.open(sa, &sa.reParts)
+	if errors.Is(err, errNothing) {
 		return
 	}
 	t.env.Stats.ResponsesIn.count(h.Exchange)
@@ -72,7 +72,8 @@ func (t *Tunnel) onAnswer(sa *ikeSA, r *request, payloads []wire.Payload) {
 		t.onChildDeleted(r, payloads)
 	case taskDeleteIKE:
 		t.onIKEDeleted(sa)
-	case taskProbe:
+	case taskInit, taskProbe:
+		// That an answer came is all.
 	}
 }
 
@@ -103,8 +104,8 @@ func (t *Tunnel) onRequest(sa *ikeSA, h wire.Header) {
 		t.drop(DropMessageID)
 		return
 	}
-	payloads, ok, err := t.open(sa, &sa.inParts)
-	if !ok {
+	payloads, err := t.open(sa, &sa.inParts)
+	if errors.Is(err, errNothing) {
 		return
 	}
 	t.env.Stats.RequestsIn.count(h.Exchange)
@@ -178,15 +179,17 @@ func (t *Tunnel) repeatAnswer(sa *ikeSA) {
 	t.transmit(t.from.Local, t.from.Remote, sa.answer)
 }
 
+// errNothing says that there is nothing to handle: a message is not authentic, or
+// not yet whole.
+var errNothing = errors.New("ike: nothing to handle")
+
 // open authenticates and decrypts the message that is being handled, one
-// fragment at a time. It returns false while there is nothing to handle: the
-// message is not authentic, or not yet whole. The error is about the contents
-// of an authentic one.
-func (t *Tunnel) open(sa *ikeSA, p **parts) ([]wire.Payload, bool, error) {
+// fragment at a time. All errors but errNothing are about the contents of an
+// authentic one.
+func (t *Tunnel) open(sa *ikeSA, p **parts) ([]wire.Payload, error) {
 	m, err := wire.Decode(t.from.Payload)
 	if err != nil {
-		t.drop(DropMalformed)
-		return nil, false, nil
+		return nil, t.ignore(DropMalformed)
 	}
 	var first wire.PayloadType
 	var plain []byte
@@ -195,45 +198,50 @@ func (t *Tunnel) open(sa *ikeSA, p **parts) ([]wire.Payload, bool, error) {
 		first = sk.First
 		plain, err = sk.Open(sa.opener)
 	case f != nil && t.fragments:
-		plain, err = f.Open(sa.opener)
-		if err == nil {
-			var whole bool
-			t.env.Stats.FragmentsIn++
-			if first, plain, whole, err = t.join(p, f, plain); !whole {
-				return nil, false, nil
-			}
-		}
+		first, plain, err = t.openFragment(sa, p, f)
 	default:
 		// Anybody can send an INVALID_IKE_SPI, so it changes nothing: dead peer
 		// detection finds out whether there is something in it.
 		if wire.FindNotify(m.Payloads, wire.InvalidIKESPI) != nil {
 			t.env.Stats.InvalidSPIsIn++
 		}
-		t.drop(DropUnprotected)
-		return nil, false, nil
+		return nil, t.ignore(DropUnprotected)
 	}
-	if err != nil {
-		var bad *wire.Error
-		if errors.As(err, &bad) {
-			return nil, true, err
-		}
-		t.drop(DropIntegrity)
-		return nil, false, nil
+	var bad *wire.Error
+	switch {
+	case err == nil:
+		return wire.DecodePayloads(first, plain)
+	case errors.As(err, &bad), errors.Is(err, errNothing):
+		return nil, err
+	default:
+		return nil, t.ignore(DropIntegrity)
 	}
-	payloads, err := wire.DecodePayloads(first, plain)
-	return payloads, true, err
 }
 
-func (t *Tunnel) join(p **parts, f *wire.SKF, plain []byte) (wire.PayloadType, []byte, bool, error) {
+// openFragment returns the whole contents with the last fragment.
+func (t *Tunnel) openFragment(sa *ikeSA, p **parts, f *wire.SKF) (wire.PayloadType, []byte, error) {
+	plain, err := f.Open(sa.opener)
+	if err != nil {
+		return 0, nil, err
+	}
+	t.env.Stats.FragmentsIn++
 	if *p == nil {
 		*p = &parts{}
 	}
 	first, all, whole, err := (*p).join(f, plain)
-	if err != nil {
-		t.drop(DropFragment)
-		return 0, nil, false, nil
+	switch {
+	case err != nil:
+		return 0, nil, t.ignore(DropFragment)
+	case !whole:
+		return 0, nil, errNothing
+	default:
+		return first, all, nil
 	}
-	return first, all, whole, nil
+}
+
+func (t *Tunnel) ignore(d Drop) error {
+	t.drop(d)
+	return errNothing
 }
 
 // heard notes that a fresh authentic message came.

@@ -206,6 +206,7 @@ func (t *Tunnel) inherit(old *ikeSA) {
 		old.pending, old.reParts = nil, nil
 		r.offer.wipe()
 		t.enqueue(r.task)
+	default:
 	}
 }
 

@@ -121,6 +121,7 @@ func (t *Tunnel) childState(c *childSA) string {
 		return "deleting"
 	case childGone:
 		return "lingering"
+	case childUp:
 	}
 	if r := t.sa.pending; r != nil && r.task.kind == taskRekeyChild && r.task.spi == c.in {
 		return "rekeying"

@@ -40,8 +40,14 @@ func TestStandbyIsSilent(t *testing.T) {
 		t.Fatalf("a standby knows %d SAs, want 2", len(sas))
 	}
 	for _, in := range []ike.Input{
-		ike.Received{Datagram: request}, ike.Timeout{}, ike.RekeyIKE{}, ike.RekeyChild{ID: sas[0].ID}, ike.CloseChild{ID: sas[0].ID},
-		ike.Expired{ID: sas[0].ID, Hard: true}, ike.Close{}, ike.Initiate{},
+		ike.Received{Datagram: request},
+		ike.Timeout{},
+		ike.RekeyIKE{},
+		ike.RekeyChild{ID: sas[0].ID},
+		ike.CloseChild{ID: sas[0].ID},
+		ike.Expired{ID: sas[0].ID, Hard: true},
+		ike.Close{},
+		ike.Initiate{},
 	} {
 		if r := s.Step(p.Now.Add(time.Hour), in); len(r.Send)+len(r.Install)+len(r.Remove) > 0 || r.Done {
 			t.Errorf("a standby answers %T with %+v, want silence", in, r)
