@@ -139,7 +139,7 @@ func (p *program) Name() string { return filepath.Base(p.cmd.Args[0]) }
 func (p *program) Stdout() io.ReadCloser { return p.stdout }
 
 // Stderr implements runner.Runner.
-func (p *program) Stderr() io.ReadCloser { return p.stderr }
+func (p *program) Stderr() io.ReadCloser { return newLogLines(p.stderr) }
 
 // Diagnose implements runner.Runner.
 func (p *program) Diagnose(context.Context) string {
