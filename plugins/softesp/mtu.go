@@ -1,6 +1,7 @@
 package softesp
 
 import (
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -92,6 +93,13 @@ type pathReport struct {
 	hasSPI bool
 }
 
+// concerns tells whether a report is about packets to a peer. The kernel names no
+// port where our own interface refuses a datagram of IPv4, and then the limit
+// holds for all that goes to that address.
+func (r *pathReport) concerns(peer netip.AddrPort) bool {
+	return r.Remote == peer || r.Local && r.Remote.Port() == 0 && r.Remote.Addr() == peer.Addr()
+}
+
 // learn applies reports about paths to outbound SAs until stop is closed.
 func (e *Engine) learn(reports <-chan pathReport, stop <-chan struct{}) {
 	for {
@@ -119,7 +127,7 @@ func (e *Engine) applyReport(r pathReport) {
 	genuine := r.Local || !r.hasSPI
 	e.mu.Lock()
 	for _, a := range e.sas {
-		if p := a.path.Load(); a.out != nil && p.remote == r.Remote {
+		if p := a.path.Load(); a.out != nil && r.concerns(p.remote) {
 			toPeer = append(toPeer, a)
 			genuine = genuine || a.ID.SPI == r.spi
 		}
