@@ -48,17 +48,18 @@ func TestSoftespKeepsTheContract(t *testing.T) { // B8
 // arrives at, and one that plays the peer.
 type wire struct {
 	*softesp.Engine
+	t             *testing.T
 	gateway, peer *netlab.Namespace
 	local, remote netip.Addr
 	plain         *net.UDPConn
 	esp           *net.IPConn
-	sources       map[netip.Addr]bool
 }
 
 func newWire(t *testing.T, number int, e *softesp.Engine) *wire {
+	t.Helper()
 	lab := netlab.New(t)
 	w := &wire{
-		Engine: e, sources: make(map[netip.Addr]bool),
+		Engine: e, t: t,
 		local: netip.MustParseAddr("192.0.2.1"), remote: netip.MustParseAddr("192.0.2.2"),
 	}
 	w.gateway, w.peer = lab.Namespace(fmt.Sprintf("gateway%d", number)), lab.Namespace(fmt.Sprintf("peer%d", number))

@@ -59,19 +59,21 @@ func (b *ikeBridge) run() {
 // send sends one datagram, built in buf, from the socket of its local address.
 // It may be fragmented on the way: IKE has no path MTU discovery.
 func (b *ikeBridge) send(sender *device.Sender, buf []byte, d ikesock.Datagram) []byte {
-	if d.Keepalive {
-		buf = append(buf, keepalive)
-	} else {
-		buf = append(buf, 0, 0, 0, 0)
-		buf = append(buf, d.Payload...)
-	}
 	s := b.n.rx[0].sockets.Load().ofAddress(d.Local.Addr().Unmap())
 	if s == nil {
 		b.n.e.stats.ikeError.Add(1)
 		return buf
 	}
-	remote := netip.AddrPortFrom(d.Remote.Addr().Unmap(), d.Remote.Port())
-	m := [1]device.Message{{Data: buf, To: device.NewDestination(remote)}}
+	buf = append(buf, make([]byte, s.HeaderLen())...)
+	if d.Keepalive {
+		buf = append(buf, keepalive)
+	} else {
+		buf = append(buf, 0, 0, 0, 0) // the non-ESP marker
+		buf = append(buf, d.Payload...)
+	}
+	to := device.NewDestination(netip.AddrPortFrom(d.Remote.Addr().Unmap(), d.Remote.Port()))
+	s.PutHeader(buf, to)
+	m := [1]device.Message{{Data: buf, To: to}}
 	if _, err := sender.Send(s, m[:]); err != nil {
 		b.n.e.stats.ikeError.Add(1)
 	}

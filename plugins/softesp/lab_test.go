@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -40,20 +41,16 @@ func newGateways(t *testing.T, settings map[string]string) (a, b *gateway) {
 	lab := netlab.New(t)
 	na, nb := lab.Namespace("a"), lab.Namespace("b")
 	wa, wb := lab.Link(na.Port("wan", "192.0.2.1/24", "2001:db8::1/64"), nb.Port("wan", "192.0.2.2/24", "2001:db8::2/64"))
-	a = newGateway(t, na, wa, 1, settings)
-	b = newGateway(t, nb, wb, 2, settings)
+	a = newGateway(t, na, wa, 1, [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}, settings)
+	b = newGateway(t, nb, wb, 2, [2]netip.Addr{netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::2")}, settings)
 	a.route(b)
 	b.route(a)
 	return a, b
 }
 
-func newGateway(t *testing.T, ns *netlab.Namespace, wan *netlab.Interface, n byte, settings map[string]string) *gateway {
+func newGateway(t *testing.T, ns *netlab.Namespace, wan *netlab.Interface, n byte, outer [2]netip.Addr, settings map[string]string) *gateway {
 	t.Helper()
-	g := &gateway{t: t, ns: ns, wan: wan}
-	g.outer = [2]netip.Addr{
-		netip.AddrFrom4([4]byte{192, 0, 2, n}),
-		netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: n}),
-	}
+	g := &gateway{t: t, ns: ns, wan: wan, outer: outer}
 	g.inner = [2]netip.Addr{
 		netip.AddrFrom4([4]byte{10, n, 0, 1}),
 		netip.AddrFrom16([16]byte{0xfd, n, 15: 1}),
@@ -118,6 +115,41 @@ func (g *gateway) install(role offload.Role, sas ...ipsec.SA) {
 			g.t.Fatalf("The SA %v was refused: %v.", p.ID, p.Err)
 		}
 	}
+}
+
+// connect installs the SAs of a tunnel at both ends, active, and returns them.
+func (g *gateway) connect(other *gateway, spec tunnelSpec) (here, there [2]ipsec.SA) {
+	g.t.Helper()
+	here, there = spec.pair(g, other)
+	g.install(offload.Active, here[:]...)
+	other.install(offload.Active, there[:]...)
+	if spec.outer6 {
+		// The first packet on a fresh IPv6 link may wait for neighbor discovery
+		// for longer than tests want to.
+		g.ping(other.outer[1].String(), 1)
+	}
+	return here, there
+}
+
+// ping wants n pings answered.
+func (g *gateway) ping(to string, n int) {
+	g.t.Helper()
+	if err := g.pingOnce(netlab.Ping{To: to, Count: n}).Err(); err != nil {
+		g.t.Fatalf("Pings from %s to %s should be answered: %v.", g.ns.Name(), to, err)
+	}
+}
+
+// pingOnce runs a series of pings, whatever comes of it.
+func (g *gateway) pingOnce(p netlab.Ping) netlab.PingResult {
+	g.t.Helper()
+	if p.Wait == 0 && p.DontFragment { // which is what is expected to be lost
+		p.Wait = time.Second
+	}
+	r, err := g.ns.Ping(g.t.Context(), p)
+	if err != nil {
+		g.t.Fatalf("The ping from %s to %s could not be run: %v.", g.ns.Name(), p.To, err)
+	}
+	return r
 }
 
 // counters returns what an SA counts.

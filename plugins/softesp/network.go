@@ -132,11 +132,13 @@ func (n *network) setAddresses(addrs []netip.Addr, mark uint32) error {
 				local = old.bySlot[n.e.slot(a)]
 			}
 			next.bySlot[n.e.slot(a)] = local
-			next.all = append(next.all, local.list()...)
+			for _, byKind := range local.by {
+				next.all = append(next.all, byKind[asIndex(true)])
+			}
 		}
-		for _, s := range old.list() {
-			if !slices.Contains(next.all, s) {
-				gone = append(gone, s)
+		for _, local := range old.bySlot {
+			if local.addr.IsValid() && !slices.Contains(addrs, local.addr) {
+				gone = append(gone, local.list()...)
 			}
 		}
 		n.rx[q].sockets.Store(next)
@@ -148,8 +150,8 @@ func (n *network) setAddresses(addrs []netip.Addr, mark uint32) error {
 	return closeSockets(gone)
 }
 
-// openMissing opens, for each queue, the sockets of addresses that have none.
-// The sockets that receive are opened first, in the order of the queues.
+// openMissing opens, for each queue, the sockets of addresses that have none. The
+// kernel numbers the sockets of an address in the order in which they are opened.
 func (n *network) openMissing(addrs []netip.Addr, mark uint32) ([]map[netip.Addr]localSockets, error) {
 	opened := make([]map[netip.Addr]localSockets, len(n.tx))
 	for q := range opened {
@@ -192,13 +194,6 @@ func (l localSockets) list() []*device.Socket {
 		}
 	}
 	return out
-}
-
-func (s *socketSet) list() []*device.Socket {
-	if s == nil {
-		return nil
-	}
-	return s.all
 }
 
 func closeSockets(ss []*device.Socket) error {
@@ -255,7 +250,9 @@ func (n *network) close() error {
 		errs = append(errs, w.wake.Close())
 	}
 	for _, r := range n.rx {
-		errs = append(errs, closeSockets(r.sockets.Load().list()))
+		for _, local := range r.sockets.Load().bySlot {
+			errs = append(errs, closeSockets(local.list()))
+		}
 	}
 	return errors.Join(append(errs, n.tun.Close())...)
 }

@@ -19,7 +19,7 @@ const (
 	// maxMessages bounds a batch, in messages.
 	maxMessages = 256
 	// maxPacket is the longest outer payload that one inner packet can make.
-	maxPacket = 65536 + esp.MaxOverhead
+	maxPacket = udpHeaderLen + 65536 + esp.MaxOverhead
 )
 
 // transmitter is the goroutine of one TUN queue: it reads packets, encrypts them
@@ -198,7 +198,7 @@ func (t *transmitter) encrypt(a *association, p *path, socket *device.Socket, co
 		if t.used+maxPacket > len(t.out) || len(t.batched) == maxMessages {
 			t.flush()
 		}
-		n, ok := t.seal(a, cipher, i, first+uint64(i), counter+uint64(i))
+		n, ok := t.seal(a, cipher, socket.HeaderLen(), i, first+uint64(i), counter+uint64(i))
 		if !ok {
 			a.drop(dropMalformed, 1)
 			continue
@@ -209,10 +209,11 @@ func (t *transmitter) encrypt(a *association, p *path, socket *device.Socket, co
 	t.account(a, sent)
 }
 
-// seal makes the ESP packet of segment i at the end of t.out and returns its
-// length. False means that transport mode cannot carry the segment.
-func (t *transmitter) seal(a *association, c *esp.Cipher, i int, seq, counter uint64) (int, bool) {
-	b := t.out[t.used:]
+// seal makes the ESP packet of segment i at the end of t.out, behind lead free
+// octets, and returns its length with those. False means that transport mode
+// cannot carry the segment.
+func (t *transmitter) seal(a *association, c *esp.Cipher, lead, i int, seq, counter uint64) (int, bool) {
+	b := t.out[t.used+lead:]
 	payload := b[c.HeaderLen():]
 	n := t.super.Segment(payload, i)
 	next := uint8(packet.ProtoIPv4)
@@ -229,7 +230,7 @@ func (t *transmitter) seal(a *association, c *esp.Cipher, i int, seq, counter ui
 		next = t.super.TransportProto(payload)
 		n = copy(payload, payload[from:n])
 	}
-	return c.Seal(b, n, next, a.ID.SPI, seq, a.iv.IV(counter)), true
+	return lead + c.Seal(b, n, next, a.ID.SPI, seq, a.iv.IV(counter)), true
 }
 
 // enqueue appends the n octets at the end of t.out to the batch: to the last
@@ -240,6 +241,7 @@ func (t *transmitter) enqueue(a *association, p *path, socket *device.Socket, cl
 	if last := len(t.batched) - 1; last >= 0 && t.batched[last].extend(a, p, socket, class, n) {
 		return
 	}
+	socket.PutHeader(t.out[start:start+n], p.to)
 	t.batched = append(t.batched, outgoing{
 		Message: device.Message{Data: t.out[start : start+n], Segment: n, TrafficClass: class, To: p.to},
 		socket:  socket, sa: a, path: p, count: 1,
@@ -250,7 +252,7 @@ func (t *transmitter) enqueue(a *association, p *path, socket *device.Socket, cl
 // one length, but the last may be shorter.
 func (o *outgoing) extend(a *association, p *path, socket *device.Socket, class uint8, n int) bool {
 	if o.sa != a || o.path != p || o.socket != socket || o.TrafficClass != class ||
-		!socket.Whole || !socket.Trains() || n > o.Segment || len(o.Data) != o.count*o.Segment ||
+		!socket.Trains() || n > o.Segment || len(o.Data) != o.count*o.Segment ||
 		o.count == device.MaxTrain || len(o.Data)+n > device.MaxTrainLen {
 		return false
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
-	"github.com/evergate/evergate/offload"
 )
 
 // TestTunnelsCarryBothFamilies sends pings through every way of the outer packets,
@@ -16,9 +15,7 @@ func TestTunnelsCarryBothFamilies(t *testing.T) {
 		for _, udp := range []bool{false, true} {
 			t.Run(fmt.Sprintf("outer6=%v,udp=%v", outer6, udp), func(t *testing.T) {
 				a, b := newGateways(t, nil)
-				atA, atB := tunnelSpec{outer6: outer6, udp: udp}.pair(a, b)
-				a.install(offload.Active, atA[:]...)
-				b.install(offload.Active, atB[:]...)
+				atA, atB := a.connect(b, tunnelSpec{outer6: outer6, udp: udp})
 				for _, to := range b.inner {
 					a.ping(to.String(), 3)
 				}
@@ -37,12 +34,10 @@ func TestTunnelsCarryBothFamilies(t *testing.T) {
 func TestCiphersCarryTraffic(t *testing.T) {
 	for _, a := range testedAlgorithms() {
 		t.Run(a.String(), func(t *testing.T) {
-			a1, b1 := newGateways(t, nil)
-			atA, atB := tunnelSpec{algorithms: a, udp: true}.pair(a1, b1)
-			a1.install(offload.Active, atA[:]...)
-			b1.install(offload.Active, atB[:]...)
-			transfer(t, a1, b1, 0, 2<<20)
-			transfer(t, b1, a1, 1, 2<<20)
+			here, there := newGateways(t, nil)
+			here.connect(there, tunnelSpec{algorithms: a, udp: true})
+			transfer(t, here, there, 0, 2<<20)
+			transfer(t, there, here, 1, 2<<20)
 		})
 	}
 }
@@ -58,17 +53,6 @@ func testedAlgorithms() []ipsec.Algorithms {
 		{Encryption: ipsec.EncrNull, Integrity: ipsec.AuthHMACSHA1_96},
 		{Encryption: ipsec.EncrAESGCM8, KeyBits: 256, ESN: true},
 		{Encryption: ipsec.EncrAESGCM12, KeyBits: 192},
-	}
-}
-
-func (g *gateway) ping(to string, n int) {
-	g.t.Helper()
-	r, err := g.ns.Ping(g.t.Context(), netlab.Ping{To: to, Count: n})
-	if err == nil {
-		err = r.Err()
-	}
-	if err != nil {
-		g.t.Fatalf("Pings from %s to %s should be answered: %v.", g.ns.Name(), to, err)
 	}
 }
 

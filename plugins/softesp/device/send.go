@@ -30,22 +30,29 @@ const (
 // does not change.
 type Destination struct {
 	addr netip.AddrPort
-	name *byte
-	size uint32
-	v6   bool
+	// name has the port, bare has none, as raw sockets want it.
+	name, bare *byte
+	size       uint32
+	v6         bool
 }
 
 // NewDestination prepares a; the port is 0 for raw sockets.
 func NewDestination(a netip.AddrPort) *Destination {
-	d := &Destination{addr: a, v6: a.Addr().Is6()}
+	d := &Destination{addr: a, v6: a.Addr().Is6(), size: unix.SizeofSockaddrInet4}
 	if d.v6 {
+		d.size = unix.SizeofSockaddrInet6
+	}
+	d.name, d.bare = sockaddr(a), sockaddr(netip.AddrPortFrom(a.Addr(), 0))
+	return d
+}
+
+func sockaddr(a netip.AddrPort) *byte {
+	if a.Addr().Is6() {
 		sa := &unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: htons(a.Port()), Addr: a.Addr().As16()}
-		d.name, d.size = (*byte)(unsafe.Pointer(sa)), unix.SizeofSockaddrInet6
-		return d
+		return (*byte)(unsafe.Pointer(sa))
 	}
 	sa := &unix.RawSockaddrInet4{Family: unix.AF_INET, Port: htons(a.Port()), Addr: a.Addr().As4()}
-	d.name, d.size = (*byte)(unsafe.Pointer(sa)), unix.SizeofSockaddrInet4
-	return d
+	return (*byte)(unsafe.Pointer(sa))
 }
 
 // AddrPort is the address.
@@ -53,6 +60,7 @@ func (d *Destination) AddrPort() netip.AddrPort { return d.addr }
 
 // Message is a datagram, or a train of them, to send.
 type Message struct {
+	// Data has Socket.HeaderLen octets before the payload.
 	Data []byte
 	// Segment is the length of each datagram of a train, the last may be
 	// shorter; 0, or at least the length of Data, for a single one.
@@ -89,7 +97,7 @@ func (d *Sender) Send(s *Socket, ms []Message) (int, error) {
 
 func (d *Sender) sendSome(s *Socket, ms []Message) (int, error) {
 	for i := range ms {
-		d.fill(i, &ms[i])
+		d.fill(i, s, &ms[i])
 	}
 	for {
 		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&d.headers[0])), uintptr(len(ms)),
@@ -104,12 +112,15 @@ func (d *Sender) sendSome(s *Socket, ms []Message) (int, error) {
 	}
 }
 
-// fill prepares slot i for m.
-func (d *Sender) fill(i int, m *Message) {
+// fill prepares slot i for m over s.
+func (d *Sender) fill(i int, s *Socket, m *Message) {
 	d.iovs[i].Base = unsafe.SliceData(m.Data)
 	d.iovs[i].SetLen(len(m.Data))
 	h := &d.headers[i].Msghdr
-	h.Name, h.Namelen = m.To.name, m.To.size
+	h.Name, h.Namelen = m.To.bare, m.To.size
+	if s.datagrams() {
+		h.Name = m.To.name
+	}
 	h.Iov = &d.iovs[i]
 	h.SetIovlen(1)
 	c := d.control[i][:0]

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -18,8 +19,9 @@ const (
 	UDP Kind = iota
 	// Raw carries IP protocol 50.
 	Raw
-	kinds
 )
+
+const udpHeaderLen = 8
 
 // bufferSize of a socket in octets, each way: some milliseconds at 10 Gbit/s.
 const bufferSize = 16 << 20
@@ -31,7 +33,8 @@ type SocketConfig struct {
 	Port  uint16 // UDP only
 	// Whole tells that packets leave with DF, respectively unfragmented: too
 	// long ones come back as EMSGSIZE, and ICMP reports about them in Errors.
-	// Otherwise the kernel fragments them.
+	// These sockets receive, too. The others send only, and the kernel fragments
+	// what they send.
 	Whole bool
 	// Queue is which of Queues the socket serves; arriving packets are spread
 	// over them by SPI.
@@ -52,17 +55,21 @@ type Socket struct {
 // OpenSocket opens and binds a socket. The address need not exist yet: a shared
 // address comes and goes with the role of a gateway.
 //
-// UDP sockets of one address and port form a group that the kernel spreads
-// packets over. Since the place of a socket in the group is not for us to say
-// once sockets come and go, all of them must be read. Raw sockets get a copy of
-// each packet: those of Whole take the packets of their queue, the others none.
+// The UDP sockets that receive on one address form a group that the kernel
+// spreads packets over; what ICMP says about packets of one may show at any of
+// them. A sending socket would be part of it, so that one is a raw socket of
+// protocol UDP: Message.Data starts with room for the UDP header then
+// (HeaderLen).
 func OpenSocket(c SocketConfig) (_ *Socket, err error) {
-	family, typ, proto := unix.AF_INET, unix.SOCK_DGRAM, 0
+	family, typ, proto := unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_ESP
 	if c.Local.Is6() {
 		family = unix.AF_INET6
 	}
-	if c.Kind == Raw {
-		typ, proto = unix.SOCK_RAW, unix.IPPROTO_ESP
+	switch {
+	case c.Kind == UDP && c.Whole:
+		typ, proto = unix.SOCK_DGRAM, 0
+	case c.Kind == UDP:
+		proto = unix.IPPROTO_UDP
 	}
 	fd, err := unix.Socket(family, typ|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
 	if err != nil {
@@ -84,7 +91,7 @@ func (c SocketConfig) String() string {
 }
 
 func (s *Socket) setUp() error {
-	if s.Kind == Raw {
+	if !s.datagrams() {
 		if err := s.filter(); err != nil { // first: packets arrive from the start
 			return err
 		}
@@ -95,7 +102,7 @@ func (s *Socket) setUp() error {
 		}
 	}
 	s.setBuffers()
-	if s.Kind == UDP {
+	if s.datagrams() {
 		// Without them the kernel is too old: slower, but right.
 		s.gso = unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, 0) == nil
 		_ = unix.SetsockoptInt(s.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1)
@@ -103,10 +110,35 @@ func (s *Socket) setUp() error {
 	if err := unix.Bind(s.fd, s.sockaddr()); err != nil {
 		return os.NewSyscallError("bind", err)
 	}
-	if s.Kind == UDP {
+	if s.datagrams() {
 		return s.steer()
 	}
 	return nil
+}
+
+// datagrams tells whether s is a UDP socket, not a raw one.
+func (s *Socket) datagrams() bool { return s.Kind == UDP && s.Whole }
+
+// HeaderLen is the octets before the payload that the sender of a message leaves
+// free: for the UDP header where the kernel does not write it.
+func (s *Socket) HeaderLen() int {
+	if s.Kind == UDP && !s.Whole {
+		return udpHeaderLen
+	}
+	return 0
+}
+
+// PutHeader writes the UDP header into the first HeaderLen octets of message.
+// Its checksum is zero in IPv4 ("SHOULD be transmitted as a zero value", RFC
+// 3948 section 2.1); in IPv6 the kernel computes it.
+func (s *Socket) PutHeader(message []byte, to *Destination) {
+	if s.HeaderLen() == 0 {
+		return
+	}
+	binary.BigEndian.PutUint16(message, s.Port)
+	binary.BigEndian.PutUint16(message[2:], to.addr.Port())
+	binary.BigEndian.PutUint16(message[4:], uint16(len(message)))
+	message[6], message[7] = 0, 0
 }
 
 type option struct {
@@ -121,11 +153,13 @@ func (s *Socket) options() []option {
 	} else {
 		opts = s.options4()
 	}
-	if s.Kind == UDP {
+	if s.datagrams() {
 		opts = append(opts, option{unix.SOL_SOCKET, unix.SO_REUSEPORT, 1, "SO_REUSEPORT"})
 		if s.Local.Is6() {
 			opts = append(opts, option{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1, "IPV6_V6ONLY"})
 		}
+	} else if s.Kind == UDP && s.Local.Is6() {
+		opts = append(opts, option{unix.IPPROTO_IPV6, unix.IPV6_CHECKSUM, 6, "IPV6_CHECKSUM"})
 	}
 	if s.Mark != 0 {
 		opts = append(opts, option{unix.SOL_SOCKET, unix.SO_MARK, int(s.Mark), "SO_MARK"})
@@ -180,10 +214,14 @@ func (s *Socket) setBuffers() {
 }
 
 func (s *Socket) sockaddr() unix.Sockaddr {
-	if s.Local.Is4() {
-		return &unix.SockaddrInet4{Port: int(s.Port), Addr: s.Local.As4()}
+	port := 0
+	if s.datagrams() {
+		port = int(s.Port)
 	}
-	return &unix.SockaddrInet6{Port: int(s.Port), Addr: s.Local.As16()}
+	if s.Local.Is4() {
+		return &unix.SockaddrInet4{Port: port, Addr: s.Local.As4()}
+	}
+	return &unix.SockaddrInet6{Port: port, Addr: s.Local.As16()}
 }
 
 // FD is the descriptor, to wait for.
