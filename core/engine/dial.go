@@ -135,7 +135,9 @@ func (s *Shard) onUp(now time.Time, name string) {
 	s.call(now, c, d, children, nil)
 }
 
-// onAcquire initiates the child that a packet waits for.
+// onAcquire initiates the child that a packet waits for. A tunnel that has an SA
+// for it already needs no other one: a dataplane that lost its SAs reports what
+// comes before they are put back.
 func (s *Shard) onAcquire(now time.Time, ev offload.Acquire) {
 	want := ipsec.Selectors{Local: []ipsec.TrafficSelector{ev.Local}, Remote: []ipsec.TrafficSelector{ev.Remote}}
 	for _, c := range s.policy.connections {
@@ -151,8 +153,8 @@ func (s *Shard) onAcquire(now time.Time, ev offload.Acquire) {
 			d = &dialing{wait: firstRedial}
 			s.dial[c.Name] = d
 		}
-		if d.down || !d.at.IsZero() {
-			return // taken down, or its time comes
+		if d.down || !d.at.IsZero() || d.tunnel != nil && d.tunnel.sends(want) {
+			return // taken down, or its time comes, or it is there
 		}
 		s.call(now, c, d, []string{c.Children[i].Name}, &want)
 		return

@@ -60,6 +60,16 @@ func (t *tunnel) pairOf(s *sa) *sa {
 	return nil
 }
 
+// sends tells whether an SA of t is for packets with these selectors.
+func (t *tunnel) sends(want ipsec.Selectors) bool {
+	for _, e := range t.sas {
+		if e.desc.Direction == ipsec.Outbound && e.desc.Selectors.Contains(want) {
+			return true
+		}
+	}
+	return false
+}
+
 // routePrefixes are the networks behind the peer that an SA makes reachable:
 // outbound SAs name them. In transport mode that is the peer itself, and without
 // the route what is for it would leave in plaintext.

@@ -22,3 +22,14 @@ func TestRoutePrefixes(t *testing.T) {
 		}
 	}
 }
+
+// A dataplane that lost its SAs finds none for the packets that come before they
+// are put back.
+func TestPacketOfATunnelThatIsUpStartsNoOther(t *testing.T) {
+	p := newPair(t)
+	p.dial()
+	p.client.plane.Acquire(ipsec.SelectorOf(clientNet), ipsec.SelectorOf(serverNet))
+	p.deliver()
+	p.client.only()
+	p.client.wantSAs(2)
+}
