@@ -48,7 +48,7 @@ func run(m *testing.M) int {
 func build(dir string) error {
 	cmd := exec.Command("go", "build", "-race", "-buildvcs=false", "-o", dir,
 		"github.com/evergate/evergate/cmd/evergated", "github.com/evergate/evergate/cmd/evergate",
-		"github.com/evergate/evergate/cmd/evergate-plugin-softesp")
+		"github.com/evergate/evergate/cmd/evergate-plugin-softesp", "github.com/evergate/evergate/core/e2e/testdata/plugin")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs under test: %w\n%s", err, out)
 	}
