@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -188,3 +189,13 @@ func unload(connection string) vici.Message {
 
 // hexSPI writes an SPI as the tunnel list does.
 func hexSPI(spi uint32) string { return fmt.Sprintf("%08x", spi) }
+
+// spiOf reads an SPI of the tunnel list into the octets of a packet.
+func spiOf(t *testing.T, s string) []byte {
+	t.Helper()
+	octets, err := hex.DecodeString(s)
+	if err != nil || len(octets) != 4 {
+		t.Fatalf("the tunnel list has the SPI %q", s)
+	}
+	return octets
+}
