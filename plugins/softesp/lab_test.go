@@ -102,7 +102,8 @@ func (g *gateway) ip(args ...string) {
 	}
 }
 
-func ipCommand(args ...string) *exec.Cmd { return exec.Command("ip", args...) }
+func ipCommand(args ...string) *exec.Cmd   { return exec.Command("ip", args...) }
+func pingCommand(args ...string) *exec.Cmd { return exec.Command("ping", args...) }
 
 func (g *gateway) install(role offload.Role, sas ...ipsec.SA) {
 	g.t.Helper()

@@ -2,6 +2,7 @@ package softesp_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -59,10 +60,13 @@ func testedAlgorithms() []ipsec.Algorithms {
 // transfer moves octets from a to b over TCP and compares digests.
 func transfer(t *testing.T, a, b *gateway, family int, octets int64) {
 	t.Helper()
-	_, err := netlab.Transfer{
-		From: a.ns, To: b.ns, Bytes: octets, Dest: b.inner[family].String(),
-	}.Run(t.Context())
+	transferBetween(t, a, b, a.inner[family], b.inner[family], octets)
+}
+
+func transferBetween(t *testing.T, a, b *gateway, from, to netip.Addr, octets int64) {
+	t.Helper()
+	_, err := netlab.Transfer{From: a.ns, Source: from.String(), To: b.ns, Dest: to.String(), Bytes: octets}.Run(t.Context())
 	if err != nil {
-		t.Fatalf("The transfer from %v to %v should arrive whole: %v.", a.inner[family], b.inner[family], err)
+		t.Fatalf("The transfer from %v to %v should arrive whole: %v.", from, to, err)
 	}
 }
