@@ -72,9 +72,9 @@ func (d *Demux) badInit(now time.Time, dg Datagram, err error) Routed {
 // checkLoad holds a flood off: by cookies once there are many half-open IKE SAs,
 // and by limits on what one address may do.
 //
-// "[...] a responder [...] when it detects a large number of half-open IKE SAs,
-// it SHOULD reply to IKE_SA_INIT requests with a response containing the COOKIE
-// notification." RFC 7296 section 2.6.
+// "When a responder detects a large number of half-open IKE SAs, it SHOULD reply
+// to IKE_SA_INIT requests with a response containing the COOKIE notification."
+// RFC 7296 section 2.6.
 func (d *Demux) checkLoad(now time.Time, m wire.Message, nonce *wire.Nonce, dg Datagram) (Routed, bool) {
 	a := dg.Remote.Addr()
 	d.cookies.rotate(now, d.env.Rand)

@@ -58,8 +58,8 @@ func (t *Tunnel) onAuthResponse(sa *ikeSA, payloads []wire.Payload) {
 	}
 	t.remoteID = identityOf(idr.ID)
 	if err := t.checkResponder(idr.ID, auth); err != nil {
-		// "If the error occurs in the initiator [...] the notification MAY be
-		// returned in a separate INFORMATIONAL exchange, usually with no other
+		// "If the error occurs on the initiator, the notification MAY be returned
+		// in a separate INFORMATIONAL exchange, usually with no other
 		// payloads." RFC 7296 section 2.21.2.
 		t.send(sa, wire.Informational, task{kind: taskDeleteIKE}, offer{}, &wire.Notify{Type: wire.AuthenticationFailed})
 		t.finish(err)

@@ -9,13 +9,13 @@ import (
 
 // Exchanges that cross each other, RFC 7296 sections 2.8.1, 2.8.2 and 2.25.
 //
-// "If redundant SAs are created through such a collision, the SA created with
-// the lowest of the four nonces used in the two exchanges SHOULD be closed by
-// the endpoint that created it." RFC 7296 section 2.8.1.
+// "[...] the SA created with the lowest of the four nonces used in the two
+// exchanges SHOULD be closed by the endpoint that created it." RFC 7296 section
+// 2.8.1.
 
-// lowest compares as the RFC does: "'Lowest' means an octet-by-octet comparison
-// (instead of, for instance, comparing the nonces as large integers)". When one
-// ends, it is the lower one.
+// lowest compares as RFC 7296 section 2.8.1 does: "[...] an octet-by-octet
+// comparison (instead of, for instance, comparing the nonces as large integers).
+// [...] If you reach the end of one nonce, that nonce is the lower one."
 func lowest(a, b []byte) []byte {
 	if bytes.Compare(a, b) <= 0 {
 		return bytes.Clone(a)

@@ -76,7 +76,7 @@ func (t *Tunnel) onChildResponse(sa *ikeSA, r *request, payloads []wire.Payload)
 	switch {
 	case err != nil:
 		t.childUnusable(conf.Name, c, err)
-		t.retryRekey(old)
+		t.retryRekey(r.task, old)
 	case slices.Contains(r.offer.dead, c.out):
 		// The peer has replaced the old pair by one that it then deleted: it wants
 		// neither.
@@ -143,7 +143,7 @@ func (t *Tunnel) onChildError(r *request, old *childSA, conf *Child, n *wire.Not
 		t.onSinglePair(r, conf, n)
 	default:
 		t.childRefused(conf.Name, n)
-		t.retryRekey(old)
+		t.retryRekey(r.task, old)
 	}
 }
 
@@ -160,7 +160,7 @@ func (t *Tunnel) retryGroup(r *request, old *childSA, conf *Child, n *wire.Notif
 		}
 	}
 	t.childRefused(conf.Name, n)
-	t.retryRekey(old)
+	t.retryRekey(r.task, old)
 }
 
 // onChildLost handles CHILD_SA_NOT_FOUND: the peer lacks the pair that we wanted
@@ -181,11 +181,11 @@ func (t *Tunnel) onChildLost(old *childSA) {
 
 // onSinglePair asks again for the packet's own addresses only.
 //
-// RFC 7296 section 3.10.1, SINGLE_PAIR_REQUIRED: "This error indicates that a
-// CREATE_CHILD_SA request is unacceptable because its sender is only willing to
-// accept Traffic Selectors specifying a single pair of addresses. The requestor
-// is expected to respond by requesting an SA for only the specific traffic it
-// is trying to forward."
+// "The SINGLE_PAIR_REQUIRED error indicates that a CREATE_CHILD_SA request is
+// unacceptable because its sender is only willing to accept Traffic Selectors
+// specifying a single pair of addresses. The requestor is expected to respond by
+// requesting an SA for only the specific traffic it is trying to forward." RFC
+// 7296 section 2.9.
 func (t *Tunnel) onSinglePair(r *request, conf *Child, n *wire.Notify) {
 	want := r.task.want
 	if want == nil || r.task.single || len(want.Local) == 0 || len(want.Remote) == 0 {
@@ -198,11 +198,10 @@ func (t *Tunnel) onSinglePair(r *request, conf *Child, n *wire.Notify) {
 }
 
 // retryRekey tries a failed rekey again while the old pair lives.
-func (t *Tunnel) retryRekey(old *childSA) {
-	if old == nil || old.state != childUp {
-		return
+func (t *Tunnel) retryRekey(k task, old *childSA) {
+	if old != nil && old.state == childUp {
+		t.again(k)
 	}
-	t.again(task{kind: taskRekeyChild, spi: old.in})
 }
 
 // childUnusable drops an answer that we cannot accept. Where the peer has
@@ -225,12 +224,11 @@ func (t *Tunnel) onCreateChild(sa *ikeSA, payloads []wire.Payload) {
 	offered := wire.Find[*wire.SA](payloads)
 	nonce := wire.Find[*wire.Nonce](payloads)
 	if offered == nil || nonce == nil || len(offered.Proposals) == 0 {
-		t.respond(sa, wire.CreateChildSA, &wire.Notify{Type: wire.InvalidSyntax})
+		t.badSyntax(sa, wire.CreateChildSA, errors.New("ike: CREATE_CHILD_SA request lacks SA or nonce"))
 		return
 	}
 	if err := sa.prf.CheckNonce(nonce.Data); err != nil {
-		t.log.Warn("peer's nonce was not acceptable", "error", err)
-		t.respond(sa, wire.CreateChildSA, &wire.Notify{Type: wire.InvalidSyntax})
+		t.badSyntax(sa, wire.CreateChildSA, err)
 		return
 	}
 	if offered.Proposals[0].Protocol == wire.ProtocolIKE {

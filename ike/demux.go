@@ -23,6 +23,8 @@ type Demux struct {
 	// IKE_SA_INIT has.
 	half      map[halfKey]*Tunnel
 	perSource map[netip.Addr]int
+	// up counts the established tunnels by the name of their connection.
+	up map[string]int
 
 	cookies  cookies
 	sources  sources
@@ -34,6 +36,7 @@ type Demux struct {
 type entry struct {
 	spis []ipsec.IKESPI
 	half halfKey // zero when the tunnel is not half-open
+	up   string  // the connection of an established tunnel, else empty
 }
 
 type halfKey struct {
@@ -63,6 +66,7 @@ func NewDemux(env Env, p Policy, l Limits) *Demux {
 		entries:   make(map[ipsec.TunnelID]entry),
 		half:      make(map[halfKey]*Tunnel),
 		perSource: make(map[netip.Addr]int),
+		up:        make(map[string]int),
 		sources:   sources{limit: l.Sources, rate: float64(l.SourceRate), burst: float64(l.SourceBurst)},
 		replies:   bucket{tokens: float64(l.Replies)},
 	}
@@ -137,9 +141,9 @@ func (d *Demux) wrongVersion(now time.Time, h wire.Header, dg Datagram) Routed {
 // unknownSPI answers a request for an IKE SA that is not here. One of another
 // member is not ours to judge.
 //
-// "[...] it MAY send an INVALID_IKE_SPI notification [...] the response is sent
-// to the IP address and port from whence it came [...] with no cryptographic
-// protection": the choice of RFC 7296 section 2.21.4; we send few.
+// RFC 7296 section 2.21.4 lets us answer, without protection, and wants a limit:
+// "A node needs to limit the rate at which it will send messages in response to
+// unprotected messages."
 func (d *Demux) unknownSPI(now time.Time, h wire.Header, ours ipsec.IKESPI, dg Datagram) Routed {
 	if ours.Member() != d.env.Member {
 		return d.drop(DropForeignSPI)
@@ -178,20 +182,9 @@ func (d *Demux) Initiate(_ time.Time, c *Connection) *Tunnel {
 	spi := d.env.ikeSPI()
 	t := newTunnel(d.env, d.policy, c, local, remote, spi, true)
 	t.sa.spiI = spi
-	t.setup.initialContact = !d.knows(c.Name)
+	t.setup.initialContact = d.up[c.Name] == 0
 	d.Adopt(t)
 	return t
-}
-
-// knows tells whether another tunnel of a connection is up, so that this is not
-// our first contact with its peer.
-func (d *Demux) knows(connection string) bool {
-	for _, t := range d.tunnels {
-		if t.conn.Name == connection && t.setup == nil {
-			return true
-		}
-	}
-	return false
 }
 
 // Adopt puts a tunnel into the index, such as a restored one.
@@ -228,6 +221,9 @@ func (d *Demux) Tunnels(yield func(*Tunnel) bool) {
 
 func (d *Demux) index(t *Tunnel) {
 	e := entry{spis: t.spis()}
+	if t.setup == nil {
+		e.up = t.conn.Name
+	}
 	if !t.initiator && t.setup != nil {
 		e.half = halfKey{t.sa.spiI, t.remote}
 	}
@@ -242,6 +238,9 @@ func (d *Demux) index(t *Tunnel) {
 	}
 	d.unindex(t.id)
 	d.entries[t.id] = e
+	if e.up != "" {
+		d.up[e.up]++
+	}
 	for _, s := range e.spis {
 		d.bySPI[s] = t
 	}
@@ -259,6 +258,11 @@ func (d *Demux) unindex(id ipsec.TunnelID) {
 		return
 	}
 	delete(d.entries, id)
+	if d.up[e.up] <= 1 {
+		delete(d.up, e.up)
+	} else {
+		d.up[e.up]--
+	}
 	for _, s := range e.spis {
 		delete(d.bySPI, s)
 	}
@@ -275,7 +279,7 @@ func (d *Demux) unindex(id ipsec.TunnelID) {
 }
 
 func (e entry) equal(o entry) bool {
-	if e.half != o.half || len(e.spis) != len(o.spis) {
+	if e.half != o.half || e.up != o.up || len(e.spis) != len(o.spis) {
 		return false
 	}
 	for i := range e.spis {

@@ -273,9 +273,8 @@ func TestNoConnectionForAddresses(t *testing.T) {
 
 // TestChildRefused: what is wrong with the first child does not touch the IKE SA.
 //
-// "Failure of an attempt to create a CHILD SA SHOULD NOT tear down the IKE SA:
-// there is no reason to lose the work done to set up the IKE SA." RFC 7296
-// section 1.3.
+// "A failed attempt to create a Child SA SHOULD NOT tear down the IKE SA: there is
+// no reason to lose the work done to set up the IKE SA." RFC 7296 section 1.3.1.
 func TestChildRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

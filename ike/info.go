@@ -90,7 +90,7 @@ func (t *Tunnel) onDeleteIKE(sa *ikeSA) {
 	t.respond(sa, wire.Informational)
 	if sa == t.sa {
 		// "If a peer receives a request to close an IKE SA that it is currently
-		// rekeying, it SHOULD reply as usual, and forget its own rekeying
+		// rekeying, it SHOULD reply as usual, and forget about its own rekeying
 		// request." RFC 7296 section 2.25.2; and section 2.8.2: the peer may not
 		// have noticed that both were at it, then its new IKE SA goes on.
 		if t.rekeyingIKE(sa) && sa.pending.offer.rival != nil {

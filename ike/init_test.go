@@ -229,13 +229,16 @@ func TestNonsenseInside(t *testing.T) {
 	p.B.WantFailure(ike.FailSyntax)
 }
 
+// TestUnknownExchange: both ends forget an IKE SA on which one says what the
+// other does not understand (RFC 7296 section 2.21.3).
 func TestUnknownExchange(t *testing.T) {
-	p := iketest.Establish(t)
 	for _, x := range []wire.ExchangeType{wire.IKEAuth, 99} {
+		p := iketest.Establish(t)
 		d := ike.Say(p.A.Tunnel, p.Now, x)[0]
 		p.Release([]iketest.Flight{{To: p.B, Datagram: ike.Datagram{Local: d.Remote, Remote: d.Local, Payload: d.Payload}}})
 		p.Deliver()
-		p.WantUp()
+		p.A.WantGone()
+		p.B.WantGone()
 	}
 }
 

@@ -84,9 +84,12 @@ const (
 	departedTime = 60 * time.Second
 	// replacedTime is how long a rekeyed IKE SA waits for the peer's Delete.
 	replacedTime = 60 * time.Second
-	// retryMin and retrySpread time the next try after TEMPORARY_FAILURE.
-	// RFC 7296 section 2.25 asks for a wait, but not for how long.
+	// retryMin, doubled with each try up to retryMax, and a random part of
+	// retrySpread are the wait after TEMPORARY_FAILURE, and after a rekey that
+	// the peer refused. RFC 7296 section 2.25 asks for a wait, but not for how
+	// long.
 	retryMin    = 2 * time.Second
+	retryMax    = 2 * time.Minute
 	retrySpread = 4 * time.Second
 )
 

@@ -26,9 +26,9 @@ type nat struct {
 	encap         bool // ESP travels in UDP
 }
 
-// natHash is the data of a NAT detection notification: "The SHA-1 digest of the
-// SPIs (in the order they appear in the header), IP address, and port from which
-// this packet was sent." RFC 7296 section 2.23.
+// natHash is the data of a NAT detection notification: "[...] a SHA-1 digest of
+// the SPIs (in the order they appear in the header), IP address, and port" of one
+// end. RFC 7296 section 2.23.
 func natHash(spiI, spiR ipsec.IKESPI, a netip.AddrPort) []byte {
 	h := sha1.New()
 	var spis [16]byte
@@ -108,23 +108,28 @@ func (t *Tunnel) encapPorts() *ipsec.Encap {
 }
 
 // follow notes where a fresh authentic message came from.
-//
-// "There are cases where a NAT box decides to remove mappings that are still
-// alive [...]. To recover in these cases, hosts that are not behind a NAT SHOULD
-// send all packets (including retransmission packets) to the IP address and
-// port from the last valid authenticated packet from the other end [...]. A
-// host behind a NAT SHOULD NOT do this type of dynamic address update". RFC 7296
-// section 2.23. A responder does it behind a NAT as well: that is how gateways
-// with translated addresses stand in clouds, and their clients' mappings move no
-// less.
 func (t *Tunnel) follow(d Datagram) {
 	if t.setup != nil {
 		t.local, t.remote = d.Local, d.Remote
 		return
 	}
-	if d.Remote != t.remote && t.nat.encap && t.nat.remote && (!t.nat.local || !t.initiator) {
+	if d.Remote != t.remote && t.mayMove() {
 		t.move(d.Local, d.Remote)
 	}
+}
+
+// mayMove tells whether the peer's address may change.
+//
+// "There are cases where a NAT box decides to remove mappings that are still
+// alive [...]. When such a validated packet is found, a host [...] that is not
+// behind a NAT, SHOULD send all packets (including retransmission packets) to
+// the IP address and port in the validated packet [...]. A host behind a NAT
+// SHOULD NOT do this type of dynamic address update". RFC 7296 section 2.23. A
+// responder does it behind a NAT as well: that is how gateways
+// with translated addresses stand in clouds, and their clients' mappings move no
+// less.
+func (t *Tunnel) mayMove() bool {
+	return t.nat.encap && t.nat.remote && (!t.nat.local || !t.initiator)
 }
 
 // move gives the tunnel and all its SAs new outer addresses.

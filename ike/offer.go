@@ -207,7 +207,7 @@ func (t *Tunnel) undoNAT(s ipsec.Selectors) ipsec.Selectors {
 func (t *Tunnel) answerChild(x childExchange, old *childSA, payloads []wire.Payload) (*childSA, []wire.Payload, *LocalError) {
 	sa, tsi, tsr := wire.Find[*wire.SA](payloads), wire.Find[*wire.TSi](payloads), wire.Find[*wire.TSr](payloads)
 	if sa == nil || tsi == nil || tsr == nil {
-		return nil, nil, refuse(wire.InvalidSyntax, FailSyntax, "request for a child lacks SA, TSi or TSr")
+		return nil, nil, refuse(wire.NoProposalChosen, FailSyntax, "request for a child lacks SA, TSi or TSr")
 	}
 	if t.live() >= maxChildren {
 		return nil, nil, refuse(wire.NoAdditionalSAs, FailOther, "the tunnel has %d children already", t.live())
@@ -262,7 +262,7 @@ func (t *Tunnel) answerKE(group ipsec.GroupID, theirs *wire.KE) (ipsec.Key, []by
 	defer ke.Wipe()
 	shared, err := ke.Shared(theirs.Data)
 	if err != nil {
-		return ipsec.Key{}, nil, refuse(wire.InvalidSyntax, FailKE, "%w", err)
+		return ipsec.Key{}, nil, refuse(wire.NoProposalChosen, FailKE, "%w", err)
 	}
 	return shared, ke.Public(), nil
 }

@@ -2,6 +2,7 @@ package ike
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/evergate/evergate/ike/wire"
 )
@@ -52,6 +53,9 @@ func (t *Tunnel) onResponse(sa *ikeSA, h wire.Header) {
 	t.heard()
 	sa.pending, sa.reParts = nil, nil
 	t.publish()
+	if err == nil && wire.FindNotify(payloads, wire.InvalidSyntax) != nil {
+		err = &PeerError{Notify: wire.InvalidSyntax, During: h.Exchange.String()}
+	}
 	if err != nil {
 		t.onBadResponse(r, err)
 		return
@@ -77,12 +81,11 @@ func (t *Tunnel) onAnswer(sa *ikeSA, r *request, payloads []wire.Payload) {
 	}
 }
 
-// onBadResponse ends an IKE SA whose peer answers nonsense.
-//
-// RFC 7296 section 2.21.3 makes INVALID_SYNTAX fatal for the IKE SA; a response
-// cannot be answered, so there is nobody to tell.
+// onBadResponse ends a tunnel whose peer answers nonsense, or takes what we say
+// for nonsense (RFC 7296 section 2.21.3). A response cannot be answered, so there
+// is nobody to tell.
 func (t *Tunnel) onBadResponse(r *request, err error) {
-	t.log.Warn("peer's response made no sense", "exchange", r.exchange.String(), "error", err)
+	t.log.Warn("exchange made no sense", "exchange", r.exchange.String(), "error", err)
 	t.fail(FailSyntax)
 	t.finish(err)
 }
@@ -125,8 +128,19 @@ func (t *Tunnel) onRequest(sa *ikeSA, h wire.Header) {
 	case h.Exchange == wire.Informational:
 		t.onSetupInformational(sa, payloads)
 	default:
-		t.respond(sa, h.Exchange, &wire.Notify{Type: wire.InvalidSyntax})
+		t.badSyntax(sa, h.Exchange, fmt.Errorf("ike: %v request makes no sense now", h.Exchange))
 	}
+}
+
+// badSyntax refuses an authentic request that makes no sense, and ends the
+// tunnel: RFC 7296 section 2.21.3 makes INVALID_SYNTAX fatal at both ends,
+// "meaning that the IKE SA is deleted without needing an explicit Delete
+// payload".
+func (t *Tunnel) badSyntax(sa *ikeSA, x wire.ExchangeType, err error) {
+	t.log.Warn("peer's request made no sense", "exchange", x.String(), "error", err)
+	t.respond(sa, x, &wire.Notify{Type: wire.InvalidSyntax})
+	t.fail(FailSyntax)
+	t.finish(err)
 }
 
 // onBadRequest answers an authentic request that cannot be read.
@@ -145,10 +159,7 @@ func (t *Tunnel) onBadRequest(sa *ikeSA, h wire.Header, err error) {
 		}
 		return
 	}
-	t.log.Warn("peer's request made no sense", "exchange", h.Exchange.String(), "error", err)
-	t.respond(sa, h.Exchange, &wire.Notify{Type: wire.InvalidSyntax})
-	t.fail(FailSyntax)
-	t.finish(err)
+	t.badSyntax(sa, h.Exchange, err)
 }
 
 // repeatAnswer sends the last response again, octet by octet, when a request

@@ -37,7 +37,7 @@ func (t *Tunnel) onRefused(in Refused) {
 		if o.successor == c.in && o.state != childGone {
 			o.successor, o.state = 0, childUp
 			t.cancel(func(k task) bool { return k.spi == o.in })
-			t.retryRekey(o)
+			t.retryRekey(task{kind: taskRekeyChild, spi: o.in}, o)
 		}
 	}
 	if r.exchange != 0 {

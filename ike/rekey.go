@@ -107,7 +107,7 @@ func (t *Tunnel) onIKERekeyed(old *ikeSA, r *request, payloads []wire.Payload) {
 		// The peer has an IKE SA that we lack. It cannot be told on the new one;
 		// that it deletes the old one, or rekeys again, is left to it.
 		t.log.Warn("peer's answer for the ike sa was not acceptable", "error", err)
-		t.again(task{kind: taskRekeyIKE})
+		t.again(r.task)
 		return
 	}
 	if r.offer.rival != nil {
@@ -136,7 +136,7 @@ func (t *Tunnel) onIKERekeyRefused(old *ikeSA, r *request, n *wire.Notify) {
 		t.enqueue(k)
 	default:
 		t.log.Warn("peer refused to rekey the ike sa", "notify", n.Type.String(), "check", "the peer's log")
-		t.again(task{kind: taskRekeyIKE})
+		t.again(r.task)
 	}
 }
 
@@ -223,9 +223,9 @@ func (t *Tunnel) forgetQuietly(sa *ikeSA) {
 
 // onRekeyIKE answers a request for a successor of the IKE SA.
 //
-// "If a peer receives a request to rekey an IKE SA, and it is currently
+// "If a peer receives a request to rekey the IKE SA, and it is currently
 // creating, rekeying, or closing a Child SA of that IKE SA, it SHOULD reply with
-// TEMPORARY_FAILURE." RFC 7296 section 2.25.2.
+// TEMPORARY_FAILURE." RFC 7296 section 2.25.1.
 func (t *Tunnel) onRekeyIKE(sa *ikeSA, offered *wire.SA, ni []byte, payloads []wire.Payload) {
 	if t.closing(sa) || t.busyWithChild(sa) || len(t.others) >= maxGenerations {
 		t.putOff(sa)
@@ -285,7 +285,7 @@ func (t *Tunnel) answerIKE(old *ikeSA, offered *wire.SA, ni []byte, theirs *wire
 	}
 	spi, ok := from[i].IKESPI()
 	if !ok || spi == 0 {
-		return nil, nil, nil, refuse(wire.InvalidSyntax, FailSyntax, "the proposal for the IKE SA has no SPI")
+		return nil, nil, nil, refuse(wire.NoProposalChosen, FailSyntax, "the proposal for the IKE SA has no SPI")
 	}
 	shared, public, lerr := t.answerKE(s.Group, theirs)
 	if lerr != nil {

@@ -70,10 +70,14 @@ func (t *Tunnel) enqueue(k task) {
 	t.publish()
 }
 
-// again puts a task off that the peer could not do now.
+// again puts a task off that could not be done now, longer each time.
 func (t *Tunnel) again(k task) {
+	wait := retryMin
+	for n := k.tries; n > 0 && wait < retryMax; n-- {
+		wait *= 2
+	}
 	k.tries++
-	k.notBefore = t.now.Add(retryMin + t.env.spread(retrySpread))
+	k.notBefore = t.now.Add(min(wait, retryMax) + t.env.spread(retrySpread))
 	t.enqueue(k)
 }
 

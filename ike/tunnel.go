@@ -116,7 +116,12 @@ func (t *Tunnel) Step(now time.Time, in Input) Ready {
 		t.handle(in)
 		t.pump()
 	}
-	return t.out
+	out := t.out
+	if len(out.Install) == 0 {
+		t.out = Ready{} // nothing can be refused; an idle tunnel keeps no messages
+	}
+	t.from = Datagram{}
+	return out
 }
 
 func (t *Tunnel) handle(in Input) {
@@ -145,7 +150,7 @@ func (t *Tunnel) handle(in Input) {
 	case Activity:
 		t.espIn, t.espOut = later(t.espIn, in.In), later(t.espOut, in.Out)
 	case PeerMoved:
-		if t.state == StateUp && t.nat.encap && in.Remote != t.remote {
+		if t.state == StateUp && in.Remote != t.remote && t.mayMove() {
 			t.move(t.local, in.Remote)
 		}
 	case Takeover:
@@ -191,7 +196,7 @@ func (t *Tunnel) finish(why error) {
 	if t.state == StateClosed {
 		return
 	}
-	if t.state == StateUp {
+	if t.state == StateUp && !t.standby {
 		t.env.Stats.Tunnels--
 	}
 	t.removeAll()
