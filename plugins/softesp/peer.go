@@ -2,6 +2,7 @@ package softesp
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
@@ -24,11 +25,15 @@ func (r *receiver) checkSource(a *association) {
 	if p.kind != device.UDP || p.remote == source {
 		return
 	}
-	if told := a.lastMove.Load(); told != nil && *told == source {
-		return
+	if told := a.lastMove.Load(); told == nil || *told != source {
+		r.e.moved(a, source)
 	}
-	a.lastMove.Store(&source)
-	r.e.events.add(offload.PeerMoved{ID: a.ID, Remote: source})
+}
+
+// moved is apart from checkSource because its argument escapes to the heap.
+func (e *Engine) moved(a *association, to netip.AddrPort) {
+	a.lastMove.Store(&to)
+	e.events.add(offload.PeerMoved{ID: a.ID, Remote: to})
 }
 
 // readErrors takes what a socket's error queue holds, and passes on what is about

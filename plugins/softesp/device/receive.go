@@ -37,8 +37,12 @@ type Received struct {
 	from         *unix.RawSockaddrInet6
 }
 
-// Source is where the datagram came from; the port is 0 for raw sockets.
+// Source is where the datagram came from; the port is 0 for raw sockets. The zero
+// Received came from nowhere.
 func (r *Received) Source() netip.AddrPort {
+	if r.from == nil {
+		return netip.AddrPort{}
+	}
 	if r.from.Family == unix.AF_INET {
 		in := (*unix.RawSockaddrInet4)(unsafe.Pointer(r.from))
 		return netip.AddrPortFrom(netip.AddrFrom4(in.Addr), ntohs(in.Port))
