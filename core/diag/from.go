@@ -1,6 +1,7 @@
 package diag
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
@@ -31,14 +32,24 @@ func FromTunnel(s engine.TunnelStatus, now time.Time, info offload.Info, keys bo
 	if !s.IKE.Encap {
 		t.Local, t.Remote = netip.AddrPortFrom(t.Local.Addr(), 0), netip.AddrPortFrom(t.Remote.Addr(), 0)
 	}
-	for _, c := range s.Children {
-		t.addChild(s, c, now, keys)
+	for _, c := range byAge(s.Children) {
+		t.addChild(s, c, keys)
 	}
 	return t
 }
 
-// addChild puts a pair of SAs under the proxy of its phase 2, the newest first.
-func (t *Tunnel) addChild(s engine.TunnelStatus, c engine.ChildStatus, now time.Time, keys bool) {
+// byAge puts pairs in the order of their phase 2 entries' names, and among those
+// of one entry the newest first.
+func byAge(children []engine.ChildStatus) []engine.ChildStatus {
+	children = slices.Clone(children)
+	slices.SortStableFunc(children, func(a, b engine.ChildStatus) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(b.In.SA.Generation, a.In.SA.Generation))
+	})
+	return children
+}
+
+// addChild puts a pair of SAs under the proxy of its phase 2.
+func (t *Tunnel) addChild(s engine.TunnelStatus, c engine.ChildStatus, keys bool) {
 	t.Packets.In += c.In.Packets
 	t.Packets.Out += c.Out.Packets
 	t.Bytes.In += c.In.Bytes
@@ -63,12 +74,7 @@ func (t *Tunnel) addChild(s engine.TunnelStatus, c engine.ChildStatus, now time.
 		})
 		i = len(t.Proxies) - 1
 	}
-	p := &t.Proxies[i]
-	if c.In.Installed.After(now.Add(-life.Age)) || len(p.SAs) == 0 {
-		p.SAs = slices.Insert(p.SAs, 0, sa)
-		return
-	}
-	p.SAs = append(p.SAs, sa)
+	t.Proxies[i].SAs = append(t.Proxies[i].SAs, sa)
 }
 
 func fromPair(s engine.TunnelStatus, c engine.ChildStatus, life ike.ChildStatus, keys bool) SA {

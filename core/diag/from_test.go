@@ -2,6 +2,7 @@ package diag
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,26 @@ func TestTunnelListIsMadeOfWhatTheEngineKnows(t *testing.T) { // F20
 	}
 	if got := tun.Proxies[0].SAs[0].Drops; len(got) != 1 || got["replayed"] != 2 {
 		t.Errorf("drops are %v, want two replayed packets and no other reason", got)
+	}
+}
+
+func TestNewestPairIsListedFirst(t *testing.T) {
+	s := status()
+	for generation, spi := range []ipsec.SPI{0x30, 0x10, 0x20} {
+		c := s.Children[0]
+		c.In.SA.ID.SPI, c.In.SA.Generation = spi, uint64(2+generation)
+		s.Children = append(s.Children, c)
+	}
+	proxies := FromTunnel(s, now, offload.Info{}, false).Proxies
+	if len(proxies) != 1 {
+		t.Fatalf("one phase 2 has %d entries in the list", len(proxies))
+	}
+	var got []string
+	for _, sa := range proxies[0].SAs {
+		got = append(got, sa.Dec.SPI)
+	}
+	if want := []string{"00000020", "00000010", "00000030", "a575b631"}; !slices.Equal(got, want) {
+		t.Errorf("the list has the pairs %v, want %v", got, want)
 	}
 }
 
