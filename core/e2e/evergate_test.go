@@ -50,10 +50,17 @@ func singles(s *gateway.Site) {
 // the tunnel.
 func connectEvergates(t *testing.T, server, client string) *evergates {
 	t.Helper()
+	return connectWith(t, dialupConfig+server, officeConfig+client)
+}
+
+// connectWith is connectEvergates with whole configurations, whose connections
+// have the same names.
+func connectWith(t *testing.T, server, client string) *evergates {
+	t.Helper()
 	p := &evergates{Site: gateway.NewSite(netlab.New(t)), t: t}
 	singles(p.Site)
-	p.server = startGateway(p.Gateway, dialupConfig+server)
-	p.client = startGateway(p.Client, officeConfig+client)
+	p.server = startGateway(p.Gateway, server)
+	p.client = startGateway(p.Client, client)
 	p.client.WaitUp("office", 1)
 	p.server.WaitUp("vpn1_0", 1)
 	return p
