@@ -59,11 +59,10 @@ func (t *Tunnel) collidesChild(sa *ikeSA, old, c *childSA, x childExchange) bool
 	return true
 }
 
-// settleChild decides between our new pair and the peer's.
+// settleChild decides between our new pair and the peer's. Only the nonces count:
+// the peer's may be gone or replaced by now, and the peer decides by them too.
 func (t *Tunnel) settleChild(v *rival, old, c *childSA, x childExchange) {
-	theirs := t.childByIn(v.child)
-	ours := lowest(x.ni, x.nr)
-	if theirs != nil && bytes.Compare(ours, v.nonce) < 0 {
+	if bytes.Compare(lowest(x.ni, x.nr), v.nonce) < 0 {
 		// Ours is the redundant one. It is never sent on; the old pair is the
 		// peer's to delete, and if it has done so theirs is sending already.
 		t.installInbound(c)

@@ -12,7 +12,7 @@ import (
 )
 
 // TestRandomSchedules lets both ends do anything at any time, over a network
-// that loses, doubles and reorders. Whatever happened, once the network is
+// that loses, doubles and reorders, and crash and go on from what they published. Whatever happened, once the network is
 // reliable again both ends agree. Before every step the machine also comes back
 // from its snapshot, and does the same as the original.
 
@@ -53,7 +53,7 @@ var steps = rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) step {
 	return step{
 		op: rapid.SampledFrom([]string{
 			"deliver", "deliver", "deliver", "deliver", "deliver", "drop", "double", "silence", "time", "rebind",
-			"rekey ike", "rekey child", "rekey child", "close child", "create child", "expired", "expired hard", "initiate",
+			"rekey ike", "rekey child", "rekey child", "close child", "create child", "expired", "expired hard", "initiate", "crash",
 		}).Draw(rt, "op"),
 		b: rapid.Bool().Draw(rt, "b"),
 		n: rapid.IntRange(0, 3).Draw(rt, "n"),
@@ -99,6 +99,9 @@ func (s step) do(p *iketest.Pair) {
 		return
 	case "initiate":
 		e.Do(ike.Initiate{})
+		return
+	case "crash":
+		e.Crash()
 		return
 	}
 	sas := e.Tunnel.SAs(p.Now)

@@ -227,7 +227,7 @@ func (t *Tunnel) forgetQuietly(sa *ikeSA) {
 // creating, rekeying, or closing a Child SA of that IKE SA, it SHOULD reply with
 // TEMPORARY_FAILURE." RFC 7296 section 2.25.1.
 func (t *Tunnel) onRekeyIKE(sa *ikeSA, offered *wire.SA, ni []byte, payloads []wire.Payload) {
-	if t.closing(sa) || t.busyWithChild(sa) || len(t.others) >= maxGenerations {
+	if sa != t.sa || t.closing(sa) || t.busyWithChild(sa) || len(t.others) >= maxGenerations {
 		t.putOff(sa)
 		return
 	}

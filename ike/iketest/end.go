@@ -105,6 +105,24 @@ func (e *End) step(t *ike.Tunnel, in ike.Input) {
 	}
 }
 
+// Crash ends the owner of the end's tunnel; another one takes over with what was
+// published last. The dataplane goes on.
+func (e *End) Crash() {
+	e.Pair.TB.Helper()
+	if e.Done || e.Snapshot == nil {
+		return
+	}
+	e.Env.Boot++
+	t, err := ike.Restore(e.Env, e.Policy, e.Snapshot, e.Pair.Now)
+	if err != nil {
+		e.Pair.TB.Fatalf("%s's tunnel does not come back from what it published: %v", e.Name, err)
+	}
+	e.Demux.Forget(e.Tunnel)
+	e.Tunnel = t
+	e.Demux.Adopt(t)
+	e.Do(ike.Takeover{})
+}
+
 // copyInput keeps two tunnels from decrypting the same octets in place.
 func copyInput(in ike.Input) ike.Input {
 	if r, ok := in.(ike.Received); ok {

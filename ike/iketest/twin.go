@@ -22,9 +22,16 @@ func Twins(r Resume) Option { return func(c *Config) { c.resume = r } }
 func (e *End) twin(t *ike.Tunnel, in ike.Input) *ike.Tunnel {
 	e.Pair.TB.Helper()
 	resume := e.Pair.config.resume
-	if _, refused := in.(ike.Refused); resume == nil || refused || t.Status(e.Pair.Now).State == ike.StateIdle || t.Status(e.Pair.Now).State == ike.StateClosed {
-		// Refused belongs to the step before, and is given to whoever made it.
+	if resume == nil || t.Standby() {
 		return nil
+	}
+	switch t.Status(e.Pair.Now).State {
+	case ike.StateIdle, ike.StateClosed:
+		return nil
+	default:
+	}
+	if _, refused := in.(ike.Refused); refused {
+		return nil // it belongs to the step before, and so to who made that
 	}
 	env := e.Env
 	env.Rand, env.Stats = e.rand.clone(), &ike.Stats{}
