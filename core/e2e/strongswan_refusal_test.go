@@ -21,15 +21,15 @@ func TestRefusalsTellTheOperatorWhatToChange(t *testing.T) { // B7
 	}{
 		{
 			"wrong pre-shared key", func(c *strongswan.Connection) { c.PSK = "wrong horse" }, "AUTHENTICATION_FAILED",
-			`level=WARN msg="peer's proof of identity did not verify" .*"remote id"=client\.example connections=vpn1 check=psksecret`, "psk",
+			`level=WARN msg="peer's proof of identity did not verify" .*remote_id=client\.example connections=vpn1 check=psksecret`, "psk",
 		},
 		{
 			"wrong identity", func(c *strongswan.Connection) { c.Local.ID = strongswan.FQDN("stranger.example") }, "AUTHENTICATION_FAILED",
-			`level=WARN msg="no connection for the peer's identity" .*"remote id"=stranger\.example .*connections="vpn1: client\.example" check="peerid and localid"`, "identity",
+			`level=WARN msg="no connection for the peer's identity" .*remote_id=stranger\.example .*connections="vpn1: client\.example" check="peerid and localid"`, "identity",
 		},
 		{
 			"another gateway's identity", func(c *strongswan.Connection) { c.Remote.ID = strongswan.FQDN("other.example") }, "AUTHENTICATION_FAILED",
-			`level=WARN msg="no connection for the peer's identity" .*"asked for"=other\.example .*check="peerid and localid"`, "identity",
+			`level=WARN msg="no connection for the peer's identity" .*asked_for=other\.example .*check="peerid and localid"`, "identity",
 		},
 		{
 			"no common ike proposal", func(c *strongswan.Connection) { c.Proposals = []string{"aes256-sha512-x25519"} }, "NO_PROPOSAL_CHOSEN",
@@ -41,7 +41,7 @@ func TestRefusalsTellTheOperatorWhatToChange(t *testing.T) { // B7
 		},
 		{
 			"no common esp proposal", func(c *strongswan.Connection) { c.Children[0].Proposals = []string{"aes256-sha512"} }, "NO_PROPOSAL_CHOSEN",
-			`level=WARN msg="child sa refused" .*"remote id"=client\.example notify=NO_PROPOSAL_CHOSEN .*check="phase 2 proposal and pfs group against the peer's"`, "no_proposal",
+			`level=WARN msg="child sa refused" .*remote_id=client\.example notify=NO_PROPOSAL_CHOSEN .*check="phase 2 proposal and pfs group against the peer's"`, "no_proposal",
 		},
 		{
 			"unacceptable selectors", func(c *strongswan.Connection) { c.Children[0].RemoteTS = []string{"10.99.0.0/16"} }, "TS_UNACCEPTABLE",

@@ -1,0 +1,147 @@
+package e2e_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/strongswan"
+)
+
+func TestSelectorsAreNarrowed(t *testing.T) {
+	t.Parallel()
+	c := client()
+	c.Children[0].LocalTS = []string{"10.10.0.0/16"}
+	c.Children[0].RemoteTS = []string{"0.0.0.0/0"}
+	d := dialIn(t, config([]entry{server1()}, []entry{server2().with(entry{
+		"src-subnet": "[" + gateway.ServerNet + ", 172.31.200.0/24]", "dst-subnet": gateway.ClientNet,
+	})}), strongswan.Settings{}, c)
+	d.up("net")
+	d.ping()
+	child := d.client.Child("net")
+	if !slices.Equal(child.LocalTS, []string{gateway.ClientNet}) || !slices.Equal(child.RemoteTS, []string{gateway.ServerNet, "172.31.200.0/24"}) {
+		t.Errorf("charon was narrowed to %v and %v, want %s, and %s with 172.31.200.0/24", child.LocalTS, child.RemoteTS, gateway.ClientNet, gateway.ServerNet)
+	}
+	tunnel := d.server.Tunnel("vpn1_0")
+	if p := tunnel.Proxies[0]; len(p.Src) != 2 || len(p.Dst) != 1 || len(tunnel.Routes) != 1 || tunnel.Routes[0].String() != gateway.ClientNet {
+		t.Errorf("the gateway has the selectors %v and %v and the routes %v", p.Src, p.Dst, tunnel.Routes)
+	}
+	if d.Gateway.HasRoute("10.10.0.0/16") {
+		t.Error("the gateway has a route to what the client asked for, not to what it got")
+	}
+}
+
+// A second loopback network of the client and of the server, in ranges that the
+// Site's routes cover.
+const (
+	otherClientNet, otherClientHost = "10.20.1.0/24", "10.20.1.1"
+)
+
+func TestSeveralChildrenShareAnIKESA(t *testing.T) {
+	t.Parallel()
+	c := client()
+	second := c.Children[0]
+	second.Name, second.LocalTS, second.Proposals = "lab", []string{otherClientNet}, []string{"aes256-sha256"}
+	c.Children = append(c.Children, second)
+	d := dialIn(t, config([]entry{server1()}, []entry{
+		server2().with(entry{"name": "net", "dst-subnet": gateway.ClientNet}),
+		server2().with(entry{"name": "lab", "dst-subnet": otherClientNet, "proposal": "aes256-sha256"}),
+	}), strongswan.Settings{}, c)
+	d.Client.Loopback(otherClientHost + "/32")
+	d.up("net")
+	d.up("lab")
+	d.ping()
+	d.pingTo(gateway.ServerHost, otherClientHost)
+	tunnel := d.server.Tunnel("vpn1_0")
+	if len(tunnel.Proxies) != 2 || tunnel.Proxies[0].Name != "lab" || tunnel.Proxies[1].Name != "net" {
+		t.Fatalf("the tunnel has the phase 2 entries %+v, want lab and net", tunnel.Proxies)
+	}
+	for _, p := range tunnel.Proxies {
+		if len(p.SAs) != 1 || p.SAs[0].Packets.In != 3 || p.SAs[0].Packets.Out != 3 {
+			t.Errorf("%s has %+v, want one pair that carried three packets each way", p.Name, p.SAs)
+		}
+	}
+	if n := d.server.Stat("ike.started.responder"); n != 1 {
+		t.Errorf("the gateway saw %d IKE SAs begin, want 1", n)
+	}
+	// One goes, the other stays.
+	if err := d.client.TerminateChild("lab"); err != nil {
+		t.Fatal(err)
+	}
+	if d.Gateway.HasRoute(otherClientNet) || !d.Gateway.HasRoute(gateway.ClientNet) {
+		t.Errorf("after one child is deleted, want a route to %s and none to %s", gateway.ClientNet, otherClientNet)
+	}
+	d.ping()
+}
+
+// secondClient adds a host at the router, with strongSwan and the client's
+// connection under another identity.
+func (d *dialup) secondClient(inner, innerHost string) *dialup {
+	d.t.Helper()
+	lab := d.Client.Lab()
+	other := *d.Site
+	other.Client = lab.Namespace("client2")
+	lab.Link(other.Client.Port("wan", "192.168.2.2/24"), d.Router.Port("client2", "192.168.2.1/24"))
+	other.Client.Route("0.0.0.0/0", "192.168.2.1")
+	d.Gateway.Route("192.168.2.0/24", "192.168.125.1")
+	other.Client.Loopback(innerHost + "/32")
+	c := client()
+	c.Local.ID = strongswan.FQDN("client2.example")
+	c.Children[0].LocalTS = []string{inner}
+	second := &dialup{t: d.t, Site: &other, server: d.server, client: strongswan.Start(other.Client, strongswan.Settings{})}
+	second.client.Load(c)
+	return second
+}
+
+func TestTwoClientsGetTwoTunnels(t *testing.T) { // C10
+	t.Parallel()
+	d := connect(t)
+	second := d.secondClient(otherClientNet, otherClientHost)
+	second.up("net")
+	d.ping()
+	second.pingTo(gateway.ServerHost, otherClientHost)
+	for name, id := range map[string]string{"vpn1_0": "client.example", "vpn1_1": "client2.example"} {
+		tunnel := d.server.Tunnel(name)
+		if sa := pair(t, tunnel); tunnel.RemoteID != id || sa.Packets.In != 3 || sa.Packets.Out != 3 {
+			t.Errorf("%s is with %s and carried %+v, want %s and three packets each way", name, tunnel.RemoteID, sa.Packets, id)
+		}
+	}
+	// The first name is free again when its tunnel is gone, and only then.
+	if err := d.client.TerminateIKE("home"); err != nil {
+		t.Fatal(err)
+	}
+	d.wantGone("vpn1_0")
+	second.pingTo(gateway.ServerHost, otherClientHost)
+	d.up("net")
+	if tunnel := d.server.Tunnel("vpn1_0"); tunnel.RemoteID != "client.example" {
+		t.Errorf("vpn1_0 is with %s, want the first client again", tunnel.RemoteID)
+	}
+	d.ping()
+}
+
+// TestTwoClientsClaimOneNetwork has two clients behind which there seems to be
+// the same network. Both get what they ask for; the newer one gets the traffic,
+// and when it is gone, the older one again.
+func TestTwoClientsClaimOneNetwork(t *testing.T) {
+	t.Parallel()
+	d := connect(t)
+	d.ping()
+	second := d.secondClient(gateway.ClientNet, gateway.ClientHost)
+	second.up("net")
+	second.ping()
+	if err := second.client.TerminateIKE("home"); err != nil {
+		t.Fatal(err)
+	}
+	second.server.WaitGone("vpn1_1", limit)
+	if !d.Gateway.HasRoute(gateway.ClientNet) {
+		t.Fatalf("the newer tunnel took the route to %s with it", gateway.ClientNet)
+	}
+	netlab.Eventually(t, limit, "the older client gets its traffic again", func() error {
+		if err := pings(d.Client, gateway.ServerHost, gateway.ClientHost); err != nil {
+			return fmt.Errorf("%w; the gateway has %+v", err, d.server.Tunnel("vpn1_0"))
+		}
+		return nil
+	})
+}
