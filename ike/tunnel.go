@@ -118,9 +118,9 @@ func (t *Tunnel) Step(now time.Time, in Input) Ready {
 	}
 	out := t.out
 	if len(out.Install) == 0 {
-		t.out = Ready{} // nothing can be refused; an idle tunnel keeps no messages
+		// Nothing can be refused; an idle tunnel keeps no messages.
+		t.out, t.from = Ready{}, Datagram{}
 	}
-	t.from = Datagram{}
 	return out
 }
 

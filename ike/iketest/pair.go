@@ -154,13 +154,23 @@ func Must[T any](v T, err error) T {
 
 // send puts what an end sends on the wire, through the NAT.
 func (p *Pair) send(from *End, d ike.Datagram) {
+	p.TB.Helper()
 	if d.Keepalive {
 		from.Keepalives++
 		return
 	}
-	to := p.B
+	to, source, target := p.B, AddrA, AddrB
 	if from == p.B {
-		to = p.A
+		to, source, target = p.A, AddrB, AddrA
+		if p.config.NAT {
+			target = NATIP
+		}
+	}
+	if d.Local.Addr() != source {
+		p.TB.Errorf("%s sends from %v, want %v", from.Name, d.Local, source)
+	}
+	if d.Remote.Addr() != target {
+		return // to whoever is there
 	}
 	if p.config.NAT {
 		var ok bool
