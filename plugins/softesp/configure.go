@@ -13,9 +13,10 @@ import (
 )
 
 // Configure opens the TUN device and the sockets. When it is called again the
-// TUN device stays, with the routes that point to it, unless its name or the
-// number of queues is another; installed SAs stay in any case.
-func (e *Engine) Configure(_ context.Context, c offload.Config) (offload.Info, error) {
+// TUN device stays, with the routes that point to it, unless its name, the number
+// of queues or the mark is another, or somebody removed it; installed SAs stay in
+// any case.
+func (e *Engine) Configure(ctx context.Context, c offload.Config) (offload.Info, error) {
 	c.Addresses = unique(c.Addresses)
 	s, err := checkConfig(c)
 	if err != nil {
@@ -30,11 +31,11 @@ func (e *Engine) Configure(_ context.Context, c offload.Config) (offload.Info, e
 		// A key could meet an IV of before (invariant I1).
 		return offload.Info{}, fmt.Errorf("softesp: configure: %w: boot %d after boot %d", offload.ErrInvalid, c.Boot, e.config.Boot)
 	}
-	if err := e.reopen(c, s); err != nil {
+	if err := e.reopen(ctx, c, s); err != nil {
 		return offload.Info{}, fmt.Errorf("softesp: configure: %w", err)
 	}
 	e.config, e.settings = c, s
-	e.log.Info("dataplane configured", slog.String("network", e.network.describe()), slog.Int("tun-mtu", s.mtu))
+	e.log.Info("dataplane configured", slog.String("network", e.network.describe()), slog.Int("tun_mtu", s.mtu))
 	return e.info(), nil
 }
 
@@ -49,10 +50,10 @@ func checkConfig(c offload.Config) (settings, error) {
 }
 
 // reopen brings the network from what it is to what c and s say.
-func (e *Engine) reopen(c offload.Config, s settings) error {
-	keep := e.network != nil && s.tunName == e.settings.tunName && s.queues == e.settings.queues && s.mark == e.settings.mark
+func (e *Engine) reopen(ctx context.Context, c offload.Config, s settings) error {
+	keep := e.network != nil && !e.network.broken.Load() && s.tunName == e.settings.tunName && s.queues == e.settings.queues && s.mark == e.settings.mark
 	if keep {
-		return e.adjust(e.network, c, s)
+		return e.adjust(ctx, e.network, c, s)
 	}
 	if e.network != nil {
 		err := e.network.close()
@@ -65,21 +66,21 @@ func (e *Engine) reopen(c offload.Config, s settings) error {
 	if err != nil {
 		return err
 	}
-	if err := e.adjust(n, c, s); err != nil {
+	if err := e.adjust(ctx, n, c, s); err != nil {
 		return errors.Join(err, n.close())
 	}
 	e.network = n
 	return nil
 }
 
-func (e *Engine) adjust(n *network, c offload.Config, s settings) error {
+func (e *Engine) adjust(ctx context.Context, n *network, c offload.Config, s settings) error {
 	if err := n.tun.Up(s.mtu); err != nil {
 		return err
 	}
 	if err := n.setAddresses(c.Addresses, s.mark); err != nil {
 		return err
 	}
-	return n.setIKE(c.IKESocket)
+	return n.setIKE(ctx, c.IKESocket)
 }
 
 // unique returns the addresses without repetitions, IPv4 ones as such.

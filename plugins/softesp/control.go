@@ -75,6 +75,9 @@ func (e *Engine) install(role offload.Role, sa ipsec.SA) (stopped bool, err erro
 		return false, err
 	}
 	e.publish(old, a)
+	if role == offload.Standby {
+		a.tunnel.started.Store(false) // its start is news again
+	}
 	return old != nil && old.active() && !a.active(), nil
 }
 

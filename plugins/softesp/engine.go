@@ -140,10 +140,14 @@ func capabilities() []offload.Capability {
 	}
 	aes := []uint16{128, 192, 256}
 	ciphers := []cipher{
-		{ipsec.EncrAESCBC, aes}, {ipsec.EncrAESCTR, aes},
-		{ipsec.EncrAESGCM8, aes}, {ipsec.EncrAESGCM12, aes}, {ipsec.EncrAESGCM16, aes},
+		{ipsec.EncrAESCBC, aes},
+		{ipsec.EncrAESCTR, aes},
+		{ipsec.EncrAESGCM8, aes},
+		{ipsec.EncrAESGCM12, aes},
+		{ipsec.EncrAESGCM16, aes},
 		{ipsec.EncrChaCha20Poly1305, []uint16{0, 256}},
-		{ipsec.Encr3DES, []uint16{0, 192}}, {ipsec.EncrNull, []uint16{0}},
+		{ipsec.Encr3DES, []uint16{0, 192}},
+		{ipsec.EncrNull, []uint16{0}},
 	}
 	macs := []ipsec.IntegrityID{
 		ipsec.AuthHMACSHA1_96, ipsec.AuthHMACSHA2_256_128, ipsec.AuthHMACSHA2_384_192, ipsec.AuthHMACSHA2_512_256,

@@ -21,7 +21,7 @@ type eventLog struct {
 // watch starts to collect.
 func watch(t *testing.T, e *softesp.Engine) *eventLog {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	l := &eventLog{t: t, next: make(chan offload.Event, 1024)}
 	done := make(chan struct{})
 	go func() {

@@ -50,6 +50,7 @@ func TestStandbyForwardsAndStaysSilent(t *testing.T) { // B5
 func TestArmedTunnelStartsWithItsFirstPacket(t *testing.T) { // F5
 	for _, inbound := range []bool{true, false} {
 		t.Run(fmt.Sprintf("inbound=%v", inbound), func(t *testing.T) {
+			t.Parallel()
 			a, b := newGateways(t, nil)
 			atA, atB := tunnelSpec{udp: true}.pair(a, b)
 			a.install(offload.Active, atA[:]...)
@@ -182,6 +183,22 @@ func TestConfigureAgainKeepsTraffic(t *testing.T) {
 	if err := traffic.Stop().Err(); err != nil {
 		t.Errorf("No datagram should be lost: %v.", err)
 	}
+}
+
+// TestRemovedTUNDeviceComesBackWithConfigure: SAs stay.
+func TestRemovedTUNDeviceComesBackWithConfigure(t *testing.T) {
+	a, b := newGateways(t, nil)
+	a.connect(b, tunnelSpec{udp: true})
+	a.ip("link", "del", "evg0")
+	netlab.Eventually(t, patience, "Configure makes the device again", func() error {
+		if err := a.ns.Do(func() error { _, err := a.engine.Configure(t.Context(), a.config); return err }); err != nil {
+			return err
+		}
+		_, err := a.ns.Output(ipCommand("link", "show", "dev", "evg0"))
+		return err
+	})
+	a.route(b)
+	a.ping(b.inner[0].String(), 2)
 }
 
 // TestCeilingStopsExactly under bulk traffic, whose super-packets reach over it

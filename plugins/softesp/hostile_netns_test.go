@@ -128,6 +128,7 @@ func TestHostilePacketsAreDroppedAndCounted(t *testing.T) { // B7
 		{"replayed", [][]byte{good, good, good}, offload.Drops{Replayed: 2}},
 		{"with one bit changed", [][]byte{flip(w.seal(in, 2), 20)}, offload.Drops{Authentication: 1}},
 		{"cut short", [][]byte{w.seal(in, 3)[:40], w.seal(in, 3)[:20]}, offload.Drops{Authentication: 1, Malformed: 1}},
+		{"of no whole words", [][]byte{append(w.seal(in, 1<<20), 0)}, offload.Drops{Malformed: 1}},
 		{"with number zero", [][]byte{w.seal(in, 0)}, offload.Drops{Replayed: 1}},
 		{"from outside the selectors", [][]byte{w.sealAround(in, 4, foreign, 4)}, offload.Drops{Selector: 1}},
 		{"to outside the selectors", [][]byte{w.sealAround(in, 5, toForeign, 4)}, offload.Drops{Selector: 1}},
@@ -141,6 +142,9 @@ func TestHostilePacketsAreDroppedAndCounted(t *testing.T) { // B7
 		if got := minus(w.counters(in).Drops, before); got != c.want {
 			t.Errorf("A packet %s should count as %+v, got %+v.", c.name, c.want, got)
 		}
+	}
+	if top := w.counters(in).Sequence.Highest; top != 9 {
+		t.Errorf("Only authentic packets move the window, to 9, it is at %d.", top)
 	}
 	if n, err := w.Deliver(t.Context(), in, 100, 101); err != nil || n != 2 {
 		t.Errorf("After all that the tunnel should go on, got %d packets and %v.", n, err)

@@ -28,8 +28,8 @@ type ikeBridge struct {
 	batch sync.Mutex
 }
 
-func dialIKE(n *network, path string) (*ikeBridge, error) {
-	conn, err := ikesock.Dial(context.Background(), path)
+func dialIKE(ctx context.Context, n *network, path string) (*ikeBridge, error) {
+	conn, err := ikesock.Dial(ctx, path)
 	if err != nil {
 		return nil, err
 	}

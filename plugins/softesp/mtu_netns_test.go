@@ -3,6 +3,7 @@ package softesp_test
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"testing"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -26,7 +27,8 @@ func TestTooBigIsAnsweredWithTheInnerMTU(t *testing.T) {
 		{tunnelSpec{outer6: true}, (1500-40-16-16)/4*4 - 2},          // 1426
 		{tunnelSpec{algorithms: cbcSHA1}, (1500-20-24-12)/16*16 - 2}, // 1438
 	} {
-		t.Run(fmt.Sprint(c.inner), func(t *testing.T) {
+		t.Run(strconv.Itoa(c.inner), func(t *testing.T) {
+			t.Parallel()
 			a, b := newGateways(t, wideTUN)
 			a.connect(b, c.spec)
 			for family, header := range []int{28, 48} {
@@ -51,6 +53,7 @@ var cbcSHA1 = ipsec.Algorithms{Encryption: ipsec.EncrAESCBC, KeyBits: 128, Integ
 func TestPathMTUIsLearned(t *testing.T) {
 	for _, spec := range []tunnelSpec{{}, {udp: true}, {outer6: true}, {udp: true, outer6: true}} {
 		t.Run(fmt.Sprintf("outer6=%v,udp=%v", spec.outer6, spec.udp), func(t *testing.T) {
+			t.Parallel()
 			a, b := newRoutedGateways(t, 1400)
 			atA, _ := a.connect(b, spec)
 			events := watch(t, a.engine)
@@ -69,12 +72,34 @@ func TestPathMTUIsLearned(t *testing.T) {
 	}
 }
 
+// TestOwnInterfaceLimitsThePath: the link is narrower than what is assumed of
+// paths.
+func TestOwnInterfaceLimitsThePath(t *testing.T) {
+	for _, spec := range []tunnelSpec{{}, {udp: true}, {outer6: true}, {udp: true, outer6: true}} {
+		t.Run(fmt.Sprintf("outer6=%v,udp=%v", spec.outer6, spec.udp), func(t *testing.T) {
+			t.Parallel()
+			a, b := newGateways(t, wideTUN)
+			a.wan.SetMTU(1360)
+			b.wan.SetMTU(1360)
+			atA, _ := a.connect(b, spec)
+			events := watch(t, a.engine)
+			a.pingOnce(netlab.Ping{To: b.inner[0].String(), Count: 1, Size: 1340, DontFragment: true})
+			want(events, "a path MTU of 1360", func(e offload.MTUChanged) bool { return e.ID == atA[1].ID && e.MTU == 1360 })
+			transfer(t, a, b, 0, 1<<20)
+			if d := a.counters(atA[1].ID).Drops; d.TooBig == 0 || d.Queue != 0 {
+				t.Errorf("What did not fit should be counted as such, got %+v.", d)
+			}
+		})
+	}
+}
+
 // TestWithoutDFTheOuterPacketIsFragmented pings with packets that fit in no
 // outer packet.
 func TestWithoutDFTheOuterPacketIsFragmented(t *testing.T) {
 	for _, spec := range []tunnelSpec{{}, {udp: true}, {outer6: true}, {udp: true, outer6: true}} {
 		for name, df := range map[string]ipsec.DFPolicy{"copied": ipsec.DFCopy, "cleared": ipsec.DFClear} {
 			t.Run(fmt.Sprintf("outer6=%v,udp=%v,%s", spec.outer6, spec.udp, name), func(t *testing.T) {
+				t.Parallel()
 				a, b := newGateways(t, wideTUN)
 				if df == ipsec.DFCopy { // so the inner packets have none
 					a.ns.Sysctl("net/ipv4/ip_no_pmtu_disc", "1")

@@ -1,6 +1,7 @@
 package softesp
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -24,6 +25,8 @@ type network struct {
 	tasks sync.WaitGroup
 	// reports goes from the receivers to Engine.learn.
 	reports chan pathReport
+	// broken: the TUN device is gone.
+	broken atomic.Bool
 	// addresses are the local addresses with sockets.
 	addresses []netip.Addr
 }
@@ -218,11 +221,11 @@ func (n *network) drain() {
 
 // setIKE connects to the daemon's socket, and lets go of the one before. An
 // empty path means that there is no daemon to talk to.
-func (n *network) setIKE(path string) error {
+func (n *network) setIKE(ctx context.Context, path string) error {
 	var next *ikeBridge
 	if path != "" {
 		var err error
-		if next, err = dialIKE(n, path); err != nil {
+		if next, err = dialIKE(ctx, n, path); err != nil {
 			return err
 		}
 	}
@@ -239,7 +242,7 @@ func (n *network) setIKE(path string) error {
 // close ends the goroutines and frees everything.
 func (n *network) close() error {
 	close(n.stop)
-	err := n.setIKE("")
+	err := n.setIKE(context.Background(), "")
 	for _, w := range n.workers() {
 		w.stop.Store(true)
 		w.wake.Signal()

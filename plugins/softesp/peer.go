@@ -7,11 +7,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/softesp/device"
-	"github.com/evergate/evergate/plugins/softesp/esp"
 )
-
-// errAuthentication is compared once per packet.
-var errAuthentication = esp.ErrAuthentication
 
 // checkSource reports a peer whose authentic packets come from elsewhere, once
 // per place.

@@ -16,6 +16,7 @@ func TestTransportModeProtectsTheGatewaysOwnTraffic(t *testing.T) {
 	for _, outer6 := range []bool{false, true} {
 		for _, udp := range []bool{false, true} {
 			t.Run(fmt.Sprintf("outer6=%v,udp=%v", outer6, udp), func(t *testing.T) {
+				t.Parallel()
 				a, b := newGateways(t, map[string]string{"fwmark": "0x4500"})
 				a.ping(b.outer[1].String(), 1)
 				atA, atB := a.connect(b, tunnelSpec{outer6: outer6, udp: udp, transport: true})
@@ -162,6 +163,7 @@ func TestTrafficClassesFollowTheRFCs(t *testing.T) {
 		"hidden": {ipsec.HeaderPolicy{HideDSCP: true, DSCP: 10}, 10<<2 | 1},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			a, b := newGateways(t, nil)
 			atA, _ := a.connect(b, tunnelSpec{udp: true, change: func(sa *ipsec.SA) { sa.Header = c.policy }})
 			wire := a.wan.Capture("udp port 4500")

@@ -2,12 +2,14 @@ package softesp
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload/ikesock"
 	"github.com/evergate/evergate/plugins/softesp/device"
+	"github.com/evergate/evergate/plugins/softesp/esp"
 	"github.com/evergate/evergate/plugins/softesp/packet"
 )
 
@@ -216,23 +218,25 @@ func (r *receiver) open(a *association, p []byte, seq uint64) {
 		return
 	}
 	payload, next, err := cipher.Open(p, seq)
-	if err == errAuthentication { //nolint:errorlint // never wrapped, once per packet
-		a.drop(dropAuthentication, 1)
+	if err != nil && !errors.Is(err, esp.ErrPadding) { // not known to be authentic
+		reason := dropMalformed
+		if errors.Is(err, esp.ErrAuthentication) {
+			reason = dropAuthentication
+		}
+		a.drop(reason, 1)
 		return
 	}
-	if err == nil || len(p) >= a.geometry.Len(0) {
-		newest := seq > a.window.Highest()
-		if !a.window.Accept(seq) {
-			a.drop(dropReplayed, 1)
-			return
-		}
-		if newest && r.from.socket.Kind == device.UDP {
-			r.checkSource(a)
-		}
+	newest := seq > a.window.Highest()
+	if !a.window.Accept(seq) {
+		a.drop(dropReplayed, 1)
+		return
 	}
 	if err != nil {
 		a.drop(dropMalformed, 1)
 		return
+	}
+	if newest && r.from.socket.Kind == device.UDP {
+		r.checkSource(a)
 	}
 	if !a.active() {
 		r.e.knock(a)

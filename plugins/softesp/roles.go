@@ -76,6 +76,9 @@ func (e *Engine) start(t *tunnel, g *group, epoch offload.Epoch) {
 
 // setRole changes the role of one SA.
 func (a *association) setRole(r offload.Role) {
+	if offload.Role(a.role.Load()) == r {
+		return
+	}
 	a.role.Store(uint32(r))
 	a.told.Store(false)
 	if r == offload.Standby {
@@ -107,7 +110,7 @@ func (e *Engine) Promote(_ context.Context, id offload.Group, epoch offload.Epoc
 	return e.onGroup("promote", id, epoch, func(g *group) {
 		g.armed.Store(nil)
 		for _, a := range e.sas {
-			if a.group.Load() == g && !a.active() {
+			if a.group.Load() == g {
 				a.setRole(offload.Active)
 			}
 		}
@@ -125,7 +128,7 @@ func (e *Engine) Demote(_ context.Context, id offload.Group, epoch offload.Epoch
 		g.armed.Store(nil)
 		e.drain()
 		for _, a := range e.sas {
-			if a.group.Load() == g && a.active() {
+			if a.group.Load() == g {
 				a.setRole(offload.Standby)
 			}
 		}

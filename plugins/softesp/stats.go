@@ -60,11 +60,21 @@ func (s Stats) LogValue() slog.Value {
 		name string
 		n    uint64
 	}{
-		{"unknown-spi", s.UnknownSPI}, {"short", s.Short}, {"keepalives", s.Keepalives},
-		{"ike", s.IKE}, {"ike-dropped", s.IKEDropped}, {"forged-icmp", s.ForgedICMP},
-		{"no-sa", s.NoSA}, {"multicast", s.Multicast}, {"malformed", s.Malformed},
-		{"tun-full", s.TUNFull}, {"no-socket", s.NoSocket}, {"send-error", s.SendError}, {"ike-error", s.IKEError},
-		{"too-big-sent", s.TooBigSent}, {"too-big-limited", s.TooBigLimited},
+		{"unknown-spi", s.UnknownSPI},
+		{"short", s.Short},
+		{"keepalives", s.Keepalives},
+		{"ike", s.IKE},
+		{"ike-dropped", s.IKEDropped},
+		{"forged-icmp", s.ForgedICMP},
+		{"no-sa", s.NoSA},
+		{"multicast", s.Multicast},
+		{"malformed", s.Malformed},
+		{"tun-full", s.TUNFull},
+		{"no-socket", s.NoSocket},
+		{"send-error", s.SendError},
+		{"ike-error", s.IKEError},
+		{"too-big-sent", s.TooBigSent},
+		{"too-big-limited", s.TooBigLimited},
 	} {
 		if c.n > 0 {
 			attrs = append(attrs, slog.Uint64(c.name, c.n))
@@ -85,7 +95,7 @@ func (e *Engine) logStats(stop <-chan struct{}) {
 		case <-tick.C:
 		}
 		if s := e.Stats(); s != last {
-			e.log.Info("packets outside of sas counted", "since-start", s)
+			e.log.Info("packets outside of sas counted", "since_start", s)
 			last = s
 		}
 	}

@@ -50,19 +50,17 @@ func (t *inboundTable) find(spi ipsec.SPI, local netip.Addr) *association {
 
 // replace puts a in the place of old; either may be nil.
 func (t *inboundTable) replace(old, a *association) {
-	spi := ipsec.SPI(0)
-	if old != nil {
-		spi = old.ID.SPI
-	} else {
-		spi = a.ID.SPI
+	at := a
+	if at == nil {
+		at = old
 	}
-	p := t.shard(spi)
+	p := t.shard(at.ID.SPI)
 	var next []inboundEntry
 	if now := p.Load(); now != nil {
 		next = slices.DeleteFunc(slices.Clone(*now), func(e inboundEntry) bool { return e.sa == old })
 	}
 	if a != nil {
-		next = append(next, inboundEntry{spi: spi, sa: a})
+		next = append(next, inboundEntry{spi: a.ID.SPI, sa: a})
 	}
 	p.Store(&next)
 }

@@ -78,6 +78,11 @@ func (t *transmitter) work() {
 			t.e.log.Error("transmitter stopped", "queue", t.index, "error", err)
 			return
 		}
+		if poller.Failed(0) {
+			t.n.broken.Store(true)
+			t.e.log.Error("transmitter stopped: the tun device is gone", "queue", t.index)
+			return
+		}
 	}
 }
 

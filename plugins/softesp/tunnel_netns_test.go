@@ -15,6 +15,7 @@ func TestTunnelsCarryBothFamilies(t *testing.T) {
 	for _, outer6 := range []bool{false, true} {
 		for _, udp := range []bool{false, true} {
 			t.Run(fmt.Sprintf("outer6=%v,udp=%v", outer6, udp), func(t *testing.T) {
+				t.Parallel()
 				a, b := newGateways(t, nil)
 				atA, atB := a.connect(b, tunnelSpec{outer6: outer6, udp: udp})
 				for _, to := range b.inner {
@@ -35,6 +36,7 @@ func TestTunnelsCarryBothFamilies(t *testing.T) {
 func TestCiphersCarryTraffic(t *testing.T) {
 	for _, a := range testedAlgorithms() {
 		t.Run(a.String(), func(t *testing.T) {
+			t.Parallel()
 			here, there := newGateways(t, nil)
 			here.connect(there, tunnelSpec{algorithms: a, udp: true})
 			transfer(t, here, there, 0, 2<<20)

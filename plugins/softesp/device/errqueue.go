@@ -1,3 +1,4 @@
+//nolint:gosec // G103: the kernel's structures are read and written in place.
 package device
 
 import (

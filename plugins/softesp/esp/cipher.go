@@ -13,9 +13,11 @@ import (
 var (
 	// ErrAuthentication: the integrity check failed.
 	ErrAuthentication = errors.New("esp: integrity check failed")
-	// ErrMalformed: too short, not a multiple of the block length, or padding
-	// that makes no sense.
+	// ErrMalformed: too short, or not a multiple of the block length. Nothing is
+	// known of where the packet comes from.
 	ErrMalformed = errors.New("esp: malformed packet")
+	// ErrPadding: padding that makes no sense, in an authentic packet.
+	ErrPadding = errors.New("esp: wrong padding")
 )
 
 // Cipher holds the keys of one SA, ready for use by one goroutine: hashes and
@@ -132,11 +134,11 @@ func unpad(b []byte) (payload []byte, next uint8, err error) {
 	padding := int(b[len(b)-2])
 	n := len(b) - trailer - padding
 	if n < 0 {
-		return nil, 0, ErrMalformed
+		return nil, 0, ErrPadding
 	}
 	for i, v := range b[n : n+padding] {
 		if v != uint8(i+1) {
-			return nil, 0, ErrMalformed
+			return nil, 0, ErrPadding
 		}
 	}
 	return b[:n], b[len(b)-1], nil

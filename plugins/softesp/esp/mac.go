@@ -2,7 +2,7 @@ package esp
 
 import (
 	"crypto/hmac"
-	"crypto/sha1"
+	"crypto/sha1" //nolint:gosec // HMAC-SHA1-96 is what many peers still speak (RFC 8221: MUST-).
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"

@@ -188,7 +188,7 @@ func (k Keys) crypt(iv, b []byte, encrypt bool) ([]byte, error) {
 		cipher.NewCTR(block, binary.BigEndian.AppendUint32(counter, 1)).XORKeyStream(out, b)
 		return out, nil
 	case ipsec.Encr3DES:
-		block, err = des.NewTripleDESCipher(k.Encryption) //nolint:gosec // see the import
+		block, err = des.NewTripleDESCipher(k.Encryption)
 	default:
 		block, err = aes.NewCipher(k.Encryption)
 	}

@@ -91,7 +91,7 @@ func TestParseIPv4Fragments(t *testing.T) {
 // TestInnerECN is figure 4 of RFC 6040: rows are inner, columns outer fields.
 func TestInnerECN(t *testing.T) {
 	const drop = 0xff
-	fields := [4]uint8{0b00, 0b10, 0b01, 0b11} // Not-ECT, ECT(0), ECT(1), CE, as in the figure
+	fields := [4]uint8{0b00, 0b10, 0b01, 0b11} // in the order of the figure
 	want := [4][4]uint8{
 		{0b00, 0b00, 0b00, drop},
 		{0b10, 0b10, 0b01, 0b11},
