@@ -129,6 +129,7 @@ func TestUnusablePlugin(t *testing.T) {
 		{"missing name", "{plugin: none}", `no evergate-plugin-none in .*PATH`},
 		{"not executable", "{plugin: " + text + "}", `evergate-plugin-text is not executable`},
 		{"wrong hash", "{plugin: " + program("evergate-plugin-softesp") + ", sha256: " + wrong + "}", `has SHA-256 [0-9a-f]{64}, want ` + wrong},
+		{"unknown setting", "{settings: {colour: red}}", `colour`},
 		{"not a plugin", "{plugin: " + script + "}", `this is no plugin`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
