@@ -33,7 +33,7 @@ func TestStrongSwanOverIPv4AndIPv6(t *testing.T) {
 		four.Name = outer + "inner4"
 		six.Name, six.LocalTS, six.RemoteTS = outer+"inner6", []string{gateway.ClientNet6}, []string{gateway.ServerNet6}
 		c.Children = []strongswan.Child{four, six}
-		d.client.Load(c)
+		d.charon.Load(c)
 	}
 	for _, outer := range []string{"outer4", "outer6"} {
 		t.Run(outer, func(t *testing.T) {
@@ -44,14 +44,14 @@ func TestStrongSwanOverIPv4AndIPv6(t *testing.T) {
 			} {
 				d.up(outer + inner.name)
 				d.pingTo(inner.server, inner.client)
-				if n := d.client.Child(outer + inner.name).PacketsIn; n != 3 {
+				if n := d.charon.Child(outer + inner.name).PacketsIn; n != 3 {
 					t.Errorf("%s: charon counted %d packets in, want 3", inner.name, n)
 				}
 				if !d.Gateway.HasRoute(inner.net) {
 					t.Errorf("%s: the gateway has no route to %s", inner.name, inner.net)
 				}
 			}
-			if err := d.client.TerminateIKE(outer); err != nil {
+			if err := d.charon.TerminateIKE(outer); err != nil {
 				t.Fatal(err)
 			}
 			d.wantGone(outer)
@@ -61,7 +61,7 @@ func TestStrongSwanOverIPv4AndIPv6(t *testing.T) {
 
 // behindNAT is connect with a router that translates the client's address, and
 // keepalives every second.
-func behindNAT(t *testing.T) (*dialup, *netlab.NAT) {
+func behindNAT(t *testing.T) (*ends, *netlab.NAT) {
 	t.Helper()
 	d := dialIn(t, config([]entry{server1()}, []entry{server2()}), strongswan.Settings{KeepAlive: time.Second}, client())
 	nat := d.Uplink.Masquerade()
@@ -76,7 +76,7 @@ const natAddr = "192.168.125.1"
 func TestStrongSwanBehindNAT(t *testing.T) {
 	t.Parallel()
 	d, _ := behindNAT(t)
-	tunnel := d.server.Tunnel("vpn1_0")
+	tunnel := d.evergate.Tunnel("vpn1_0")
 	if tunnel.Remote.Addr().String() != natAddr || tunnel.Remote.Port() == 4500 || tunnel.Local.Port() != 4500 {
 		t.Errorf("the tunnel is between %v and %v, want port 4500 here, and the router's address with a port of its own", tunnel.Local, tunnel.Remote)
 	}
@@ -93,9 +93,9 @@ func TestStrongSwanBehindNAT(t *testing.T) {
 }
 
 // wantKeepalives waits until the client has sent two NAT keepalives.
-func (d *dialup) wantKeepalives() {
+func (d *ends) wantKeepalives() {
 	d.t.Helper()
-	log := d.client.Log().Now()
+	log := d.charon.Log().Now()
 	for range 2 {
 		log.Wait("sending keep alive to "+gateway.GatewayAddr, limit)
 		log = log.Now()
@@ -112,10 +112,10 @@ func (d *dialup) wantKeepalives() {
 func TestGatewayFollowsRebind(t *testing.T) {
 	t.Parallel()
 	d, nat := behindNAT(t)
-	first := d.server.Tunnel("vpn1_0")
+	first := d.evergate.Tunnel("vpn1_0")
 
 	d.forge(first)
-	if at := d.server.Tunnel("vpn1_0").Remote; at != first.Remote {
+	if at := d.evergate.Tunnel("vpn1_0").Remote; at != first.Remote {
 		t.Fatalf("a forged packet moved the tunnel from %v to %v", first.Remote, at)
 	}
 
@@ -132,10 +132,10 @@ func TestGatewayFollowsRebind(t *testing.T) {
 
 	nat.Rebind()
 	d.wantKeepalives()
-	if at := d.server.Tunnel("vpn1_0").Remote; at != second.Remote {
+	if at := d.evergate.Tunnel("vpn1_0").Remote; at != second.Remote {
 		t.Errorf("a keepalive, which proves nothing, moved the tunnel from %v to %v", second.Remote, at)
 	}
-	if err := d.client.RekeyChild("net"); err != nil {
+	if err := d.charon.RekeyChild("net"); err != nil {
 		t.Fatal(err)
 	}
 	third := d.wantMoved(second)
@@ -146,10 +146,10 @@ func TestGatewayFollowsRebind(t *testing.T) {
 }
 
 // wantMoved waits until the tunnel has another remote port than before.
-func (d *dialup) wantMoved(before diag.Tunnel) (now diag.Tunnel) {
+func (d *ends) wantMoved(before diag.Tunnel) (now diag.Tunnel) {
 	d.t.Helper()
 	netlab.Eventually(d.t, limit, "the gateway follows the client to another port", func() error {
-		if now = d.server.Tunnel("vpn1_0"); now.Remote == before.Remote {
+		if now = d.evergate.Tunnel("vpn1_0"); now.Remote == before.Remote {
 			return fmt.Errorf("it is still at %v", now.Remote)
 		}
 		return nil
@@ -162,7 +162,7 @@ func (d *dialup) wantMoved(before diag.Tunnel) (now diag.Tunnel) {
 
 // forge sends the gateway a packet with the tunnel's SPI from a port of the
 // router that is not the client's, and waits until the gateway has refused it.
-func (d *dialup) forge(tunnel diag.Tunnel) {
+func (d *ends) forge(tunnel diag.Tunnel) {
 	d.t.Helper()
 	packet := append(spiOf(d.t, pair(d.t, tunnel).Dec.SPI), make([]byte, 60)...)
 	packet[7] = 200 // the sequence number: a new one
@@ -175,7 +175,7 @@ func (d *dialup) forge(tunnel diag.Tunnel) {
 		d.t.Fatalf("send a forged packet: %v", err)
 	}
 	netlab.Eventually(d.t, limit, "the gateway counts the forged packet", func() error {
-		if drops := pair(d.t, d.server.Tunnel("vpn1_0")).Drops; drops["authentication"] != 1 {
+		if drops := pair(d.t, d.evergate.Tunnel("vpn1_0")).Drops; drops["authentication"] != 1 {
 			return fmt.Errorf("it dropped %v", drops)
 		}
 		return nil

@@ -45,7 +45,7 @@ func TestStrongSwanDialsInToTheSeedsServer(t *testing.T) { // F1, F14, F15, C10
 	capture := d.WAN.Capture("")
 	d.up("net")
 	d.ping()
-	tunnel := d.server.Tunnel("vpn1_0")
+	tunnel := d.evergate.Tunnel("vpn1_0")
 	if tunnel.Phase1 != "vpn1" || tunnel.RemoteID != "Nokia_Peer" || tunnel.Role != "primary" || !tunnel.Dialup || tunnel.Index != 0 {
 		t.Errorf("the tunnel is %+v, want the first instance of vpn1, with Nokia_Peer, primary", tunnel)
 	}
@@ -179,21 +179,21 @@ func TestStrongSwanAgreesOnEveryAlgorithm(t *testing.T) {
 		t.Run(ike+" "+esp, func(t *testing.T) {
 			conn := client()
 			conn.Proposals, conn.Children[0].Proposals = []string{ike}, []string{esp}
-			d.client.Load(conn)
+			d.charon.Load(conn)
 			d := d.within(t)
 			d.up("net")
 			d.ping()
 			d.wantAgreed(c)
 			// The first keys of a child come from IKE_SA_INIT: the group for
 			// perfect forward secrecy is used by CREATE_CHILD_SA only.
-			if err := d.client.RekeyChild("net"); err != nil {
+			if err := d.charon.RekeyChild("net"); err != nil {
 				t.Fatal(err)
 			}
 			d.ping()
-			if got := d.client.Child("net").DH; got != c.pfs.listed {
+			if got := d.charon.Child("net").DH; got != c.pfs.listed {
 				t.Errorf("the new keys of the child come from %s, want %s", got, c.pfs.listed)
 			}
-			if err := d.client.TerminateIKE("home"); err != nil {
+			if err := d.charon.TerminateIKE("home"); err != nil {
 				t.Fatal(err)
 			}
 			d.wantGone("vpn1")
@@ -202,9 +202,9 @@ func TestStrongSwanAgreesOnEveryAlgorithm(t *testing.T) {
 }
 
 // wantAgreed compares what charon says it agreed on with what it asked for.
-func (d *dialup) wantAgreed(c combination) {
+func (d *ends) wantAgreed(c combination) {
 	d.t.Helper()
-	sa := d.client.IKE("home")
+	sa := d.charon.IKE("home")
 	got := []string{sa.Encryption, sa.Integrity, sa.PRF, sa.DH, sa.Children[0].Encryption, sa.Children[0].Integrity}
 	want := []string{c.ike.listed, c.hash.listed, c.prf.listed, c.group.listed, c.esp.listed, c.espHash.listed}
 	if !slices.Equal(got, want) {

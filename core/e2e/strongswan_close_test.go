@@ -16,11 +16,11 @@ func TestEitherSideDeletes(t *testing.T) { // C12, C13
 
 	t.Run("the client the child", func(t *testing.T) {
 		d := d.within(t)
-		if err := d.client.TerminateChild("net"); err != nil {
+		if err := d.charon.TerminateChild("net"); err != nil {
 			t.Fatal(err)
 		}
 		// The response to the Delete says that it is done: nothing to wait for.
-		if tunnel := d.server.Tunnel("vpn1_0"); len(tunnel.Proxies) != 0 || len(tunnel.Routes) != 0 || d.Gateway.HasRoute(gateway.ClientNet) {
+		if tunnel := d.evergate.Tunnel("vpn1_0"); len(tunnel.Proxies) != 0 || len(tunnel.Routes) != 0 || d.Gateway.HasRoute(gateway.ClientNet) {
 			t.Errorf("the child is gone, but the gateway has %+v and the routes %v", tunnel.Proxies, tunnel.Routes)
 		}
 		d.up("net") // a new one on the same IKE SA
@@ -29,10 +29,10 @@ func TestEitherSideDeletes(t *testing.T) { // C12, C13
 
 	t.Run("the client the tunnel", func(t *testing.T) {
 		d := d.within(t)
-		if err := d.client.TerminateIKE("home"); err != nil {
+		if err := d.charon.TerminateIKE("home"); err != nil {
 			t.Fatal(err)
 		}
-		if tunnels := d.server.Tunnels("vpn1"); len(tunnels) != 0 || d.Gateway.HasRoute(gateway.ClientNet) {
+		if tunnels := d.evergate.Tunnels("vpn1"); len(tunnels) != 0 || d.Gateway.HasRoute(gateway.ClientNet) {
 			t.Errorf("the tunnel is deleted, but the gateway has %+v, or its route", tunnels)
 		}
 		d.up("net")
@@ -41,16 +41,16 @@ func TestEitherSideDeletes(t *testing.T) { // C12, C13
 
 	t.Run("the gateway the tunnel", func(t *testing.T) {
 		d := d.within(t)
-		if err := d.server.Down("vpn1_0"); err != nil {
+		if err := d.evergate.Down("vpn1_0"); err != nil {
 			t.Fatal(err)
 		}
 		if d.Gateway.HasRoute(gateway.ClientNet) {
 			t.Errorf("the tunnel is taken down, but its route to %s is there", gateway.ClientNet)
 		}
 		d.wantGone("vpn1")
-		d.client.Log().Wait("received DELETE for IKE_SA home", limit)
+		d.charon.Log().Wait("received DELETE for IKE_SA home", limit)
 		netlab.Eventually(t, limit, "the client has forgotten the tunnel", func() error {
-			if sas := d.client.SAs(); len(sas) > 0 {
+			if sas := d.charon.SAs(); len(sas) > 0 {
 				return fmt.Errorf("it has %+v", sas)
 			}
 			return nil
@@ -61,8 +61,8 @@ func TestEitherSideDeletes(t *testing.T) { // C12, C13
 func TestGatewayStopsCleanly(t *testing.T) { // C13
 	t.Parallel()
 	d := connect(t)
-	d.server.Stop()
-	d.client.Log().Wait("received DELETE for IKE_SA home", limit)
+	d.evergate.Stop()
+	d.charon.Log().Wait("received DELETE for IKE_SA home", limit)
 	if d.Gateway.HasRoute(gateway.ClientNet) {
 		t.Errorf("the gateway has stopped, its route to %s is there", gateway.ClientNet)
 	}
@@ -70,12 +70,12 @@ func TestGatewayStopsCleanly(t *testing.T) { // C13
 
 // redial starts another charon in the client's place, as a client does that lost
 // its power.
-func (d *dialup) redial(c strongswan.Connection) {
+func (d *ends) redial(c strongswan.Connection) {
 	d.t.Helper()
-	d.client.Kill()
-	<-d.client.Process().Done()
-	d.client = strongswan.Start(d.Client, strongswan.Settings{})
-	d.client.Load(c)
+	d.charon.Kill()
+	<-d.charon.Process().Done()
+	d.charon = strongswan.Start(d.Client, strongswan.Settings{})
+	d.charon.Load(c)
 	d.up("net")
 }
 
@@ -87,16 +87,16 @@ func (d *dialup) redial(c strongswan.Connection) {
 func TestClientComesBackAfterACrash(t *testing.T) {
 	t.Parallel()
 	d := connect(t)
-	before := d.server.Tunnel("vpn1_0")
+	before := d.evergate.Tunnel("vpn1_0")
 	for range 2 {
 		d.redial(client())
 		netlab.Eventually(t, limit, "the gateway has the new tunnel only", func() error {
-			if tunnels := d.server.Tunnels("vpn1"); len(tunnels) != 1 {
+			if tunnels := d.evergate.Tunnels("vpn1"); len(tunnels) != 1 {
 				return fmt.Errorf("it has %d", len(tunnels))
 			}
 			return nil
 		})
-		now := d.server.Tunnels("vpn1")[0]
+		now := d.evergate.Tunnels("vpn1")[0]
 		if now.Serial == before.Serial || now.IKESPIs == before.IKESPIs {
 			t.Errorf("the tunnel is still the one of before the crash: %+v", now)
 		}
@@ -106,7 +106,7 @@ func TestClientComesBackAfterACrash(t *testing.T) {
 		d.ping()
 		before = now
 	}
-	if n := d.server.Stat("ike.initial_contacts_in"); n < 3 {
+	if n := d.evergate.Stat("ike.initial_contacts_in"); n < 3 {
 		t.Errorf("the gateway counted %d INITIAL_CONTACT notifications, want 3", n)
 	}
 }
@@ -119,16 +119,16 @@ func TestUniqueIdentityReplacesTheOldTunnel(t *testing.T) {
 	c.Unique = "never" // charon's word for not saying it
 	d := dialIn(t, config([]entry{server1().with(entry{"enforce-unique-id": "keep-new"})}, []entry{server2()}), strongswan.Settings{}, c)
 	d.up("net")
-	before := d.server.Tunnel("vpn1_0")
+	before := d.evergate.Tunnel("vpn1_0")
 	d.redial(c)
 	netlab.Eventually(t, limit, "the gateway has one tunnel, the new one", func() error {
-		if tunnels := d.server.Tunnels("vpn1"); len(tunnels) != 1 || tunnels[0].Serial == before.Serial {
+		if tunnels := d.evergate.Tunnels("vpn1"); len(tunnels) != 1 || tunnels[0].Serial == before.Serial {
 			return fmt.Errorf("it has %+v", tunnels)
 		}
 		return nil
 	})
 	d.ping()
-	if n := d.server.Stat("ike.initial_contacts_in"); n != 0 {
+	if n := d.evergate.Stat("ike.initial_contacts_in"); n != 0 {
 		t.Errorf("the client said INITIAL_CONTACT %d times, which this test is not about", n)
 	}
 }
@@ -146,14 +146,14 @@ func TestDeadPeerIsDetected(t *testing.T) { // C13
 			), strongswan.Settings{}, client())
 			d.up("net")
 			d.ping()
-			d.client.Kill()
-			<-d.client.Process().Done()
+			d.charon.Kill()
+			<-d.charon.Process().Done()
 			if mode == "on-demand" {
 				d.toDeadClient()
 			}
-			d.server.Log().Wait(`level=WARN msg="peer is dead" .*unanswered=3 `, limit)
+			d.evergate.Log().Wait(`level=WARN msg="peer is dead" .*unanswered=3 `, limit)
 			d.wantGone("vpn1")
-			if got := d.server.Stat("ike.dead_peers"); got != 1 {
+			if got := d.evergate.Stat("ike.dead_peers"); got != 1 {
 				t.Errorf("the gateway counted %d dead peers, want 1", got)
 			}
 		})
@@ -162,16 +162,16 @@ func TestDeadPeerIsDetected(t *testing.T) { // C13
 
 // toDeadClient lets three intervals pass without a probe, because nothing was
 // sent, and then has the server send something to the client's network.
-func (d *dialup) toDeadClient() {
+func (d *ends) toDeadClient() {
 	d.t.Helper()
-	before := d.server.Tunnel("vpn1_0")
+	before := d.evergate.Tunnel("vpn1_0")
 	netlab.Eventually(d.t, limit, "the tunnel has been silent for three intervals", func() error {
-		if idle := d.server.Tunnel("vpn1_0").IdleIn; idle < 3*time.Second {
+		if idle := d.evergate.Tunnel("vpn1_0").IdleIn; idle < 3*time.Second {
 			return fmt.Errorf("it has been for %v", idle)
 		}
 		return nil
 	})
-	if now := d.server.Tunnel("vpn1_0"); now.DPD.Seqno != before.DPD.Seqno {
+	if now := d.evergate.Tunnel("vpn1_0"); now.DPD.Seqno != before.DPD.Seqno {
 		d.t.Errorf("the gateway has sent %d probes to a client that nobody sent anything to", now.DPD.Seqno-before.DPD.Seqno)
 	}
 	conn, err := d.Server.Dial(d.t.Context(), "udp", "", gateway.ClientHost+":9")

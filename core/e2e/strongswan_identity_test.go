@@ -64,17 +64,17 @@ func TestEveryTypeOfIdentity(t *testing.T) {
 			c := client()
 			c.Name, c.Children[0].Name = row.name, row.name
 			c.Local.ID, c.Remote.ID, c.PSK = row.client, row.server, "key-of-"+row.name
-			d.client.Load(c)
+			d.charon.Load(c)
 			d.up(row.name)
 			d.ping()
-			tunnel := d.server.Tunnel(row.name + "_0")
+			tunnel := d.evergate.Tunnel(row.name + "_0")
 			if tunnel.RemoteID != row.shown {
 				t.Errorf("the gateway shows its peer as %q, want %q", tunnel.RemoteID, row.shown)
 			}
-			if got := d.client.IKE(row.name).RemoteID; got != row.back {
+			if got := d.charon.IKE(row.name).RemoteID; got != row.back {
 				t.Errorf("charon shows the gateway as %q, want %q", got, row.back)
 			}
-			if err := d.client.TerminateIKE(row.name); err != nil {
+			if err := d.charon.TerminateIKE(row.name); err != nil {
 				t.Fatal(err)
 			}
 			d.wantGone(row.name)

@@ -58,29 +58,29 @@ func TestRefusalsTellTheOperatorWhatToChange(t *testing.T) { // B7
 			c := client()
 			c.Name = "mistake" + string(rune('0'+i))
 			row.mistake(&c)
-			d.client.Load(c)
-			before, log := d.server.Stat("ike.failures."+row.counter), d.server.Log().Now()
-			err := d.client.Initiate("net")
+			d.charon.Load(c)
+			before, log := d.evergate.Stat("ike.failures."+row.counter), d.evergate.Log().Now()
+			err := d.charon.Initiate("net")
 			if err == nil || !strings.Contains(err.Error(), row.notify) {
 				t.Errorf("the initiation returned %v, want %s in it", err, row.notify)
 			}
 			log.Wait(row.log, limit)
-			if got := d.server.Stat("ike.failures." + row.counter); got != before+1 {
+			if got := d.evergate.Stat("ike.failures." + row.counter); got != before+1 {
 				t.Errorf("the gateway counted %d more failures for %s, want 1", got-before, row.counter)
 			}
 			// Where only the child was refused, the IKE SA is up.
-			if len(d.client.SAs()) > 0 {
-				if err := d.client.TerminateIKE(c.Name); err != nil {
+			if len(d.charon.SAs()) > 0 {
+				if err := d.charon.TerminateIKE(c.Name); err != nil {
 					t.Error(err)
 				}
 			}
 			d.wantGone("vpn1")
-			if _, err := d.client.Call("unload-conn", unload(c.Name)); err != nil {
+			if _, err := d.charon.Call("unload-conn", unload(c.Name)); err != nil {
 				t.Fatal(err)
 			}
 		})
 	}
-	d.client.Load(client())
+	d.charon.Load(client())
 	d.up("net")
 	d.ping()
 }

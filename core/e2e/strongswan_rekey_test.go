@@ -28,16 +28,16 @@ func TestRekeyLosesNothing(t *testing.T) {
 			d := dialIn(t, config([]entry{server1()}, []entry{phase2}), strongswan.Settings{}, c)
 			d.up("net")
 			d.ping()
-			first := d.server.Tunnel("vpn1_0")
+			first := d.evergate.Tunnel(d.name)
 			streams := d.streams()
 			for range rekeyRounds {
 				for _, step := range []struct {
 					who string
 					do  func() error
 				}{
-					{"the client rekeys the child", func() error { return d.client.RekeyChild("net") }},
+					{"the client rekeys the child", func() error { return d.charon.RekeyChild("net") }},
 					{"the gateway rekeys the child", func() error { return d.rekeyed(false) }},
-					{"the client rekeys the IKE SA", func() error { return d.client.RekeyIKE("home") }},
+					{"the client rekeys the IKE SA", func() error { return d.charon.RekeyIKE("home") }},
 					{"the gateway rekeys the IKE SA", func() error { return d.rekeyed(true) }},
 					{"both rekey the child", func() error { return d.bothRekey(false) }},
 					{"both rekey the IKE SA", func() error { return d.bothRekey(true) }},
@@ -50,14 +50,14 @@ func TestRekeyLosesNothing(t *testing.T) {
 			}
 			streams.wantWhole()
 			d.wantAgreement()
-			last := d.server.Tunnel("vpn1_0")
+			last := d.evergate.Tunnel(d.name)
 			if last.Serial != first.Serial || last.IKESPIs == first.IKESPIs {
 				t.Errorf("the tunnel went from %d %v to %d %v, want the same tunnel with other keys", first.Serial, first.IKESPIs, last.Serial, last.IKESPIs)
 			}
-			if group := d.client.Child("net").DH; (group == "") != (pfs == "") {
+			if group := d.charon.Child("net").DH; (group == "") != (pfs == "") {
 				t.Errorf("the child's keys come from a key exchange of their own: %q", group)
 			}
-			if n := d.server.Stat("ike.started.responder"); n != 1 {
+			if n := d.evergate.Stat("ike.started.responder"); n != 1 {
 				t.Errorf("%d IKE SAs were negotiated, want the first one only", n)
 			}
 		})
@@ -65,22 +65,22 @@ func TestRekeyLosesNothing(t *testing.T) {
 }
 
 // bothRekey has both sides rekey at once, and waits until they agree again.
-func (d *dialup) bothRekey(ike bool) error {
-	old := keysOf(d.server.Tunnel("vpn1_0"), ike)
+func (d *ends) bothRekey(ike bool) error {
+	old := keysOf(d.evergate.Tunnel(d.name), ike)
 	done := make(chan error, 1)
 	go func() {
 		if ike {
-			done <- d.client.RekeyIKE("home")
+			done <- d.charon.RekeyIKE("home")
 		} else {
-			done <- d.client.RekeyChild("net")
+			done <- d.charon.RekeyChild("net")
 		}
 	}()
-	err := errors.Join(d.server.Rekey("vpn1_0", ike), <-done)
+	err := errors.Join(d.evergate.Rekey(d.name, ike), <-done)
 	if err != nil {
 		return err
 	}
 	return netlab.Poll(d.t.Context(), limit, func() error {
-		if now := keysOf(d.server.Tunnel("vpn1_0"), ike); now == old {
+		if now := keysOf(d.evergate.Tunnel(d.name), ike); now == old {
 			return fmt.Errorf("the gateway still has %s", now)
 		}
 		return d.agreement()
@@ -97,10 +97,10 @@ func keysOf(t diag.Tunnel, ike bool) string {
 
 // wantAgreement waits until both sides have the same SAs and no others. For some
 // seconds the gateway goes on decrypting with keys that were replaced.
-func (d *dialup) wantAgreement() {
+func (d *ends) wantAgreement() {
 	d.t.Helper()
 	netlab.Eventually(d.t, limit, "both sides have the same SAs, and no others", func() error {
-		if tunnel := d.server.Tunnel("vpn1_0"); len(tunnel.Proxies) != 1 || len(tunnel.Proxies[0].SAs) != 1 {
+		if tunnel := d.evergate.Tunnel(d.name); len(tunnel.Proxies) != 1 || len(tunnel.Proxies[0].SAs) != 1 {
 			return fmt.Errorf("the gateway has %+v, want one child", tunnel.Proxies)
 		}
 		return d.agreement()
@@ -109,8 +109,8 @@ func (d *dialup) wantAgreement() {
 
 // agreement returns nil when charon has one IKE SA with one child, and the
 // gateway the same two.
-func (d *dialup) agreement() error {
-	tunnel, sas := d.server.Tunnel("vpn1_0"), d.client.SAs()
+func (d *ends) agreement() error {
+	tunnel, sas := d.evergate.Tunnel(d.name), d.charon.SAs()
 	if len(sas) != 1 || sas[0].State != "ESTABLISHED" {
 		return fmt.Errorf("charon has %+v, want one IKE SA", sas)
 	}
@@ -137,7 +137,7 @@ type streams struct {
 	out, in *netlab.Streaming
 }
 
-func (d *dialup) streams() streams {
+func (d *ends) streams() streams {
 	d.t.Helper()
 	s := streams{d.t, d.stream(), netlab.Stream{From: d.Server, To: d.Client, Dest: gateway.ClientHost}.Start(d.t)}
 	s.flow()

@@ -20,11 +20,11 @@ func TestSelectorsAreNarrowed(t *testing.T) {
 	})}), strongswan.Settings{}, c)
 	d.up("net")
 	d.ping()
-	child := d.client.Child("net")
+	child := d.charon.Child("net")
 	if !slices.Equal(child.LocalTS, []string{gateway.ClientNet}) || !slices.Equal(child.RemoteTS, []string{gateway.ServerNet, "172.31.200.0/24"}) {
 		t.Errorf("charon was narrowed to %v and %v, want %s, and %s with 172.31.200.0/24", child.LocalTS, child.RemoteTS, gateway.ClientNet, gateway.ServerNet)
 	}
-	tunnel := d.server.Tunnel("vpn1_0")
+	tunnel := d.evergate.Tunnel("vpn1_0")
 	if p := tunnel.Proxies[0]; len(p.Src) != 2 || len(p.Dst) != 1 || len(tunnel.Routes) != 1 || tunnel.Routes[0].String() != gateway.ClientNet {
 		t.Errorf("the gateway has the selectors %v and %v and the routes %v", p.Src, p.Dst, tunnel.Routes)
 	}
@@ -54,7 +54,7 @@ func TestSeveralChildrenShareAnIKESA(t *testing.T) {
 	d.up("lab")
 	d.ping()
 	d.pingTo(gateway.ServerHost, otherClientHost)
-	tunnel := d.server.Tunnel("vpn1_0")
+	tunnel := d.evergate.Tunnel("vpn1_0")
 	if len(tunnel.Proxies) != 2 || tunnel.Proxies[0].Name != "lab" || tunnel.Proxies[1].Name != "net" {
 		t.Fatalf("the tunnel has the phase 2 entries %+v, want lab and net", tunnel.Proxies)
 	}
@@ -63,11 +63,11 @@ func TestSeveralChildrenShareAnIKESA(t *testing.T) {
 			t.Errorf("%s has %+v, want one pair that carried three packets each way", p.Name, p.SAs)
 		}
 	}
-	if n := d.server.Stat("ike.started.responder"); n != 1 {
+	if n := d.evergate.Stat("ike.started.responder"); n != 1 {
 		t.Errorf("the gateway saw %d IKE SAs begin, want 1", n)
 	}
 	// One goes, the other stays.
-	if err := d.client.TerminateChild("lab"); err != nil {
+	if err := d.charon.TerminateChild("lab"); err != nil {
 		t.Fatal(err)
 	}
 	if d.Gateway.HasRoute(otherClientNet) || !d.Gateway.HasRoute(gateway.ClientNet) {
@@ -78,7 +78,7 @@ func TestSeveralChildrenShareAnIKESA(t *testing.T) {
 
 // secondClient adds a host at the router, with strongSwan and the client's
 // connection under another identity.
-func (d *dialup) secondClient(inner, innerHost string) *dialup {
+func (d *ends) secondClient(inner, innerHost string) *ends {
 	d.t.Helper()
 	lab := d.Client.Lab()
 	other := *d.Site
@@ -90,8 +90,8 @@ func (d *dialup) secondClient(inner, innerHost string) *dialup {
 	c := client()
 	c.Local.ID = strongswan.FQDN("client2.example")
 	c.Children[0].LocalTS = []string{inner}
-	second := &dialup{t: d.t, Site: &other, server: d.server, client: strongswan.Start(other.Client, strongswan.Settings{})}
-	second.client.Load(c)
+	second := &ends{t: d.t, Site: &other, evergate: d.evergate, charon: strongswan.Start(other.Client, strongswan.Settings{})}
+	second.charon.Load(c)
 	return second
 }
 
@@ -103,19 +103,19 @@ func TestTwoClientsGetTwoTunnels(t *testing.T) { // C10
 	d.ping()
 	second.pingTo(gateway.ServerHost, otherClientHost)
 	for name, id := range map[string]string{"vpn1_0": "client.example", "vpn1_1": "client2.example"} {
-		tunnel := d.server.Tunnel(name)
+		tunnel := d.evergate.Tunnel(name)
 		if sa := pair(t, tunnel); tunnel.RemoteID != id || sa.Packets.In != 3 || sa.Packets.Out != 3 {
 			t.Errorf("%s is with %s and carried %+v, want %s and three packets each way", name, tunnel.RemoteID, sa.Packets, id)
 		}
 	}
 	// The first name is free again when its tunnel is gone, and only then.
-	if err := d.client.TerminateIKE("home"); err != nil {
+	if err := d.charon.TerminateIKE("home"); err != nil {
 		t.Fatal(err)
 	}
 	d.wantGone("vpn1_0")
 	second.pingTo(gateway.ServerHost, otherClientHost)
 	d.up("net")
-	if tunnel := d.server.Tunnel("vpn1_0"); tunnel.RemoteID != "client.example" {
+	if tunnel := d.evergate.Tunnel("vpn1_0"); tunnel.RemoteID != "client.example" {
 		t.Errorf("vpn1_0 is with %s, want the first client again", tunnel.RemoteID)
 	}
 	d.ping()
@@ -131,16 +131,16 @@ func TestTwoClientsClaimOneNetwork(t *testing.T) {
 	second := d.secondClient(gateway.ClientNet, gateway.ClientHost)
 	second.up("net")
 	second.ping()
-	if err := second.client.TerminateIKE("home"); err != nil {
+	if err := second.charon.TerminateIKE("home"); err != nil {
 		t.Fatal(err)
 	}
-	second.server.WaitGone("vpn1_1", limit)
+	second.evergate.WaitGone("vpn1_1", limit)
 	if !d.Gateway.HasRoute(gateway.ClientNet) {
 		t.Fatalf("the newer tunnel took the route to %s with it", gateway.ClientNet)
 	}
 	netlab.Eventually(t, limit, "the older client gets its traffic again", func() error {
 		if err := pings(d.Client, gateway.ServerHost, gateway.ClientHost); err != nil {
-			return fmt.Errorf("%w; the gateway has %+v", err, d.server.Tunnel("vpn1_0"))
+			return fmt.Errorf("%w; the gateway has %+v", err, d.evergate.Tunnel("vpn1_0"))
 		}
 		return nil
 	})

@@ -87,27 +87,65 @@ func client() strongswan.Connection {
 	}
 }
 
-// dialup is a client with strongSwan, a gateway with Evergate, and what is
-// between and behind them.
-type dialup struct {
+// ends are a gateway and a client, one of them Evergate and the other strongSwan,
+// and what is between and behind them.
+type ends struct {
 	t *testing.T
 	*gateway.Site
-	server *gateway.Daemon
-	client *strongswan.Daemon
+	evergate *gateway.Daemon
+	charon   *strongswan.Daemon
+	name     string // of the tunnel at Evergate; charon's is home, its child net
 }
 
-// dialIn starts both daemons; the client has not dialled yet.
-func dialIn(t *testing.T, config string, settings strongswan.Settings, connections ...strongswan.Connection) *dialup {
+// dialIn starts Evergate as the gateway and charon as the client, which has not
+// dialled yet.
+func dialIn(t *testing.T, config string, settings strongswan.Settings, connections ...strongswan.Connection) *ends {
 	t.Helper()
-	d := &dialup{t: t, Site: gateway.NewSite(netlab.New(t))}
-	d.server = startGateway(d.Gateway, config)
-	d.client = strongswan.Start(d.Client, settings)
-	d.client.Load(connections...)
+	d := &ends{t: t, Site: gateway.NewSite(netlab.New(t)), name: "vpn1_0"}
+	d.evergate = startGateway(d.Gateway, config)
+	d.charon = strongswan.Start(d.Client, settings)
+	d.charon.Load(connections...)
+	return d
+}
+
+// static1 is the phase 1 of a client named office that dials in to responder.
+func static1() entry {
+	return entry{
+		"name": "office", "type": "static", "interface": "wan", "local-gw": gateway.ClientAddr, "remote-gw": gateway.GatewayAddr,
+		"proposal": "[aes128-sha256]", "dhgrp": "[31]", "localid": "client.example", "peertype": "one", "peerid": "gw.example",
+		"psksecret": `"` + secret + `"`, "add-route": "enable",
+	}
+}
+
+// static2 is the phase 2 that goes with static1.
+func static2() entry {
+	return entry{
+		"name": "office", "phase1name": "office", "proposal": "[aes128gcm]",
+		"src-subnet": gateway.ClientNet, "dst-subnet": gateway.ServerNet, "auto-negotiate": "enable",
+	}
+}
+
+// responder is charon's side of static1 and static2.
+func responder() strongswan.Connection {
+	c := client()
+	c.LocalAddrs, c.RemoteAddrs = []string{gateway.GatewayAddr}, nil
+	c.Local, c.Remote = c.Remote, c.Local
+	c.Children[0].LocalTS, c.Children[0].RemoteTS = c.Children[0].RemoteTS, c.Children[0].LocalTS
+	return c
+}
+
+// dialOut starts charon as the gateway, and then Evergate as the client.
+func dialOut(t *testing.T, config string, settings strongswan.Settings, connections ...strongswan.Connection) *ends {
+	t.Helper()
+	d := &ends{t: t, Site: gateway.NewSite(netlab.New(t)), name: "office"}
+	d.charon = strongswan.Start(d.Gateway, settings)
+	d.charon.Load(connections...)
+	d.evergate = startGateway(d.Client, config)
 	return d
 }
 
 // connect is dialIn with server1, server2 and client, and has the tunnel up.
-func connect(t *testing.T) *dialup {
+func connect(t *testing.T) *ends {
 	t.Helper()
 	d := dialIn(t, config([]entry{server1()}, []entry{server2()}), strongswan.Settings{}, client())
 	d.up("net")
@@ -116,30 +154,30 @@ func connect(t *testing.T) *dialup {
 
 // within returns d for a subtest, which ends in the place of its parent when
 // something fails.
-func (d *dialup) within(t *testing.T) *dialup {
+func (d *ends) within(t *testing.T) *ends {
 	sub := *d
 	sub.t = t
 	return &sub
 }
 
 // up has the client bring up a child.
-func (d *dialup) up(child string) {
+func (d *ends) up(child string) {
 	d.t.Helper()
-	if err := d.client.Initiate(child); err != nil {
-		d.t.Fatalf("the client does not get its tunnel: %v\nthe gateway's log ends:\n%s", err, d.server.Log().Tail(20))
+	if err := d.charon.Initiate(child); err != nil {
+		d.t.Fatalf("the client does not get its tunnel: %v\nthe gateway's log ends:\n%s", err, d.evergate.Log().Tail(20))
 	}
 }
 
 // ping sends three echo requests from the client's network to the server.
-func (d *dialup) ping() {
+func (d *ends) ping() {
 	d.t.Helper()
 	d.pingTo(gateway.ServerHost, gateway.ClientHost)
 }
 
-func (d *dialup) pingTo(to, from string) {
+func (d *ends) pingTo(to, from string) {
 	d.t.Helper()
 	if err := pings(d.Client, to, from); err != nil {
-		d.t.Fatalf("through the tunnel: %v\nthe gateway's tunnel is %+v", err, d.server.Tunnels(""))
+		d.t.Fatalf("through the tunnel: %v\nthe gateway's tunnel is %+v", err, d.evergate.Tunnels(""))
 	}
 }
 
@@ -156,16 +194,16 @@ func pings(ns *netlab.Namespace, to, from string) error {
 }
 
 // stream starts a numbered stream from the client's network to the server.
-func (d *dialup) stream() *netlab.Streaming {
+func (d *ends) stream() *netlab.Streaming {
 	d.t.Helper()
 	return netlab.Stream{From: d.Client, Source: gateway.ClientHost, To: d.Server, Dest: gateway.ServerHost}.Start(d.t)
 }
 
 // wantGone waits until the gateway has nothing of the tunnel any more. C13: its
 // routes are gone when it is.
-func (d *dialup) wantGone(name string) {
+func (d *ends) wantGone(name string) {
 	d.t.Helper()
-	d.server.WaitGone(name, limit)
+	d.evergate.WaitGone(name, limit)
 	if d.Gateway.HasRoute(gateway.ClientNet) {
 		d.t.Errorf("tunnel %s is gone, its route to %s is not", name, gateway.ClientNet)
 	}

@@ -58,7 +58,7 @@ func TestStrongSwanRetriesWithAnotherGroup(t *testing.T) {
 	capture := d.WAN.Capture("udp port 500")
 	d.up("net")
 	d.ping()
-	if got := d.client.IKE("home").DH; got != "MODP_2048" {
+	if got := d.charon.IKE("home").DH; got != "MODP_2048" {
 		t.Errorf("charon agreed on %s, want MODP_2048", got)
 	}
 	// INVALID_KE_PAYLOAD is notification 17; its data is the group to use.
@@ -66,7 +66,7 @@ func TestStrongSwanRetriesWithAnotherGroup(t *testing.T) {
 	if len(rows) != 1 || rows[0][0] != gateway.GatewayAddr || rows[0][1] != "000e" {
 		t.Errorf("the wire has the INVALID_KE_PAYLOAD notifications %v, want one from the gateway for group 14", rows)
 	}
-	d.client.Log().Wait("peer didn't accept key exchange method CURVE_25519, it requested MODP_2048|peer didn't accept DH group CURVE_25519, it requested MODP_2048", limit)
+	d.charon.Log().Wait("peer didn't accept key exchange method CURVE_25519, it requested MODP_2048|peer didn't accept DH group CURVE_25519, it requested MODP_2048", limit)
 }
 
 // TestEveryLostMessageIsSentAgain loses each message of each exchange once, of
@@ -87,15 +87,15 @@ func TestEveryLostMessageIsSentAgain(t *testing.T) {
 		client    bool // the client initiates
 		exchanges []int
 	}{
-		{"dial in", func() error { return d.client.Initiate("net") }, true, []int{ikeSAInit, ikeAuth}},
-		{"the client rekeys the child", func() error { return d.client.RekeyChild("net") }, true, []int{createChildSA, informational}},
-		{"the client rekeys the IKE SA", func() error { return d.client.RekeyIKE("home") }, true, []int{createChildSA, informational}},
+		{"dial in", func() error { return d.charon.Initiate("net") }, true, []int{ikeSAInit, ikeAuth}},
+		{"the client rekeys the child", func() error { return d.charon.RekeyChild("net") }, true, []int{createChildSA, informational}},
+		{"the client rekeys the IKE SA", func() error { return d.charon.RekeyIKE("home") }, true, []int{createChildSA, informational}},
 		{"the gateway rekeys the child", func() error { return d.rekeyed(false) }, false, []int{createChildSA, informational}},
 		{"the gateway rekeys the IKE SA", func() error { return d.rekeyed(true) }, false, []int{createChildSA, informational}},
-		{"the client hangs up", func() error { return d.client.TerminateIKE("home") }, true, []int{informational}},
-		{"the client dials in again", func() error { return d.client.Initiate("net") }, true, nil},
+		{"the client hangs up", func() error { return d.charon.TerminateIKE("home") }, true, []int{informational}},
+		{"the client dials in again", func() error { return d.charon.Initiate("net") }, true, nil},
 		// charon forgets an IKE SA with its last response, and would not repeat it.
-		{hangUp, func() error { return d.server.Down("vpn1_0") }, false, []int{informational}},
+		{hangUp, func() error { return d.evergate.Down(d.name) }, false, []int{informational}},
 	}
 	for _, step := range steps {
 		var losses []*netlab.Loss
@@ -127,7 +127,7 @@ func TestEveryLostMessageIsSentAgain(t *testing.T) {
 	}
 	d.wantIdentical(near, gateway.ClientAddr)
 	d.wantIdentical(far, gateway.GatewayAddr)
-	if repeated, retransmitted := d.server.Stat("ike.repeated"), d.server.Stat("ike.retransmitted"); repeated < 7 || retransmitted < 9 {
+	if repeated, retransmitted := d.evergate.Stat("ike.repeated"), d.evergate.Stat("ike.retransmitted"); repeated < 7 || retransmitted < 9 {
 		t.Errorf("the gateway repeated %d responses and %d requests, want at least 7 and 9", repeated, retransmitted)
 	}
 }
@@ -147,16 +147,16 @@ func ikeMessage(exchange int, response bool) string {
 }
 
 // rekeyed has the gateway rekey, and waits until it is done.
-func (d *dialup) rekeyed(ike bool) error {
+func (d *ends) rekeyed(ike bool) error {
 	key := func() string {
-		tunnel := d.server.Tunnel("vpn1_0")
+		tunnel := d.evergate.Tunnel(d.name)
 		if ike {
 			return tunnel.IKESPIs[0]
 		}
 		return tunnel.Proxies[0].SAs[0].Dec.SPI
 	}
 	before := key()
-	if err := d.server.Rekey("vpn1_0", ike); err != nil {
+	if err := d.evergate.Rekey(d.name, ike); err != nil {
 		return err
 	}
 	return netlab.Poll(d.t.Context(), limit, func() error {
@@ -169,7 +169,7 @@ func (d *dialup) rekeyed(ike bool) error {
 
 // wantIdentical compares all copies of each IKE message that addr sent; some
 // must have been sent more than once.
-func (d *dialup) wantIdentical(capture *netlab.Capture, addr string) {
+func (d *ends) wantIdentical(capture *netlab.Capture, addr string) {
 	d.t.Helper()
 	messages, again := map[string]string{}, 0
 	for _, row := range capture.Query("isakmp && ip.src == "+addr,
