@@ -78,8 +78,8 @@ func (s *Shard) describe(now time.Time, t *tunnel) TunnelStatus {
 	}
 	for _, id := range sortedSAs(t.sas) {
 		in := t.sas[id]
-		if in.desc.Direction != ipsec.Inbound {
-			continue
+		if in.desc.Direction != ipsec.Inbound || t.pending != nil && !in.installed {
+			continue // what is on its way into the dataplane does not work yet
 		}
 		c := ChildStatus{Name: names[id], In: in.status()}
 		if out := t.pairOf(in); out != nil {
