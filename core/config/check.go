@@ -31,9 +31,16 @@ func (c *Config) check(s section, r *report) {
 			k.at(p.file, "fragmentation-mtu", "has no meaning with fragmentation: disable")
 		}
 		k.childless(i, p)
+		k.sync(p)
 	}
 	for _, p := range c.Phase2 {
 		k.child(p)
+	}
+	if c.Cluster != nil {
+		k.cluster(c.Cluster)
+	}
+	if c.BGP != nil {
+		k.bgp(c.BGP)
 	}
 }
 
@@ -45,6 +52,10 @@ type checker struct {
 
 func (k checker) at(s section, key, format string, args ...any) {
 	k.r.problem(s.where(key), s.name(key), format, args...)
+}
+
+func (k checker) warn(s section, key, format string, args ...any) {
+	k.r.warning(s.where(key), s.name(key), format, args...)
 }
 
 // lacks notes a key that must be there and is not.

@@ -22,10 +22,14 @@ type Config struct {
 	PluginDirs []string  `json:"plugin-dirs"`
 	Phase1     []*Phase1 `json:"phase1"`
 	Phase2     []*Phase2 `json:"phase2"`
-	Log        Log       `json:"log"`
-	Admin      Admin     `json:"admin"`
-	Metrics    Metrics   `json:"metrics"`
-	StateDir   string    `json:"state-dir"`
+	// Cluster is nil for a gateway on its own, BGP for one that announces nothing.
+	Cluster  *StandaloneCluster `json:"standalone-cluster"`
+	BGP      *BGP               `json:"bgp"`
+	Health   Health             `json:"health"`
+	Log      Log                `json:"log"`
+	Admin    Admin              `json:"admin"`
+	Metrics  Metrics            `json:"metrics"`
+	StateDir string             `json:"state-dir"`
 
 	// Warnings are what works but should be looked at.
 	Warnings Problems `json:"-"`
@@ -70,6 +74,9 @@ func sections(dir string) []field[Config] {
 		}},
 		{"phase1", func(c *Config, v value) { entries(v, &c.Phase1, newPhase1, phase1Fields(dir)) }},
 		{"phase2", func(c *Config, v value) { entries(v, &c.Phase2, newPhase2, phase2Fields()) }},
+		{"standalone-cluster", func(c *Config, v value) { optional(v, &c.Cluster, newStandaloneCluster, clusterFields(dir)) }},
+		{"bgp", func(c *Config, v value) { optional(v, &c.BGP, newBGP, bgpFields(dir)) }},
+		{"health", func(c *Config, v value) { subsection(v, &c.Health, healthFields()) }},
 		{"log", func(c *Config, v value) { subsection(v, &c.Log, logFields()) }},
 		{"admin", func(c *Config, v value) { subsection(v, &c.Admin, adminFields(dir)) }},
 		{"metrics", func(c *Config, v value) { subsection(v, &c.Metrics, metricsFields()) }},
@@ -79,21 +86,39 @@ func sections(dir string) []field[Config] {
 
 // environment is what the environment says for the single values of a file.
 func environment(src *source, r *report) []value {
-	var keys []string
-	keys = append(keys, "state-dir")
-	keys = append(keys, keysOf("dataplane", dataplaneFields(""))...)
-	keys = append(keys, keysOf("log", logFields())...)
-	keys = append(keys, keysOf("admin", adminFields(""))...)
-	keys = append(keys, keysOf("metrics", metricsFields())...)
-	keys = slices.DeleteFunc(keys, func(k string) bool { return k == "dataplane.settings" })
 	var out []value
-	for _, key := range keys {
+	for _, key := range singles() {
 		if v, ok := src.env(key); ok {
 			v.report = r
 			out = append(out, v)
 		}
 	}
 	return out
+}
+
+// singles are the keys that the environment can set. Lists are not among them, nor
+// what has keys of its own, nor secrets, which name a variable themselves.
+func singles() []string {
+	keys := []string{"state-dir"}
+	keys = append(keys, keysOf("dataplane", dataplaneFields(""))...)
+	keys = append(keys, keysOf("standalone-cluster", clusterFields(""))...)
+	keys = append(keys, keysOf("standalone-cluster.sync", clusterSyncFields())...)
+	keys = append(keys, keysOf("bgp", bgpFields(""))...)
+	keys = append(keys, keysOf("bgp.graceful-shutdown", shutdownFields())...)
+	keys = append(keys, keysOf("bgp.announce", announceFields())...)
+	keys = append(keys, keysOf("health", healthFields())...)
+	keys = append(keys, keysOf("log", logFields())...)
+	keys = append(keys, keysOf("admin", adminFields(""))...)
+	keys = append(keys, keysOf("metrics", metricsFields())...)
+	return slices.DeleteFunc(keys, func(k string) bool {
+		switch k {
+		case "dataplane.settings", "standalone-cluster.cluster-peers", "standalone-cluster.secret",
+			"standalone-cluster.sync", "bgp.neighbors", "bgp.graceful-shutdown", "bgp.announce":
+			return true
+		default:
+			return false
+		}
+	})
 }
 
 // absolute resolves a path of a file in dir.

@@ -199,7 +199,7 @@ func TestDiff(t *testing.T) {
 		{"a key of phase 2", withPhase2(minimal, "esn: require"), "phase2 net1 changed: esn"},
 		{"another phase 2", minimal + "  - {name: net2, phase1name: vpn1}\n", "phase2 net2 added"},
 		{"another name", strings.ReplaceAll(minimal, "net1", "net2"), "phase2 net2 added, phase2 net1 removed"},
-		{"a section", minimal + "log: {level: debug}\nmetrics: {listen: 'localhost:9708'}\n", "log changed, metrics changed"},
+		{"a section", minimal + "log: {level: debug}\nmetrics: {listen: 'localhost:9708'}\n", "log changed, metrics changed, metrics takes effect with the next start of evergated"},
 	} {
 		changes := config.Diff(from, mustLoad(t, c.to))
 		want(t, "the difference of "+c.name, strings.Join(changes.Lines(), ", "), c.want)

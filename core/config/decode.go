@@ -70,13 +70,26 @@ func subsection[T any](v value, dst *T, fields []field[T]) {
 	}
 }
 
+// optional reads a mapping that the configuration may be without: *dst stays nil
+// then.
+func optional[T any, P interface {
+	*T
+	entry
+}](v value, dst *P, fresh func() P, fields []field[T]) {
+	if s, ok := sectionOf(v); ok {
+		*dst = fresh()
+		(*dst).readFrom(s)
+		decode(s, (*T)(*dst), fields)
+	}
+}
+
 // entries reads a list of mappings.
 func entries[T any, P interface {
 	*T
 	entry
 }](v value, dst *[]P, fresh func() P, fields []field[T]) {
 	if v.node.Kind != yaml.SequenceNode {
-		v.problem("want a list of entries, each beginning with '- name: ...', got %s", v.kind())
+		v.problem("want a list of entries, each beginning with '- %s: ...', got %s", fields[0].key, v.kind())
 		return
 	}
 	for i, n := range v.node.Content {
@@ -91,11 +104,15 @@ func entries[T any, P interface {
 	}
 }
 
-// entry is an element of a list that remembers where its keys stand.
+// entry is a mapping that remembers where its keys stand.
 type entry interface{ readFrom(section) }
 
-func (p *Phase1) readFrom(s section) { p.file = s }
-func (p *Phase2) readFrom(s section) { p.file = s }
+func (p *Phase1) readFrom(s section)            { p.file = s }
+func (p *Phase2) readFrom(s section)            { p.file = s }
+func (c *StandaloneCluster) readFrom(s section) { c.file = s }
+func (p *ClusterPeer) readFrom(s section)       { p.file = s }
+func (b *BGP) readFrom(s section)               { b.file = s }
+func (n *BGPNeighbor) readFrom(s section)       { n.file = s }
 
 // maxDepth bounds how deep anchors may refer to each other.
 const maxDepth = 16

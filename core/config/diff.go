@@ -15,6 +15,10 @@ type Changes struct {
 	Phase1, Phase2 []Change
 	// Sections are the other top-level keys that changed, such as "log".
 	Sections []string
+	// Restart are those of the Sections that are read when the gateway starts: what
+	// they say now holds after its next start. A member's id is part of its SPIs and
+	// IVs, so a running one cannot become another.
+	Restart []string
 }
 
 // Change is one entry that differs.
@@ -35,13 +39,44 @@ func Diff(from, to *Config) Changes {
 		func(a, b *Phase2) []string { return changedKeys(a, b) })
 	for _, key := range changedKeys(from, to) {
 		if key != "phase1" && key != "phase2" {
-			c.Sections = append(c.Sections, key)
+			c.changed(key)
+		}
+	}
+	if !sameSecrets(from.Cluster, to.Cluster) {
+		c.changed("standalone-cluster")
+	}
+	if !samePasswords(from.BGP, to.BGP) {
+		c.changed("bgp")
+	}
+	slices.Sort(c.Sections)
+	if from.Log.JSON != to.Log.JSON {
+		c.Restart = append(c.Restart, "log")
+	}
+	for _, key := range []string{"admin", "bgp", "health", "metrics", "plugin-dirs", "standalone-cluster", "state-dir"} {
+		if slices.Contains(c.Sections, key) {
+			c.Restart = append(c.Restart, key)
 		}
 	}
 	if len(c.Phase1) == 0 && !slices.EqualFunc(from.Phase1, to.Phase1, func(a, b *Phase1) bool { return a.Name == b.Name }) {
 		c.Sections = append(c.Sections, "phase1")
 	}
 	return c
+}
+
+func (c *Changes) changed(section string) {
+	if !slices.Contains(c.Sections, section) {
+		c.Sections = append(c.Sections, section)
+	}
+}
+
+// sameSecrets compares what JSON leaves out.
+func sameSecrets(a, b *StandaloneCluster) bool {
+	return a == nil || b == nil || a.Secret.Equal(b.Secret)
+}
+
+func samePasswords(a, b *BGP) bool {
+	return a == nil || b == nil || slices.EqualFunc(a.Neighbors, b.Neighbors,
+		func(x, y *BGPNeighbor) bool { return x.Password.Equal(y.Password) })
 }
 
 // Empty tells whether nothing changed.
@@ -61,6 +96,9 @@ func (c Changes) Lines() []string {
 			s = "order of phase1"
 		}
 		out = append(out, s+" changed")
+	}
+	for _, s := range c.Restart {
+		out = append(out, s+" takes effect with the next start of evergated")
 	}
 	return out
 }

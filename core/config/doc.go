@@ -17,8 +17,8 @@
 // # Environment
 //
 // EVERGATE_LOG_LEVEL stands for log.level, EVERGATE_STATE_DIR for state-dir, and
-// so on for every single value outside of phase1, phase2 and dataplane.settings.
-// The environment wins over the file.
+// so on for every single value outside of phase1, phase2, dataplane.settings,
+// lists and secrets. The environment wins over the file.
 //
 // # Adding a section
 //

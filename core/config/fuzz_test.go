@@ -19,6 +19,8 @@ func FuzzLoad(f *testing.F) {
 	}
 	f.Add(regexp.MustCompile(`(?m)\s*(#.*)?$`).ReplaceAll(b, nil)) // without its explanations
 	f.Add([]byte(minimal))
+	f.Add([]byte(cluster))
+	f.Add([]byte(speaker))
 	f.Add([]byte("a: &a {<<: *a}\nphase1: [&b [*b]]\nlog: {<<: [{level: 1}]}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		path := filepath.Join(t.TempDir(), "gw.yaml")

@@ -82,8 +82,8 @@ func want[T comparable](t *testing.T, what string, got, want T) {
 }
 
 func TestDialupServerOfFortiOS(t *testing.T) { // F14, F15, F6
-	c := loadShipped(t, "gateway.yaml")
-	conn := c.Connections()[0]
+	want(t, "fgsp-sync of a gateway on its own", loadShipped(t, "gateway.yaml").Connections()[0].Sync, false)
+	conn := loadShipped(t, "fgsp-member.yaml").Connections()[0]
 
 	want(t, "the name", conn.Name, "vpn1")
 	want(t, "dialup", conn.Dialup, true)
@@ -155,7 +155,12 @@ func TestEnvironmentWinsOverFile(t *testing.T) {
 	t.Setenv("EVERGATE_LOG_LEVEL", "debug")
 	t.Setenv("EVERGATE_STATE_DIR", "/srv/evergate")
 	t.Setenv("EVERGATE_METRICS_LISTEN", "[::1]:9999")
-	c := mustLoad(t, minimal+"log: {level: error, format: json}\n")
+	t.Setenv("EVERGATE_STANDALONE_CLUSTER_GROUP_MEMBER_ID", "7")
+	t.Setenv("EVERGATE_STANDALONE_CLUSTER_SYNC_MIN_ACKS", "2")
+	c := mustLoad(t, cluster+"log: {level: error, format: json}\n")
+	want(t, "group-member-id", c.Cluster.Member, 7)
+	want(t, "sync.min-acks", c.Cluster.Sync.MinAcks, 2)
+	want(t, "sync.ack-timeout", c.Cluster.Sync.AckTimeout, 50*time.Millisecond)
 	want(t, "log.level", c.Log.Level, slog.LevelDebug)
 	want(t, "log.format json", c.Log.JSON, true)
 	want(t, "state-dir", c.StateDir, "/srv/evergate")

@@ -94,7 +94,7 @@ func phase1Fields(dir string) []field[Phase1] {
 		}},
 		{"proposal", func(p *Phase1, v value) { listOf(v, &p.Proposals, true, ipsec.ParseIKEProposal) }},
 		{"dhgrp", func(p *Phase1, v value) { listOf(v, &p.Groups, true, parseGroup) }},
-		{"psksecret", func(p *Phase1, v value) { v.secret(&p.PSK, dir) }},
+		{"psksecret", func(p *Phase1, v value) { v.secret(&p.PSK, dir, preSharedKey()) }},
 		{"keylife", func(p *Phase1, v value) { v.seconds(&p.KeyLife, 120, 172800) }},
 		{"dpd", func(p *Phase1, v value) {
 			oneOf(v, &p.DPD,

@@ -56,7 +56,7 @@ func TestSecretsThatAreNone(t *testing.T) {
 		{"{file: " + dir + "/none.psk}", key + ".file: stat " + dir + "/none.psk: no such file or directory"},
 		{"{file: " + dir + "}", key + ".file: " + dir + " is no regular file"},
 		{"{file: /dev/zero}", key + ".file: /dev/zero is no regular file"},
-		{"{file: " + dir + "/large.psk}", key + ".file: " + dir + "/large.psk has 5000 octets; a pre-shared key has at most 4096"},
+		{"{file: " + dir + "/large.psk}", key + ".file: " + dir + "/large.psk has 5000 octets; the pre-shared key has at most 4096"},
 		{"{file: a, env: b}", key + ": want one of file, env, literal, got 2"},
 		{"{}", key + ": want one of file, env, literal, got 0"},
 		{"[a]", key + ": want keys with values below it, got a list"},
@@ -88,7 +88,11 @@ func TestWarningsAboutSecrets(t *testing.T) {
 // mistake elsewhere, shows a key by accident.
 func TestNothingPrintsSecrets(t *testing.T) {
 	const secret = "correct horse battery staple"
-	c := mustLoad(t, withSecret(secret))
+	c := mustLoad(t, strings.ReplaceAll(cluster+`bgp:
+  as: 65001
+  router-id: 10.0.0.1
+  neighbors: [{address: 10.0.0.2, remote-as: 65000, password: a secret that nobody guesses}]
+`, "secret that nobody guesses", secret))
 	asJSON, err := json.Marshal(c)
 	if err != nil {
 		t.Fatalf("A configuration should have a JSON form without its keys, but: %v.", err)
@@ -96,8 +100,8 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	conn := c.Connections()[0]
 	_, mistake := load(t, withPhase1(withSecret("{literal: "+secret+", fil: x}"), "dhgrp: 3"))
 	for what, text := range map[string]string{
-		"%+v of the configuration": fmt.Sprintf("%+v %+v", c, c.Phase1[0]),
-		"%#v of the configuration": fmt.Sprintf("%#v %#v", c, *c.Phase1[0]),
+		"%+v of the configuration": fmt.Sprintf("%+v %+v %+v %+v", c, c.Phase1[0], c.Cluster, c.BGP.Neighbors[0]),
+		"%#v of the configuration": fmt.Sprintf("%#v %#v %#v %#v", c, *c.Phase1[0], *c.Cluster, *c.BGP.Neighbors[0]),
 		"JSON":                     string(asJSON),
 		"the connection":           fmt.Sprintf("%+v %#v", conn, *conn.Connection),
 		"the hash":                 conn.Hash + conn.Shared,

@@ -113,19 +113,34 @@ func number[T ~int | ~uint8 | ~uint16 | ~uint32 | ~uint64](v value, dst *T, low,
 
 // seconds sets a duration that is a number of seconds, or has a unit, such as 25h.
 func (v value) seconds(dst *time.Duration, low, high int) {
+	if !v.duration(dst, time.Second, low, high) {
+		v.problem("%q is not allowed; allowed: %d-%d seconds, or a duration with its unit, such as 90m", v.node.Value, low, high)
+	}
+}
+
+// milliseconds sets a duration that is a number of milliseconds, or has a unit.
+func (v value) milliseconds(dst *time.Duration, low, high int) {
+	if !v.duration(dst, time.Millisecond, low, high) {
+		v.problem("%q is not allowed; allowed: %d-%d milliseconds, or a duration with its unit, such as 1.5s", v.node.Value, low, high)
+	}
+}
+
+// duration sets a duration from low to high units, which a plain number counts. It
+// is false for a single value that is none.
+func (v value) duration(dst *time.Duration, unit time.Duration, low, high int) bool {
 	s, ok := v.scalar()
 	if !ok {
-		return
+		return true
 	}
 	d, err := time.ParseDuration(s)
 	if n, plain := strconv.ParseInt(s, 10, 32); plain == nil {
-		d, err = time.Duration(n)*time.Second, nil
+		d, err = time.Duration(n)*unit, nil
 	}
-	if err != nil || d < time.Duration(low)*time.Second || d > time.Duration(high)*time.Second {
-		v.problem("%q is not allowed; allowed: %d-%d seconds, or a duration with its unit, such as 90m", s, low, high)
-		return
+	if err != nil || d < time.Duration(low)*unit || d > time.Duration(high)*unit {
+		return false
 	}
 	*dst = d
+	return true
 }
 
 // choice is a word of the configuration and what it stands for.
