@@ -217,14 +217,3 @@ func (t *Tunnel) refusePeer(f Failure, err error) {
 	t.setup.refused = err
 	t.setup.deadline = t.now.Add(failedTime)
 }
-
-// onSetupInformational handles what a peer may say before the IKE SA is up: that
-// it gives up.
-func (t *Tunnel) onSetupInformational(sa *ikeSA, payloads []wire.Payload) {
-	t.respond(sa, wire.Informational)
-	if n := firstError(payloads); n != nil && t.setup.refused == nil {
-		t.log.Warn("peer gave the negotiation up", "notify", n.Type.String(), "remote", t.remote)
-		t.fail(failureOf(n.Type))
-		t.finish(&PeerError{Notify: n.Type, During: "IKE_AUTH"})
-	}
-}

@@ -22,6 +22,19 @@ func Say(t *Tunnel, now time.Time, x wire.ExchangeType, payloads ...wire.Payload
 	return t.out.Send
 }
 
+// SayInstead is Say with the message ID of the request that t has sent last.
+func SayInstead(t *Tunnel, now time.Time, x wire.ExchangeType, payloads ...wire.Payload) []Datagram {
+	t.sa.sendID--
+	return Say(t, now, x, payloads...)
+}
+
+// Answer makes a tunnel answer a request as the test wants, without a look at it.
+func Answer(t *Tunnel, now time.Time, request Datagram, x wire.ExchangeType, payloads ...wire.Payload) []Datagram {
+	t.now, t.out, t.from = now, Ready{}, request
+	t.respond(t.sa, x, payloads...)
+	return t.out.Send
+}
+
 // SayAnything seals a request of t's whose contents are no payloads of ours: the
 // first four octets and those after them, at least four in all, are as given.
 func SayAnything(t *Tunnel, now time.Time, x wire.ExchangeType, first wire.PayloadType, contents []byte) (Datagram, error) {

@@ -125,8 +125,6 @@ func (t *Tunnel) onRequest(sa *ikeSA, h wire.Header) {
 		t.onCreateChild(sa, payloads)
 	case h.Exchange == wire.Informational && t.setup == nil:
 		t.onInformational(sa, payloads)
-	case h.Exchange == wire.Informational:
-		t.onSetupInformational(sa, payloads)
 	default:
 		t.badSyntax(sa, h.Exchange, fmt.Errorf("ike: %v request makes no sense now", h.Exchange))
 	}
