@@ -24,7 +24,9 @@ func (t *transmitter) flush() {
 }
 
 // sendRun sends messages of one socket. A message that the kernel refuses is
-// retried in the ways that refusals allow, and then dropped.
+// retried in the ways that refusals allow, and then dropped. When the socket's
+// buffer stays full all that is left is dropped: a batch must end soon, whoever
+// demotes waits for it.
 func (t *transmitter) sendRun(run []outgoing) {
 	socket := run[0].socket
 	ms := t.messages[:len(run)]
@@ -35,21 +37,26 @@ func (t *transmitter) sendRun(run []outgoing) {
 	for len(ms) > 0 {
 		n, err := t.sender.Send(socket, ms)
 		run, ms = run[n:], ms[n:]
-		if err == nil {
-			break
-		}
-		if n > 0 {
-			retried = false
-		}
-		if !retried && reported(err) {
+		switch {
+		case err == nil:
+		case errors.Is(err, unix.EAGAIN):
+			t.dropAll(run)
+			ms = nil
+		case reported(err) && (n > 0 || !retried):
 			retried = true
-			continue
+		default:
+			t.refused(&run[0], err)
+			run, ms, retried = run[1:], ms[1:], false
 		}
-		t.refused(&run[0], err)
-		run, ms = run[1:], ms[1:]
-		retried = false
 	}
 	clear(t.messages[:])
+}
+
+// dropAll gives up what found no room in the socket's buffer.
+func (t *transmitter) dropAll(run []outgoing) {
+	for i := range run {
+		run[i].sa.drop(dropQueue, run[i].count)
+	}
 }
 
 // reported tells whether an error may be about an earlier packet: the kernel
@@ -66,7 +73,7 @@ func (t *transmitter) refused(o *outgoing, err error) {
 		t.sendSingly(o)
 		return
 	}
-	t.giveUp(o, 1, err)
+	t.giveUp(o, err)
 }
 
 func (t *transmitter) sendSingly(o *outgoing) {
@@ -79,22 +86,22 @@ func (t *transmitter) sendSingly(o *outgoing) {
 			_, err = t.sender.Send(o.socket, m[:])
 		}
 		if err != nil {
-			t.giveUp(o, 1, err)
+			t.giveUp(o, err)
 		}
 		data = data[n:]
 	}
 }
 
-// giveUp counts packets that could not be sent. One that is too long for the
+// giveUp counts a datagram that could not be sent. One that is too long for the
 // interface comes back through the socket's error queue too, with the MTU.
-func (t *transmitter) giveUp(o *outgoing, n int, err error) {
+func (t *transmitter) giveUp(o *outgoing, err error) {
 	switch {
 	case errors.Is(err, unix.EMSGSIZE):
-		o.sa.drop(dropTooBig, n)
+		o.sa.drop(dropTooBig, 1)
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOBUFS):
-		o.sa.drop(dropQueue, n)
+		o.sa.drop(dropQueue, 1)
 	default:
-		o.sa.drop(dropQueue, n)
-		t.e.stats.sendError.Add(uint64(n))
+		o.sa.drop(dropQueue, 1)
+		t.e.stats.sendError.Add(1)
 	}
 }
