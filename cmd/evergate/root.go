@@ -101,12 +101,16 @@ func check() *cobra.Command {
 		Use:   "check FILE",
 		Short: "Check a configuration without a gateway",
 		Long: `Check a configuration: every mistake is listed with its file, line and key, and
-with what is allowed there. The exit status is 0 only when there is none.`,
+with what is allowed there. The exit status is 0 only when there is none. What works
+but should be looked at goes to standard error.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := config.Load(args[0])
 			if err != nil {
 				return err
+			}
+			for _, w := range cfg.Warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d phase1, %d phase2: no mistakes\n", args[0], len(cfg.Phase1), len(cfg.Phase2))
 			return err

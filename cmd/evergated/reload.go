@@ -51,11 +51,6 @@ func (d *daemon) Reload(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	lines := changes.Lines()
-	for _, section := range changes.Sections {
-		if slices.Contains([]string{"admin", "metrics", "state-dir", "plugin-dirs"}, section) || section == "log" && next.Log.JSON != d.cfg.Log.JSON {
-			lines = append(lines, section+" takes effect with the next start of evergated")
-		}
-	}
 	d.level.Set(next.Log.Level)
 	d.cfg = next
 	for _, l := range lines {
