@@ -88,7 +88,8 @@ func TestClientComesBackAfterACrash(t *testing.T) {
 	t.Parallel()
 	d := connect(t)
 	before := d.evergate.Tunnel("vpn1_0")
-	for range 2 {
+	// The new tunnel takes a name before the old one gives its own back.
+	for _, name := range []string{"vpn1_1", "vpn1_0"} {
 		d.redial(client())
 		netlab.Eventually(t, limit, "the gateway has the new tunnel only", func() error {
 			if tunnels := d.evergate.Tunnels("vpn1"); len(tunnels) != 1 {
@@ -97,8 +98,8 @@ func TestClientComesBackAfterACrash(t *testing.T) {
 			return nil
 		})
 		now := d.evergate.Tunnels("vpn1")[0]
-		if now.Serial == before.Serial || now.IKESPIs == before.IKESPIs {
-			t.Errorf("the tunnel is still the one of before the crash: %+v", now)
+		if now.Name != name || now.Serial == before.Serial || now.IKESPIs == before.IKESPIs {
+			t.Errorf("the tunnel is %+v, want another one than before the crash, named %s", now, name)
 		}
 		if !d.Gateway.HasRoute(gateway.ClientNet) || len(now.Routes) != 1 || now.Routes[0].String() != gateway.ClientNet {
 			t.Errorf("the new tunnel has the routes %v, want %s, and the kernel it too", now.Routes, gateway.ClientNet)

@@ -138,31 +138,43 @@ func TestResponderRefuses(t *testing.T) { // B7
 		ike    bool // the IKE SA comes up without the child
 	}{
 		{
-			"key", entry{"psksecret": "the-wrong-horse-for-sure"}, nil,
+			"key",
+			entry{"psksecret": "the-wrong-horse-for-sure"},
+			nil,
 			`level=WARN msg="peer refused to authenticate us" .*notify=AUTHENTICATION_FAILED .*our_id=client\.example check="psksecret, and that the peer expects our id"`, false,
 		},
 		{
-			"id", entry{"localid": "stranger.example"}, nil,
+			"id",
+			entry{"localid": "stranger.example"},
+			nil,
 			`level=WARN msg="peer refused to authenticate us" .*notify=AUTHENTICATION_FAILED .*our_id=stranger\.example check="psksecret, and that the peer expects our id"`, false,
 		},
 		{
-			"peerid", entry{"peerid": "other.example"}, nil,
+			"peerid",
+			entry{"peerid": "other.example"},
+			nil,
 			`level=WARN msg="peer has another identity" .*remote_id=gw\.example want=other\.example check=peerid`, false,
 		},
 		{
-			"proposal", entry{"proposal": "aes256-sha512"}, nil,
+			"proposal",
+			entry{"proposal": "aes256-sha512"},
+			nil,
 			`level=WARN msg="peer refused the ike sa" .*notify=NO_PROPOSAL_CHOSEN .*offered=.*aes256.* check="proposal and dhgrp against the peer's"`, false,
 		},
 		{
-			"group", entry{"dhgrp": "[14]"}, nil,
+			"group",
+			entry{"dhgrp": "[14]"},
+			nil,
 			`level=WARN msg="peer refused the ike sa" .*notify=NO_PROPOSAL_CHOSEN .*check="proposal and dhgrp against the peer's"`, false,
 		},
 		{
-			"esp", nil, entry{"proposal": "aes256-sha512"},
+			"esp", nil,
+			entry{"proposal": "aes256-sha512"},
 			`level=WARN msg="peer refused the child sa" .*child=esp notify=NO_PROPOSAL_CHOSEN check="phase 2 proposal and pfs group against the peer's"`, true,
 		},
 		{
-			"selectors", nil, entry{"dst-subnet": "10.99.0.0/16"},
+			"selectors", nil,
+			entry{"dst-subnet": "10.99.0.0/16"},
 			`level=WARN msg="peer refused the child sa" .*child=selectors notify=TS_UNACCEPTABLE check="src-subnet and dst-subnet against the peer's"`, true,
 		},
 	}

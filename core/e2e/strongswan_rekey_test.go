@@ -10,6 +10,7 @@ import (
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/core/netlab/strongswan"
+	"github.com/evergate/evergate/core/netlab/vici"
 )
 
 // rekeyRounds is how often each side rekeys each kind of SA.
@@ -62,6 +63,72 @@ func TestRekeyLosesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRekeyNeedsACommonGroup rekeys a child with perfect forward secrecy where
+// the client guesses the wrong group first, and where it wants none.
+func TestRekeyNeedsACommonGroup(t *testing.T) { // B7
+	t.Parallel()
+	for _, row := range []struct{ name, proposal, group string }{
+		{"wrong guess", "aes128gcm16-x25519-modp2048", "MODP_2048"},
+		{"none", "aes128gcm16", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			c := client()
+			c.Children[0].Proposals = []string{row.proposal}
+			d := dialIn(t, config([]entry{server1()}, []entry{server2().with(entry{"pfs": "enable", "dhgrp": "[14]"})}), strongswan.Settings{}, c)
+			d.up("net")
+			if row.group == "" {
+				d.wantRekeyRefused()
+				return
+			}
+			if err := d.charon.RekeyChild("net"); err != nil {
+				t.Fatal(err)
+			}
+			if got := d.charon.Child("net").DH; got != row.group {
+				t.Errorf("the new keys come from %q, want %s", got, row.group)
+			}
+			d.ping()
+		})
+	}
+}
+
+// wantRekeyRefused has charon try; the old keys stay in use.
+func (d *ends) wantRekeyRefused() {
+	d.t.Helper()
+	var m vici.Message
+	m.Set("child", "net")
+	before := keysOf(d.evergate.Tunnel(d.name), false)
+	if _, err := d.charon.Call("rekey", m); err != nil {
+		d.t.Fatal(err)
+	}
+	d.charon.Log().Wait("received NO_PROPOSAL_CHOSEN notify", limit)
+	d.evergate.Log().Wait(`level=WARN msg="child sa refused" .*notify=NO_PROPOSAL_CHOSEN .*key exchange.*check="phase 2 proposal and pfs group against the peer's"`, limit)
+	d.ping()
+	if after := keysOf(d.evergate.Tunnel(d.name), false); after != before {
+		d.t.Errorf("the gateway receives with %s, want still %s", after, before)
+	}
+}
+
+// TestTrafficWearsKeysOut moves more than keys of 5 MiB may carry. TCP notices
+// what gets lost, so the file is whole in any case; that it took several keys is
+// the gateway's doing, since charon has no limit.
+func TestTrafficWearsKeysOut(t *testing.T) {
+	t.Parallel()
+	d := dialIn(t, config([]entry{server1()}, []entry{server2().with(entry{"keylife-type": "kbs", "keylifekbs": "5120"})}), strongswan.Settings{}, client())
+	d.up("net")
+	_, err := netlab.Transfer{
+		From: d.Client, Source: gateway.ClientHost, To: d.Server, Dest: gateway.ServerHost, Bytes: 24 << 20, Seed: 1,
+	}.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := d.evergate.Stat("ike.child_rekeys"); n < 3 {
+		t.Errorf("24 MiB took %d new keys, want at least 3", n)
+	}
+	d.wantAgreement()
+	d.ping()
 }
 
 // bothRekey has both sides rekey at once, and waits until they agree again.

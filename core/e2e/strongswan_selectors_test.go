@@ -76,8 +76,8 @@ func TestSeveralChildrenShareAnIKESA(t *testing.T) {
 	d.ping()
 }
 
-// secondClient adds a host at the router, with strongSwan and the client's
-// connection under another identity.
+// secondClient adds a host in 192.168.2.0/24 at the router, with strongSwan and
+// the client's connection under another identity.
 func (d *ends) secondClient(inner, innerHost string) *ends {
 	d.t.Helper()
 	lab := d.Client.Lab()
@@ -85,7 +85,6 @@ func (d *ends) secondClient(inner, innerHost string) *ends {
 	other.Client = lab.Namespace("client2")
 	lab.Link(other.Client.Port("wan", "192.168.2.2/24"), d.Router.Port("client2", "192.168.2.1/24"))
 	other.Client.Route("0.0.0.0/0", "192.168.2.1")
-	d.Gateway.Route("192.168.2.0/24", "192.168.125.1")
 	other.Client.Loopback(innerHost + "/32")
 	c := client()
 	c.Local.ID = strongswan.FQDN("client2.example")
@@ -98,6 +97,7 @@ func (d *ends) secondClient(inner, innerHost string) *ends {
 func TestTwoClientsGetTwoTunnels(t *testing.T) { // C10
 	t.Parallel()
 	d := connect(t)
+	d.Gateway.Route("192.168.2.0/24", "192.168.125.1")
 	second := d.secondClient(otherClientNet, otherClientHost)
 	second.up("net")
 	d.ping()
@@ -121,6 +121,30 @@ func TestTwoClientsGetTwoTunnels(t *testing.T) { // C10
 	d.ping()
 }
 
+// TestEveryGatewayIsPrimaryForWhatItNegotiated runs the same dialup server twice,
+// with the same local-gw, and has the router send one client to each.
+func TestEveryGatewayIsPrimaryForWhatItNegotiated(t *testing.T) { // F1
+	t.Parallel()
+	d := connect(t)
+	d.ping()
+	lab := d.Client.Lab()
+	twin := *d.Site
+	twin.Gateway = lab.Namespace("gateway2")
+	lab.Link(d.Router.Port("gateway2", "192.168.126.1/24"), twin.Gateway.Port("port2", "192.168.126.254/24"))
+	twin.Gateway.Loopback(gateway.GatewayAddr + "/32")
+	twin.Gateway.Route("192.168.0.0/16", "192.168.126.1")
+	other := &ends{t: t, Site: &twin, evergate: startGateway(twin.Gateway, config([]entry{server1()}, []entry{server2()})), charon: d.charon, name: d.name}
+	d.Router.Route(gateway.GatewayAddr+"/32", "192.168.126.254")
+	second := other.secondClient(otherClientNet, otherClientHost)
+	second.up("net")
+	for gw, id := range map[*gateway.Daemon]string{d.evergate: "client.example", other.evergate: "client2.example"} {
+		tunnels := gw.Tunnels("vpn1")
+		if len(tunnels) != 1 || tunnels[0].Name != "vpn1_0" || tunnels[0].Role != "primary" || tunnels[0].RemoteID != id || tunnels[0].Local.Addr().String() != gateway.GatewayAddr {
+			t.Errorf("one gateway has %+v, want to be primary for the tunnel of %s at %s", tunnels, id, gateway.GatewayAddr)
+		}
+	}
+}
+
 // TestTwoClientsClaimOneNetwork has two clients behind which there seems to be
 // the same network. Both get what they ask for; the newer one gets the traffic,
 // and when it is gone, the older one again.
@@ -128,6 +152,7 @@ func TestTwoClientsClaimOneNetwork(t *testing.T) {
 	t.Parallel()
 	d := connect(t)
 	d.ping()
+	d.Gateway.Route("192.168.2.0/24", "192.168.125.1")
 	second := d.secondClient(gateway.ClientNet, gateway.ClientHost)
 	second.up("net")
 	second.ping()
