@@ -20,7 +20,8 @@ func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 	if sa == nil || ke == nil || nonce == nil {
 		return d.reply(now, DropMalformed, m.Header, dg, &wire.Notify{Type: wire.InvalidSyntax})
 	}
-	if r, ok := d.checkLoad(now, m, nonce, dg); !ok {
+	r, proven, ok := d.checkLoad(now, m, nonce, dg)
+	if !ok {
 		return r
 	}
 	conns := d.policy.ForAddresses(dg.Local.Addr().Unmap(), dg.Remote.Addr().Unmap())
@@ -49,7 +50,7 @@ func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 	if ke.Group != s.Group {
 		return d.reply(now, DropInvalidKE, m.Header, dg, &wire.Notify{Type: wire.InvalidKEPayload, Data: invalidKE(s.Group).Data})
 	}
-	return Routed{Tunnel: d.accept(now, dg, &initRequest{
+	return Routed{Tunnel: d.accept(now, dg, proven, &initRequest{
 		header: m.Header, conn: conn, number: from[i].Number, chosen: chosen, offered: offered, ke: ke, nonce: nonce.Data, all: m.Payloads,
 	})}
 }
@@ -70,15 +71,16 @@ func (d *Demux) badInit(now time.Time, dg Datagram, err error) Routed {
 }
 
 // checkLoad holds a flood off: by cookies once there are many half-open IKE SAs,
-// and by limits on what one address may do.
+// and by limits on what one address may do. Who is not proven to be at his
+// address is asked for a cookie where the limits of that address are reached: it
+// may be others that send in his name.
 //
 // "When a responder detects a large number of half-open IKE SAs, it SHOULD reply
 // to IKE_SA_INIT requests with a response containing the COOKIE notification."
 // RFC 7296 section 2.6.
-func (d *Demux) checkLoad(now time.Time, m wire.Message, nonce *wire.Nonce, dg Datagram) (Routed, bool) {
+func (d *Demux) checkLoad(now time.Time, m wire.Message, nonce *wire.Nonce, dg Datagram) (r Routed, proven, ok bool) {
 	a := dg.Remote.Addr()
 	d.cookies.rotate(now, d.env.Rand)
-	proven := false
 	if n := wire.FindNotify(m.Payloads, wire.Cookie); n != nil {
 		proven = d.cookies.valid(n.Data, nonce.Data, a, m.Header.SPIi)
 		if proven {
@@ -89,22 +91,24 @@ func (d *Demux) checkLoad(now time.Time, m wire.Message, nonce *wire.Nonce, dg D
 	}
 	switch {
 	case !proven && !d.sources.take(now, a):
-		return d.drop(DropSourceRate), false
+		return d.askCookie(DropSourceRate, m, nonce, dg), false, false
 	case !proven && len(d.half) >= d.limits.CookieAt:
-		return d.askCookie(m, nonce, dg), false
+		return d.askCookie(DropCookie, m, nonce, dg), false, false
 	case len(d.half) >= d.limits.HalfOpen:
-		return d.drop(DropHalfOpenLimit), false
-	case d.perSource[a] >= d.limits.PerSource:
-		return d.drop(DropSourceLimit), false
+		return d.drop(DropHalfOpenLimit), proven, false
+	case d.perSource[source{a, proven}] < d.limits.PerSource:
+		return Routed{}, proven, true
+	case proven:
+		return d.drop(DropSourceLimit), true, false
 	default:
-		return Routed{}, true
+		return d.askCookie(DropSourceLimit, m, nonce, dg), false, false
 	}
 }
 
 // askCookie is not under the limit of replies: it is what keeps us open under
 // load, and not longer than the request.
-func (d *Demux) askCookie(m wire.Message, nonce *wire.Nonce, dg Datagram) Routed {
-	r := d.drop(DropCookie)
+func (d *Demux) askCookie(why Drop, m wire.Message, nonce *wire.Nonce, dg Datagram) Routed {
+	r := d.drop(why)
 	answer := wire.Message{
 		Header: wire.Header{SPIi: m.Header.SPIi, Exchange: wire.IKESAInit, Flags: wire.FlagResponse},
 		Payloads: []wire.Payload{&wire.Notify{
@@ -120,11 +124,11 @@ func (d *Demux) askCookie(m wire.Message, nonce *wire.Nonce, dg Datagram) Routed
 }
 
 // accept makes the half-open tunnel of a responder.
-func (d *Demux) accept(now time.Time, dg Datagram, r *initRequest) *Tunnel {
+func (d *Demux) accept(now time.Time, dg Datagram, proven bool, r *initRequest) *Tunnel {
 	spi := d.env.ikeSPI()
 	t := newTunnel(d.env, d.policy, r.conn, dg.Local, dg.Remote, spi, false)
 	t.sa.spiI, t.sa.spiR = r.header.SPIi, spi
-	t.setup.first = r
+	t.setup.first, t.setup.proven = r, proven
 	t.setup.started = now
 	t.setup.deadline = now.Add(d.limits.SetupTime)
 	d.env.Stats.Started[1]++

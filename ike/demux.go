@@ -22,7 +22,7 @@ type Demux struct {
 	// half are the half-open IKE SAs that peers began, by what a retransmitted
 	// IKE_SA_INIT has.
 	half      map[halfKey]*Tunnel
-	perSource map[netip.Addr]int
+	perSource map[source]int
 	// up counts the established tunnels by the name of their connection.
 	up map[string]int
 
@@ -36,7 +36,16 @@ type Demux struct {
 type entry struct {
 	spis []ipsec.IKESPI
 	half halfKey // zero when the tunnel is not half-open
+	from source  // likewise
 	up   string  // the connection of an established tunnel, else empty
+}
+
+// source is an address that IKE_SA_INIT requests came from, or claimed to: those
+// that proved it by a cookie are counted apart, so that nobody is shut out by
+// what others sent in his name.
+type source struct {
+	addr   netip.Addr
+	proven bool
 }
 
 type halfKey struct {
@@ -65,7 +74,7 @@ func NewDemux(env Env, p Policy, l Limits) *Demux {
 		bySPI:     make(map[ipsec.IKESPI]*Tunnel),
 		entries:   make(map[ipsec.TunnelID]entry),
 		half:      make(map[halfKey]*Tunnel),
-		perSource: make(map[netip.Addr]int),
+		perSource: make(map[source]int),
 		up:        make(map[string]int),
 		sources:   sources{limit: l.Sources, rate: float64(l.SourceRate), burst: float64(l.SourceBurst)},
 		replies:   bucket{tokens: float64(l.Replies)},
@@ -225,7 +234,7 @@ func (d *Demux) index(t *Tunnel) {
 		e.up = t.conn.Name
 	}
 	if !t.initiator && t.setup != nil {
-		e.half = halfKey{t.sa.spiI, t.remote}
+		e.half, e.from = halfKey{t.sa.spiI, t.remote}, source{t.remote.Addr(), t.setup.proven}
 	}
 	if old, ok := d.entries[t.id]; ok {
 		if e.equal(old) {
@@ -233,7 +242,7 @@ func (d *Demux) index(t *Tunnel) {
 		}
 		// A half-open one keeps the address that its IKE_SA_INIT came from.
 		if e.half != (halfKey{}) && old.half != (halfKey{}) {
-			e.half = old.half
+			e.half, e.from = old.half, old.from
 		}
 	}
 	d.unindex(t.id)
@@ -246,7 +255,7 @@ func (d *Demux) index(t *Tunnel) {
 	}
 	if e.half != (halfKey{}) {
 		d.half[e.half] = t
-		d.perSource[e.half.remote.Addr()]++
+		d.perSource[e.from]++
 		d.env.Stats.HalfOpen++
 		d.env.Stats.HalfOpenPeak = max(d.env.Stats.HalfOpenPeak, d.env.Stats.HalfOpen)
 	}
@@ -271,10 +280,10 @@ func (d *Demux) unindex(id ipsec.TunnelID) {
 	}
 	delete(d.half, e.half)
 	d.env.Stats.HalfOpen--
-	if a := e.half.remote.Addr(); d.perSource[a] <= 1 {
-		delete(d.perSource, a)
+	if d.perSource[e.from] <= 1 {
+		delete(d.perSource, e.from)
 	} else {
-		d.perSource[a]--
+		d.perSource[e.from]--
 	}
 }
 

@@ -11,10 +11,12 @@ type Limits struct {
 	// CookieAt is how many half-open IKE SAs there are when cookies are asked
 	// for (RFC 7296 section 2.6); default 64. Negative: always.
 	CookieAt int
-	// PerSource is the most half-open IKE SAs from one address; default 16.
+	// PerSource is the most half-open IKE SAs from one address without a cookie,
+	// and as many with one; default 16. Requests beyond the former get a cookie.
 	PerSource int
 	// SourceRate is how many IKE_SA_INIT requests one address may send per
 	// second without a valid cookie, with bursts of SourceBurst; default 20 and 40.
+	// Requests beyond get a cookie.
 	SourceRate, SourceBurst int
 	// Sources is how many addresses the rates are kept of; default 4096. When
 	// there are more, the ones that have been quiet longest are forgotten.

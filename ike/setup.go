@@ -31,6 +31,7 @@ type setup struct {
 	// Of a responder.
 	first   *initRequest // until it is answered
 	offered []ipsec.Proposal
+	proven  bool // a cookie showed that the peer receives what we send it
 	// refused is set when the peer was refused: the answer is repeated until the
 	// deadline, then the tunnel ends with this error.
 	refused error
