@@ -148,12 +148,16 @@ func (e *Engine) publish(old, a *association) {
 	} else {
 		a.tunnel.replace(old, a)
 	}
-	if a == nil {
-		delete(e.sas, old.ID)
-		return
+	if a != nil {
+		e.tunnels[a.tunnel.id] = a.tunnel
 	}
-	e.sas[a.ID] = a
-	e.tunnels[a.tunnel.id] = a.tunnel
+	e.names.Lock()
+	defer e.names.Unlock()
+	if a != nil {
+		e.sas[a.ID] = a
+	} else {
+		delete(e.sas, old.ID)
+	}
 }
 
 func (e *Engine) tunnelOf(id ipsec.TunnelID) *tunnel {

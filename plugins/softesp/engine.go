@@ -46,13 +46,17 @@ type Engine struct {
 	outbound *policyTable
 	groups   [offload.MaxGroups]*group
 
+	// names guards sas for those who do not hold mu: the writers of sas hold
+	// both. Who holds mu may wait for goroutines that read sas.
+	names sync.RWMutex
+	sas   map[ipsec.SAID]*association
+
 	// mu serializes control calls. The packet path never takes it.
 	mu       sync.Mutex
 	closed   chan struct{}
 	settings settings
 	config   offload.Config
 	network  *network // nil before Configure
-	sas      map[ipsec.SAID]*association
 	tunnels  map[ipsec.TunnelID]*tunnel
 	slots    map[netip.Addr]int
 	serial   uint64

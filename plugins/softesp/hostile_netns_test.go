@@ -2,10 +2,13 @@ package softesp_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
@@ -195,4 +198,41 @@ func wantStats(got, want softesp.Stats) error {
 		return fmt.Errorf("the counters should be %+v, they are %+v", want, got)
 	}
 	return nil
+}
+
+// TestCongestionMarksComeThrough the tunnel, and drop what could not carry them
+// (RFC 6040 section 4.2).
+func TestCongestionMarksComeThrough(t *testing.T) {
+	w := startWire(t)
+	in := w.sa(ipsec.Inbound)
+	w.install(offload.Active, in)
+	w.markCongestion()
+	tun := w.gateway.Interface("evg0").Capture("udp")
+	marked := func(seq uint64, ecn byte) []byte {
+		inner := udpPacket(netip.AddrPortFrom(suiteClient, 1000), netip.AddrPortFrom(suiteInner, suitePort), []byte("inner"))
+		inner[1] = ecn
+		inner[11] -= ecn // the header checksum follows, as it does not wrap here
+		return w.sealAround(in, seq, inner, 4)
+	}
+	w.deliverRaw(in, marked(1, 0b00), marked(2, 0b01), marked(3, 0b10))
+	if got := w.counters(in); got.Packets != 2 || got.Drops.Malformed != 1 {
+		t.Errorf("Marked outside, the packet that knows no ECN should be dropped and two should pass, got %d and %+v.", got.Packets, got.Drops)
+	}
+	if n := tun.Count("ip.dsfield.ecn == 3"); n != 2 {
+		t.Errorf("Two packets should come out marked, got %d.", n)
+	}
+}
+
+// markCongestion makes all that the peer sends carry the mark.
+func (w *wire) markCongestion() {
+	w.t.Helper()
+	raw, err := w.esp.SyscallConn()
+	if err == nil {
+		var set error
+		err = raw.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TOS, 0b11) })
+		err = errors.Join(err, set)
+	}
+	if err != nil {
+		w.t.Fatalf("The peer's traffic class cannot be set: %v.", err)
+	}
 }

@@ -125,14 +125,14 @@ func (e *Engine) applyReport(r pathReport) {
 	mtu := min(max(r.MTU, floor), 1<<16-1)
 	var toPeer []*association
 	genuine := r.Local || !r.hasSPI
-	e.mu.Lock()
+	e.names.RLock()
 	for _, a := range e.sas {
 		if p := a.path.Load(); a.out != nil && r.concerns(p.remote) {
 			toPeer = append(toPeer, a)
 			genuine = genuine || a.ID.SPI == r.spi
 		}
 	}
-	e.mu.Unlock()
+	e.names.RUnlock()
 	if !genuine {
 		e.stats.forgedICMP.Add(1)
 		return

@@ -65,6 +65,27 @@ func BenchmarkWindow(b *testing.B) {
 	}
 }
 
+func BenchmarkExport(b *testing.B) {
+	w := esp.NewWindow(0)
+	for n := range uint64(5000) {
+		w.Accept(n + 1)
+	}
+	for b.Loop() {
+		w.Export()
+	}
+}
+
+func BenchmarkImport(b *testing.B) {
+	from, to := esp.NewWindow(0), esp.NewWindow(0)
+	for n := range uint64(5000) {
+		from.Accept(n + 1)
+	}
+	s := from.Export()
+	for b.Loop() {
+		to.Import(s)
+	}
+}
+
 // TestPacketsCostNoAllocation is the rule of the packet path, for every cipher.
 func TestPacketsCostNoAllocation(t *testing.T) {
 	for _, a := range allAlgorithms() {

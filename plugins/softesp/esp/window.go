@@ -1,6 +1,7 @@
 package esp
 
 import (
+	"math/bits"
 	"sync/atomic"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -120,15 +121,15 @@ func (w *Window) Import(s ipsec.Sequence) {
 		first = s.Highest - w.size + 1
 	}
 	for block := first / wordBits; block <= s.Highest/wordBits; block++ {
-		if bits := received(s, block); bits != 0 {
-			w.add(block, bits)
+		if marks := received(s, block); marks != 0 {
+			w.add(block, marks)
 		}
 	}
 }
 
 // received returns the bits of a block that s has as received.
 func received(s ipsec.Sequence, block uint64) uint64 {
-	var bits uint64
+	var marks uint64
 	for i := range uint64(wordBits) {
 		seq := block*wordBits + i
 		if seq > s.Highest {
@@ -136,21 +137,21 @@ func received(s ipsec.Sequence, block uint64) uint64 {
 		}
 		back := s.Highest - seq
 		if back/8 >= uint64(len(s.Bitmap)) || s.Bitmap[back/8]&(1<<(back%8)) != 0 {
-			bits |= 1 << i
+			marks |= 1 << i
 		}
 	}
-	return bits
+	return marks
 }
 
 // add marks several numbers of a block, unless it lies left of the window.
-func (w *Window) add(block, bits uint64) {
+func (w *Window) add(block, marks uint64) {
 	word := w.word(block)
 	for {
 		old := word.Load()
 		if w.passed(block*wordBits + wordBits - 1) {
 			return
 		}
-		if word.CompareAndSwap(old, merge(old, block, bits)) {
+		if word.CompareAndSwap(old, merge(old, block, marks)) {
 			return
 		}
 	}
@@ -158,18 +159,50 @@ func (w *Window) add(block, bits uint64) {
 
 // Export returns the window as ipsec.Sequence has it. Numbers that packets mark
 // at the same time may be missing, as those that come a moment later are.
+//
+// Bit 0 of the bitmap is the highest number, so words are taken from there
+// downwards, each reversed, as one stream of bits.
 func (w *Window) Export() ipsec.Sequence {
 	top := w.highest.Load()
 	if top == 0 {
 		return ipsec.Sequence{}
 	}
-	bitmap := make([]byte, w.size/8)
-	for back := range w.size {
-		if back >= top || !w.Fresh(top-back) { // there is no number 0
-			bitmap[back/8] |= 1 << (back % 8)
+	bitmap := make([]byte, 0, w.size/8)
+	above := wordBits - 1 - int(top%wordBits) // bits of the top block that are right of top
+	stream := uint64(bits.Reverse32(w.marks(top/wordBits))) >> above
+	held := wordBits - above
+	for block := top / wordBits; ; {
+		for ; held >= 8; held -= 8 {
+			bitmap = append(bitmap, byte(stream))
+			stream >>= 8
+			if len(bitmap) == cap(bitmap) {
+				return ipsec.Sequence{Highest: top, Bitmap: bitmap}
+			}
 		}
+		older := ^uint32(0) // before the first number
+		if block > 0 {
+			block--
+			older = bits.Reverse32(w.marks(block))
+		}
+		stream |= uint64(older) << held
+		held += wordBits
 	}
-	return ipsec.Sequence{Highest: top, Bitmap: bitmap}
+}
+
+// marks returns which numbers of a block were received.
+func (w *Window) marks(block uint64) uint32 {
+	word := w.word(block).Load() // before the edge, as in Fresh
+	switch {
+	case holds(word, block):
+	case w.passed(block*wordBits + wordBits - 1):
+		word = 1<<wordBits - 1
+	default:
+		word = 0
+	}
+	if block == 0 {
+		word |= 1 // there is no number 0
+	}
+	return uint32(word)
 }
 
 func (w *Window) word(block uint64) *atomic.Uint64 {
@@ -184,10 +217,10 @@ func locate(seq uint64) (block, bit uint64) { return seq / wordBits, 1 << (seq %
 // one then refuses packets at worst.
 func holds(word, block uint64) bool { return uint32(word>>wordBits) == uint32(block) }
 
-// merge returns word with bits of block set, without what it held of another.
-func merge(word, block, bits uint64) uint64 {
+// merge returns word with marks of block set, without what it held of another.
+func merge(word, block, marks uint64) uint64 {
 	if !holds(word, block) {
 		word = block << wordBits
 	}
-	return word | bits
+	return word | marks
 }

@@ -82,6 +82,28 @@ func TestImportForgetsNothing(t *testing.T) { // B3
 	})
 }
 
+// TestExportIsWhatFreshSays of every number of the window, after random packets.
+func TestExportIsWhatFreshSays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.SampledFrom([]uint32{32, 64, 128, 2048}).Draw(t, "size")
+		w := esp.NewWindow(size)
+		start := rapid.SampledFrom([]uint64{1, 31, 1000, 1 << 40}).Draw(t, "start")
+		for _, step := range rapid.SliceOfN(rapid.Uint64Range(0, 3000), 1, 60).Draw(t, "steps") {
+			w.Accept(start + step)
+		}
+		s := w.Export()
+		if s.Highest != w.Highest() || len(s.Bitmap)*8 != int(size) {
+			t.Fatalf("A window of %d at %d should be exported, got %d bits at %d.", size, w.Highest(), len(s.Bitmap)*8, s.Highest)
+		}
+		for back := range uint64(size) {
+			got := s.Bitmap[back/8]&(1<<(back%8)) != 0
+			if want := back >= s.Highest || !w.Fresh(s.Highest-back); got != want {
+				t.Fatalf("With %d as the highest, %d back should be exported as received: %v, got %v.", s.Highest, back, want, got)
+			}
+		}
+	})
+}
+
 // TestExportTellsTheWindow compares each bit with what the window would accept.
 func TestExportTellsTheWindow(t *testing.T) {
 	w := esp.NewWindow(64)
