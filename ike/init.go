@@ -22,7 +22,7 @@ func (t *Tunnel) initiate(in Initiate) {
 	case t.state == StateUp:
 		t.createNamed(in)
 	case t.setup != nil && t.initiator && in.Child != t.setup.child:
-		t.log.Debug("child asked for while the tunnel is set up", "child", in.Child)
+		t.createNamed(in) // once the IKE SA is up
 	}
 }
 

@@ -9,6 +9,12 @@ import (
 	"github.com/evergate/evergate/ike/wire"
 )
 
+// maxMessageID is where an IKE SA is rekeyed.
+//
+// "In the unlikely event that Message IDs grow too large to fit in 32 bits, the
+// IKE SA MUST be closed or rekeyed." RFC 7296 section 2.2.
+const maxMessageID = 1 << 31
+
 // request is our one request in flight on an IKE SA.
 //
 // "An IKE endpoint MUST NOT exceed the peer's stated window size for

@@ -51,9 +51,6 @@ func (k task) same(o task) bool {
 
 // enqueue puts a task into the queue, once.
 func (t *Tunnel) enqueue(k task) {
-	if t.state != StateUp && t.state != StateClosing {
-		return
-	}
 	if t.sa.pending != nil && t.sa.pending.task.same(k) {
 		return
 	}
@@ -83,6 +80,9 @@ func (t *Tunnel) again(k task) {
 
 // pump starts tasks while the window is free: those that are due, in order.
 func (t *Tunnel) pump() {
+	if t.state == StateUp && max(t.sa.sendID, t.sa.recvID) >= maxMessageID {
+		t.enqueue(task{kind: taskRekeyIKE})
+	}
 	for t.runnable() {
 		i := t.dueTask()
 		if i < 0 {

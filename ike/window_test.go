@@ -399,3 +399,34 @@ func TestSimultaneousIKERekey(t *testing.T) { // RFC 7296 section 2.8.2
 		p.WantPairs(1)
 	}
 }
+
+// TestMessageIDsRunOut long before they do (RFC 7296 section 2.2).
+func TestMessageIDsRunOut(t *testing.T) {
+	p := iketest.Establish(t)
+	ike.SetMessageID(p.A.Tunnel, p.B.Tunnel, 1<<31-1)
+	rekeyChild(p.A)
+	p.Pass(time.Minute)
+	p.WantPairs(1)
+	p.WantSameIKE()
+	if p.A.Stats.IKERekeys == 0 {
+		t.Error("the IKE SA was not rekeyed")
+	}
+}
+
+// TestChildAskedForDuringSetup is made once the IKE SA is up.
+func TestChildAskedForDuringSetup(t *testing.T) {
+	p := iketest.New(t, iketest.Both(func(c *ike.Connection) {
+		second := *c.Children[0]
+		second.Name = "second"
+		second.Selectors = ipsec.Selectors{
+			Local:  []ipsec.TrafficSelector{ipsec.AnySelector(true)},
+			Remote: []ipsec.TrafficSelector{ipsec.AnySelector(true)},
+		}
+		c.Children = append(c.Children, &second)
+	}))
+	p.A.Tunnel = p.A.Demux.Initiate(p.Now, p.A.Policy.Connections[0])
+	p.A.Do(ike.Initiate{Child: "second"})
+	p.A.Do(ike.Initiate{Child: "net"})
+	p.Deliver()
+	p.WantPairs(2)
+}
