@@ -43,9 +43,6 @@ func (p *peer) handshake(ctx context.Context, conn net.Conn, dialed bool) (*sess
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return nil, p.refusal(ReasonTimeout, fmt.Errorf("no session after %v: %w", p.mesh.cfg.Handshake, err))
 	}
-	if dialed { // who answered will close; who dialed may have been refused
-		return nil, err
-	}
 	sayFarewell(conn)
 	return nil, err
 }
@@ -191,9 +188,8 @@ func (p *peer) recognize(s *session, ours hello) *Refusal {
 
 // reject tells the other end why.
 func (p *peer) reject(s *session, r *Refusal) error {
-	if err := s.writeNow(r.Reason.frame(r.Err.Error())); err == nil {
-		s.tls.CloseWrite() //nolint:errcheck // the reason is what matters
-		sayFarewell(s.raw)
+	if err := s.writeNow(r.Reason.frame(r.Err.Error())); err != nil {
+		p.log.Debug("reason for a refusal not delivered", "err", err)
 	}
 	return r
 }

@@ -158,14 +158,14 @@ func (m *Mesh) Run(ctx context.Context) error {
 	}
 	m.udp.Store(&beatSocket{udp})
 	m.log.Info("sync opened", "local", m.cfg.Local, "group", m.us.Group, "member", m.us.Member)
-	m.work.Go(func() { m.accept(ctx, listener) })
-	m.work.Go(func() { m.listenBeats(ctx, udp) })
 	m.mu.Lock()
 	m.ctx = ctx
 	for _, p := range m.peers {
 		m.launch(p)
 	}
 	m.mu.Unlock()
+	m.work.Go(func() { m.accept(ctx, listener) })
+	m.work.Go(func() { m.listenBeats(ctx, udp) })
 	<-ctx.Done()
 	err = listener.Close()
 	m.mu.Lock()
