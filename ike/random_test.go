@@ -26,6 +26,12 @@ func TestRandomSchedules(t *testing.T) {
 		if rapid.Bool().Draw(rt, "nat") {
 			options = append(options, iketest.BehindNAT())
 		}
+		if rapid.Bool().Draw(rt, "fragments") {
+			options = append(options, iketest.Both(func(c *ike.Connection) { c.FragmentSize = 240 }))
+		}
+		if rapid.Bool().Draw(rt, "aead") {
+			options = append(options, iketest.Suite("aes128gcm-prfsha256", "aes128gcm", ipsec.GroupX25519))
+		}
 		p := iketest.Establish(rt, options...)
 		for _, s := range steps.Draw(rt, "steps") {
 			s.do(p)

@@ -99,6 +99,9 @@ func (e *End) step(t *ike.Tunnel, in ike.Input) {
 	r := e.Demux.Step(e.Pair.Now, t, in)
 	if twin != nil {
 		e.compare(in, r, again)
+		if a, b := t.NextTimeout(), twin.NextTimeout(); !a.Equal(b) {
+			e.Pair.TB.Fatalf("after %T %s's next timer is at %v, its twin's at %v", in, e.Name, a, b)
+		}
 	}
 	for refused := e.carryOut(t, r); refused != nil; refused = e.carryOut(t, r) {
 		r = e.Demux.Step(e.Pair.Now, t, *refused)
