@@ -47,7 +47,7 @@ func newRoot() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&c.socket, "socket", config.DefaultAdminSocket, "admin socket of the gateway (admin.socket in its configuration)")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON instead of text")
-	root.AddCommand(c.status(), c.diagnose(), c.tunnel(), c.reload(), check())
+	root.AddCommand(c.status(), c.diagnose(), c.tunnel(), c.reload(), check(), ha())
 	return root
 }
 

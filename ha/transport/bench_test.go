@@ -69,7 +69,7 @@ func benchPair(b *testing.B) (*Mesh, *benchInbox) {
 	authority := newAuthority(b, 1)
 	net := [2]byte{byte(1 + rand.IntN(254)), byte(rand.IntN(256))}
 	addrs := []netip.Addr{netip.AddrFrom4([4]byte{127, net[0], net[1], 1}), netip.AddrFrom4([4]byte{127, net[0], net[1], 2})}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(b.Context()))
 	b.Cleanup(cancel)
 	var first *Mesh
 	for i, addr := range addrs {

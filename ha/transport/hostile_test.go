@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -294,7 +293,7 @@ func TestHandshakeEndsWithRun(t *testing.T) {
 	})
 	us.stop() // goleak sees whether it waited
 	wantClosed(t, conn)
-	if _, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", g.addrPort(1).String()); err == nil {
+	if _, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", g.addrPort(1).String()); err == nil {
 		t.Error("The port should be closed.")
 	}
 }
