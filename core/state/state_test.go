@@ -56,3 +56,34 @@ func TestBootNumberRefusesADamagedFile(t *testing.T) {
 		}
 	}
 }
+
+func TestSavedStateComesBackAndDamageIsNoticed(t *testing.T) {
+	type promise struct{ Count uint64 }
+	path := t.TempDir()
+	d, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p promise
+	if err := d.Load("group", &p); err != nil || p.Count != 0 {
+		t.Errorf("an empty directory holds %+v, %v", p, err)
+	}
+	if err := d.Save("group", promise{1 << 60}); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Load("group", &p); err != nil || p.Count != 1<<60 {
+		t.Errorf("what was saved comes back as %+v, %v", p, err)
+	}
+	for _, damage := range []string{"", "{", `{"Count": -1}`, `[]`} {
+		if err := os.WriteFile(filepath.Join(path, "group"), []byte(damage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Load("group", &p); err == nil || !strings.Contains(err.Error(), "damaged") {
+			t.Errorf("a file with %q loads with %v, want an error that says it is damaged", damage, err)
+		}
+	}
+}
