@@ -37,10 +37,11 @@ func newRoot() *cobra.Command {
 		Short: "Look at and operate an Evergate IPsec gateway",
 		Long: `evergate talks to a running evergated over its admin socket.
 
-  evergate status                          what runs, and how many tunnels are up
-  evergate diagnose vpn tunnel list        every tunnel with its SAs
-  evergate tunnel down vpn1_0              close one tunnel
-  evergate check /etc/evergate/gw.yaml     find all mistakes in a configuration`,
+  evergate status                            what runs, and how many tunnels are up
+  evergate diagnose vpn tunnel list          every tunnel with its SAs
+  evergate diagnose sys ha standalone-peers  the other members of the group
+  evergate tunnel down vpn1_0                close one tunnel
+  evergate check /etc/evergate/gw.yaml       find all mistakes in a configuration`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -17,6 +17,7 @@ func (c *cli) diagnose() *cobra.Command {
 		return cmd
 	}
 	return tree("diagnose", "Look inside, in FortiOS's words",
+		tree("sys", "System", tree("ha", "Other members", c.standalonePeers())),
 		tree("vpn", "VPN",
 			tree("tunnel", "Tunnels and their SAs", c.tunnelList()),
 			tree("ike", "IKE", c.ikeStats())))
@@ -74,6 +75,21 @@ func (c *cli) ikeStats() *cobra.Command {
 				return err
 			}
 			return c.print(cmd, s, func(w io.Writer) error { return diag.WriteStats(w, s) })
+		},
+	}
+}
+
+func (c *cli) standalonePeers() *cobra.Command {
+	return &cobra.Command{
+		Use:   "standalone-peers",
+		Short: "List the members of the group, what was exchanged with them, and their interfaces",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := c.client().StandalonePeers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.print(cmd, s, func(w io.Writer) error { return diag.WriteStandalonePeers(w, s) })
 		},
 	}
 }

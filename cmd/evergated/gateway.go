@@ -71,6 +71,11 @@ func (d *daemon) IKEStats(ctx context.Context) (diag.Stats, error) {
 	return diag.FromStats(s), err
 }
 
+// StandalonePeers implements admin.Gateway.
+func (d *daemon) StandalonePeers(context.Context) (diag.StandalonePeers, error) {
+	return diag.StandalonePeers{}, errors.New("this gateway is in no standalone-cluster")
+}
+
 // Up implements admin.Gateway.
 func (d *daemon) Up(ctx context.Context, name string) error {
 	return notFound(d.engine.Up(ctx, name))

@@ -24,6 +24,7 @@ var (
 	directionLabel = telemetry.Label{Name: "direction", Values: []string{"in", "out"}}
 
 	tunnelsUp  = gauge("tunnel", "up", "Tunnels with an IKE SA that is up; 0 for a connection that is configured and down.", phase1Label)
+	standbys   = gauge("tunnel", "standby", "Tunnels that are held for another member.", phase1Label)
 	connecting = gauge("tunnel", "connecting", "Tunnels whose IKE SA is being negotiated.", phase1Label)
 	childSAs   = gauge("tunnel", "child_sas", "Pairs of Child SAs.", phase1Label)
 	packets    = gauge("tunnel", "packets_total", "Inner packets, rekeyed and closed tunnels included.", phase1Label, directionLabel)
@@ -82,7 +83,7 @@ func (d *daemon) registry() *telemetry.Registry {
 
 func (d *daemon) tunnelMetrics() telemetry.Collector {
 	return telemetry.Collector{
-		Gauges:   []telemetry.Desc{tunnelsUp, connecting, childSAs},
+		Gauges:   []telemetry.Desc{tunnelsUp, standbys, connecting, childSAs},
 		Counters: []telemetry.Desc{packets, octets, drops},
 		Read: func(emit telemetry.Emit) {
 			ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
@@ -98,6 +99,7 @@ func (d *daemon) tunnelMetrics() telemetry.Collector {
 			for _, c := range d.engine.Policy().Connections() {
 				p := diag.FromPhase1(c, tunnels)
 				emit(tunnelsUp, float64(p.Up), c.Name)
+				emit(standbys, float64(p.Standby), c.Name)
 				emit(connecting, float64(p.Connecting), c.Name)
 				emit(childSAs, float64(p.Children), c.Name)
 				emitTraffic(emit, c.Name, traffic[c.Name])

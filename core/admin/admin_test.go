@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +44,12 @@ func (g *gateway) Tunnels(_ context.Context, name string, keys bool) ([]diag.Tun
 
 func (g *gateway) IKEStats(context.Context) (diag.Stats, error) {
 	return diag.Stats{{Name: "ike.half_open", Value: 3}}, g.note("stats")
+}
+
+func (g *gateway) StandalonePeers(context.Context) (diag.StandalonePeers, error) {
+	s := diag.StandalonePeers{Group: 1, Member: 2, Peers: []diag.StandalonePeer{{Address: netip.MustParseAddrPort("172.31.1.1:708")}}}
+	s.Links[2] = []diag.Link{{Name: "port1", MAC: "00:0c:29:06:4e:d6", Up: true}}
+	return s, g.note("peers")
 }
 func (g *gateway) Up(_ context.Context, name string) error   { return g.note("up " + name) }
 func (g *gateway) Down(_ context.Context, name string) error { return g.note("down " + name) }
@@ -90,6 +97,10 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 	if err != nil || len(stats) != 1 || stats[0].Value != 3 {
 		t.Errorf("IKEStats returned %+v, %v", stats, err)
 	}
+	peers, err := c.StandalonePeers(ctx)
+	if err != nil || peers.Member != 2 || len(peers.Peers) != 1 || peers.Peers[0].Address.Port() != 708 || len(peers.Links[2]) != 1 || !peers.Links[2][0].Up {
+		t.Errorf("StandalonePeers returned %+v, %v", peers, err)
+	}
 	changed, err := c.Reload(ctx)
 	if err != nil || len(changed) != 1 {
 		t.Errorf("Reload returned %q, %v", changed, err)
@@ -98,7 +109,7 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 		t.Error(err)
 	}
 	got := strings.Join(g.asked, ", ")
-	if want := "status, tunnels a/b c? with keys, stats, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
+	if want := "status, tunnels a/b c? with keys, stats, peers, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
 		t.Errorf("the gateway was asked for %q, want %q", got, want)
 	}
 }

@@ -54,6 +54,11 @@ func (c *Client) IKEStats(ctx context.Context) (diag.Stats, error) {
 	return call[diag.Stats](ctx, c, http.MethodGet, "/v1/ike/stats")
 }
 
+// StandalonePeers describes the group of members; see Gateway.
+func (c *Client) StandalonePeers(ctx context.Context) (diag.StandalonePeers, error) {
+	return call[diag.StandalonePeers](ctx, c, http.MethodGet, "/v1/ha/peers")
+}
+
 // Up initiates a connection.
 func (c *Client) Up(ctx context.Context, name string) error {
 	_, err := call[any](ctx, c, http.MethodPost, "/v1/tunnels/"+url.PathEscape(name)+"/up")

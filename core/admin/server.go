@@ -25,6 +25,9 @@ type Gateway interface {
 	// The keys are filled in only when keys is set.
 	Tunnels(ctx context.Context, name string, keys bool) ([]diag.Tunnel, error)
 	IKEStats(context.Context) (diag.Stats, error)
+	// StandalonePeers describes the group, and is an error for a gateway that is in
+	// none.
+	StandalonePeers(context.Context) (diag.StandalonePeers, error)
 	// Up, Down and Rekey return an ErrNotFound for a name that means nothing.
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
@@ -62,6 +65,9 @@ func NewServer(g Gateway, log *slog.Logger) *Server {
 	}))
 	mux.HandleFunc("GET /v1/ike/stats", answer(s, func(r *http.Request) (any, error) {
 		return g.IKEStats(r.Context())
+	}))
+	mux.HandleFunc("GET /v1/ha/peers", answer(s, func(r *http.Request) (any, error) {
+		return g.StandalonePeers(r.Context())
 	}))
 	mux.HandleFunc("POST /v1/tunnels/{name}/up", answer(s, func(r *http.Request) (any, error) {
 		return nil, g.Up(r.Context(), r.PathValue("name"))

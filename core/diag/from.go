@@ -22,15 +22,18 @@ func FromTunnel(s engine.TunnelStatus, now time.Time, info offload.Info, keys bo
 	t := Tunnel{
 		Name: s.Name, Phase1: s.Phase1, Version: 2, Serial: s.Serial, Index: s.Index, Dialup: s.Dialup,
 		Interface: s.Interface, BoundIf: interfaceIndex(s.Interface),
-		Local: s.IKE.Local, Remote: s.IKE.Remote, TunnelID: s.IKE.Remote.Addr(), TunnelID6: tunnelID6(s.Serial),
+		Local: s.IKE.Local, Remote: s.IKE.Remote, TunnelID: s.IKE.Remote.Addr(), TunnelID6: tunnelID6(s.Number),
 		LocalID: s.IKE.LocalID.String(), RemoteID: s.IKE.RemoteID.String(), Suite: s.IKE.Suite.String(),
 		IKESPIs: [2]string{s.IKE.SPIi.String(), s.IKE.SPIr.String()}, Established: s.IKE.Age,
-		Role: "primary", AcceptTraffic: true, Options: options(s, info),
+		Role: role(s), AcceptTraffic: true, Options: options(s, info),
 		IdleIn: idleSince(now, s.Activity.In), IdleOut: idleSince(now, s.Activity.Out),
 		DPD: dpd(s), NATT: natt(s), Routes: s.Routes,
 	}
 	if !s.IKE.Encap {
 		t.Local, t.Remote = netip.AddrPortFrom(t.Local.Addr(), 0), netip.AddrPortFrom(t.Remote.Addr(), 0)
+	}
+	if s.Standby {
+		t.rest()
 	}
 	for _, c := range byAge(s.Children) {
 		t.addChild(s, c, keys)
@@ -46,6 +49,26 @@ func byAge(children []engine.ChildStatus) []engine.ChildStatus {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(b.In.SA.Generation, a.In.SA.Generation))
 	})
 	return children
+}
+
+// role is whether we forward for the tunnel, and whether somebody could instead.
+func role(s engine.TunnelStatus) string {
+	switch {
+	case s.Standby:
+		return "standby"
+	case s.Synced:
+		return "sync-primary"
+	default:
+		return "primary"
+	}
+}
+
+// rest takes out what only a tunnel's owner does or learns: a standby probes
+// nobody, and no packet of the peer's has passed it.
+func (t *Tunnel) rest() {
+	t.DPD.Seqno, t.DPD.Count = 0, 0
+	t.IdleIn, t.IdleOut = -1, -1
+	t.Options &^= OptRemoteChanged | OptPortChanged
 }
 
 // addChild puts a pair of SAs under the proxy of its phase 2.
@@ -83,7 +106,7 @@ func fromPair(s engine.TunnelStatus, c engine.ChildStatus, life ike.ChildStatus,
 		Options: saOptions(s, in), MTU: innerMTU(out),
 		Expire: life.Soft, Soft: life.Lifetime.Soft.Time, Hard: life.Lifetime.Hard.Time, Limit: life.Lifetime.Hard.Bytes,
 		SoftPassed: life.Soft == 0 && life.Lifetime.Soft.Time > 0, ReplayWindow: in.Window(),
-		Seqno: max(1, c.Out.Counters.Sequence.Next), LastSeq: c.In.Counters.Sequence.Highest, ESN: in.Algorithms.ESN,
+		Seqno: max(1, out.Sequence.Next, c.Out.Counters.Sequence.Next), LastSeq: c.In.Counters.Sequence.Highest, ESN: in.Algorithms.ESN,
 		Ceiling: out.Sequence.Ceiling, Dec: half(in, keys), Enc: half(out, keys),
 		Packets: Traffic{In: c.In.Packets, Out: c.Out.Packets}, Bytes: Traffic{In: c.In.Bytes, Out: c.Out.Bytes},
 		Rekeying: life.State == "rekeying", NPU: npu(c), Drops: drops(c),
@@ -261,11 +284,11 @@ func interfaceIndex(name string) int {
 	return i.Index
 }
 
-// tunnelID6 writes a number into the last four octets of an IPv6 address, on top
-// of 10.0.0.0, as FortiOS numbers its tunnels.
-func tunnelID6(serial uint64) netip.Addr {
+// tunnelID6 writes a tunnel's number, which is the same on all members, into the
+// last four octets of an IPv6 address, on top of 10.0.0.0, as FortiOS does.
+func tunnelID6(number uint64) netip.Addr {
 	var b [16]byte
-	binary.BigEndian.PutUint32(b[12:], 10<<24|uint32(serial)&0xff_ffff)
+	binary.BigEndian.PutUint32(b[12:], 10<<24|uint32(number)&0xff_ffff)
 	return netip.AddrFrom16(b)
 }
 
@@ -291,9 +314,13 @@ func FromPhase1(c *engine.Connection, tunnels []engine.TunnelStatus) Phase1 {
 		if t.Phase1 != c.Name {
 			continue
 		}
-		if t.IKE.State == ike.StateUp {
+		switch {
+		case t.Standby:
+			p.Standby++
+			continue
+		case t.IKE.State == ike.StateUp:
 			p.Up++
-		} else {
+		default:
 			p.Connecting++
 		}
 		p.Children += len(t.Children)

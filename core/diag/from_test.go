@@ -1,6 +1,7 @@
 package diag
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"slices"
 	"strings"
@@ -33,7 +34,7 @@ func status() engine.TunnelStatus {
 	out.ID, out.Direction, out.Pair = ipsec.SAID{SPI: 0x10aa45b0, Dst: remote, Proto: ipsec.ESP}, ipsec.Outbound, in.ID.SPI
 	out.PathMTU, out.Sequence = 1500, ipsec.Sequence{Next: 1, Ceiling: ipsec.LeaseSize}
 	return engine.TunnelStatus{
-		Name: "vpn1_1", Phase1: "vpn1", Dialup: true, Index: 1, Serial: 15, AddRoute: true,
+		Name: "vpn1_1", Phase1: "vpn1", Dialup: true, Index: 1, Serial: 0xa4, Number: 15, AddRoute: true,
 		DPD: ike.DPD{Mode: ike.DPDOnIdle, Interval: time.Minute, Retries: 3},
 		IKE: ike.Status{
 			State: ike.StateUp, Local: netip.AddrPortFrom(local, 500), Remote: netip.AddrPortFrom(remote, 500), Fragmentation: true,
@@ -66,7 +67,7 @@ func TestTunnelListIsMadeOfWhatTheEngineKnows(t *testing.T) { // F20
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"name=vpn1_1 ver=2 serial=f 192.168.202.31:0->192.168.1.2:0 tun_id=192.168.1.2 tun_id6=::10.0.0.15 dst_mtu=1500",
+		"name=vpn1_1 ver=2 serial=a4 192.168.202.31:0->192.168.1.2:0 tun_id=192.168.1.2 tun_id6=::10.0.0.15 dst_mtu=1500",
 		"encap=none/8832 options[2280]=rgwy-chg frag-rfc  run_state=0 role=primary accept_traffic=1",
 		"parent=vpn1 index=1", "ilast=6 olast=6",
 		"stat: rxp=7 txp=5 rxb=700 txb=500",
@@ -105,6 +106,78 @@ func TestNewestPairIsListedFirst(t *testing.T) {
 	}
 	if want := []string{"00000020", "00000010", "00000030", "a575b631"}; !slices.Equal(got, want) {
 		t.Errorf("the list has the pairs %v, want %v", got, want)
+	}
+}
+
+// seedKey is a key of FortiOS's example.
+func seedKey(t *testing.T, digits string) ipsec.Key {
+	t.Helper()
+	b, err := hex.DecodeString(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ipsec.NewKey(b)
+}
+
+// standby is the tunnel of FortiOS's example as a member that does not own it
+// holds it, with everything that only its owner shows still in there.
+func standby(t *testing.T) engine.TunnelStatus {
+	t.Helper()
+	s := status()
+	s.Standby, s.Synced, s.Serial = true, true, 0xa3
+	s.IKE.DPD.Unanswered, s.IKE.NATRemote = 2, true
+	s.IKE.Children[0].Soft = 10466 * time.Second
+	c := &s.Children[0]
+	c.In.Packets, c.In.Bytes, c.In.Counters = 0, 0, offload.Counters{}
+	c.Out.Packets, c.Out.Bytes, c.Out.Counters = 0, 0, offload.Counters{}
+	c.Out.SA.PathMTU = 0
+	c.Out.SA.Sequence = ipsec.Sequence{Next: ipsec.LeaseSize + 1, Ceiling: 2 * ipsec.LeaseSize}
+	c.Out.Placement.SelectorIDs = []offload.SelectorID{0xab}
+	c.In.SA.Encryption, c.In.SA.Integrity = seedKey(t, "5de449f75c7d70258f4972506dd164e2"), seedKey(t, "7e65d641be6bc52655619ff542c67c61713de523")
+	c.Out.SA.Encryption, c.Out.SA.Integrity = seedKey(t, "65ad3b4849386deb4f3028079a657257"), seedKey(t, "b5f1e1c6786f69482b5d271347a69a0cbb83ed58")
+	return s
+}
+
+func TestStandbyIsMadeOfWhatTheEngineKnows(t *testing.T) { // F19, F21
+	tun := FromTunnel(standby(t), now, offload.Info{NPUs: make([]offload.NPU, 1)}, true)
+	if tun.IdleIn >= 0 || tun.IdleOut >= 0 {
+		t.Errorf("The last packets passed %v and %v ago, on a standby none ever did.", tun.IdleIn, tun.IdleOut)
+	}
+	// What is the example's own: when its clock began, and how its interfaces and
+	// phase 2 entries are numbered.
+	tun.IdleIn, tun.IdleOut = 43063501*time.Second, 43063501*time.Second
+	tun.BoundIf, tun.Proxies[0].Serial = 6, 3
+	var b strings.Builder
+	if err := WriteTunnels(&b, "vpn1_1", []Tunnel{tun}); err != nil {
+		t.Fatal(err)
+	}
+	wantText(t, "tunnel-standby.txt", b.String())
+}
+
+func TestStandbyThatKnowsThePathShowsIt(t *testing.T) { // B3, F21
+	s := standby(t)
+	s.Children[0].Out.SA.PathMTU = 1400
+	s.Children[0].Out.Counters.Sequence.Next = 2*ipsec.LeaseSize + 1
+	tun := FromTunnel(s, now, offload.Info{}, false)
+	if sa := tun.Proxies[0].SAs[0]; tun.PathMTU != 1400 || sa.MTU != 1342 || sa.Seqno != 0x20000001 {
+		t.Errorf("dst_mtu is %d, mtu %d and seqno %x; they should be 1400, 1342 and 20000001.", tun.PathMTU, sa.MTU, sa.Seqno)
+	}
+}
+
+func TestRoleIsOfATunnel(t *testing.T) { // F3, F11, F20-F22
+	alone, synced, held := status(), status(), standby(t)
+	synced.Synced = true
+	all := []engine.TunnelStatus{alone, synced, held}
+	var roles []string
+	for _, s := range all {
+		roles = append(roles, FromTunnel(s, now, offload.Info{}, false).Role)
+	}
+	if got := strings.Join(roles, " "); got != "primary sync-primary standby" {
+		t.Errorf("The roles are %s, they should be primary for what nobody else holds, then sync-primary and standby.", got)
+	}
+	p := FromPhase1(&engine.Connection{Connection: &ike.Connection{Name: "vpn1"}}, all)
+	if p.Up != 2 || p.Standby != 1 || p.Children != 2 {
+		t.Errorf("%d tunnels with %d children are up and %d held; it should be 2 with 2 children, and 1.", p.Up, p.Children, p.Standby)
 	}
 }
 

@@ -40,10 +40,14 @@ type Phase1 struct {
 	Name    string `json:"name"`
 	Type    string `json:"type"`
 	LocalGW string `json:"local_gw"`
-	Up      int    `json:"up"`
+	// Up are the tunnels that this gateway owns, Standby those that it holds for
+	// another member.
+	Up      int `json:"up"`
+	Standby int `json:"standby"`
 	// Connecting have no IKE SA yet.
 	Connecting int `json:"connecting"`
-	Children   int `json:"children"`
+	// Children are the pairs of SAs of what is up.
+	Children int `json:"children"`
 }
 
 // WriteStatus prints the status for people.
@@ -66,9 +70,9 @@ func WriteStatus(w io.Writer, s Status) error {
 	}
 	fmt.Fprintln(b)
 	t := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "PHASE1\tTYPE\tLOCAL-GW\tUP\tCONNECTING\tCHILD SAS")
+	fmt.Fprintln(t, "PHASE1\tTYPE\tLOCAL-GW\tUP\tSTANDBY\tCONNECTING\tCHILD SAS")
 	for _, p := range s.Phase1 {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\n", p.Name, p.Type, p.LocalGW, p.Up, p.Connecting, p.Children)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\n", p.Name, p.Type, p.LocalGW, p.Up, p.Standby, p.Connecting, p.Children)
 	}
 	if err := t.Flush(); err != nil {
 		return err

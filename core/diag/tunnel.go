@@ -23,7 +23,7 @@ type Tunnel struct {
 	Local  netip.AddrPort `json:"local"`
 	Remote netip.AddrPort `json:"remote"`
 	// TunnelID is the remote gateway's address; TunnelID6 a number of the
-	// tunnel, written as FortiOS does, ::10.0.0.15.
+	// tunnel, written as FortiOS does, ::10.0.0.15. Both are the same on all members.
 	TunnelID  netip.Addr `json:"tun_id"`
 	TunnelID6 netip.Addr `json:"tun_id6"`
 
@@ -35,9 +35,12 @@ type Tunnel struct {
 	IKESPIs     [2]string     `json:"ike_spis"`
 	Established time.Duration `json:"established_ns"`
 
-	// Role is primary, sync-primary or standby.
-	Role          string `json:"role"`
-	AcceptTraffic bool   `json:"accept_traffic"`
+	// Role is primary for a tunnel that no other member holds, sync-primary for one
+	// that another does, standby for one that another owns.
+	Role string `json:"role"`
+	// AcceptTraffic is true for standbys too: the first packets of a failover come
+	// before anybody knows of it.
+	AcceptTraffic bool `json:"accept_traffic"`
 	// PathMTU is the outer path MTU in octets, 0 for unknown.
 	PathMTU int     `json:"dst_mtu"`
 	Options Options `json:"options"`
@@ -111,7 +114,8 @@ type SA struct {
 	// SoftPassed: a successor is being made.
 	SoftPassed   bool   `json:"soft_passed"`
 	ReplayWindow uint32 `json:"replaywin"`
-	// Seqno is the next outbound number, LastSeq the highest inbound one.
+	// Seqno is the next outbound number, on a standby the one that it would begin
+	// with; LastSeq is the highest inbound one.
 	Seqno   uint64 `json:"seqno"`
 	LastSeq uint64 `json:"replaywin_lastseq"`
 	ESN     bool   `json:"esn"`

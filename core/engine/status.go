@@ -17,9 +17,14 @@ type TunnelStatus struct {
 	Dialup bool
 	Index  int
 	Serial uint64
+	// Number is the tunnel's in the whole group, where Serial is ours alone.
+	Number uint64
 	ID     ipsec.TunnelID
 	Member ipsec.MemberID
 	Sync   bool
+	// Standby: another member owns the tunnel. Synced: at least one other member
+	// holds all of it.
+	Standby, Synced bool
 	// Interface is that of the configuration.
 	Interface string
 	AddRoute  bool

@@ -1,0 +1,96 @@
+package diag
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"github.com/evergate/evergate/core/ipsec"
+)
+
+// StandalonePeers is what a member knows of its group.
+type StandalonePeers struct {
+	Group  uint8          `json:"group"`
+	Member ipsec.MemberID `json:"member"`
+	// Peers are all other members that are configured, in the configuration's order.
+	Peers []StandalonePeer `json:"peers"`
+	// Links are the interfaces of all members, this one included, by member id. A
+	// member that is not there, or that never told, has none.
+	Links [ipsec.MaxMembers][]Link `json:"links"`
+}
+
+// StandalonePeer is another member, seen from here.
+type StandalonePeer struct {
+	// Address is its peerip, and the port of the group.
+	Address netip.AddrPort `json:"address"`
+	// Member is nil as long as neither the configuration nor a certificate says it.
+	Member *ipsec.MemberID `json:"member"`
+	// Detected: it is alive, and has proved that it is a member of the group.
+	Detected bool `json:"detected"`
+	// Synced: it holds all that is ours, Complete: we hold all that is its.
+	Synced   bool `json:"synced"`
+	Complete bool `json:"complete"`
+	// Sessions counts records of the state of tunnels, as they were sent to this
+	// peer and taken from it, since the gateway started. FortiOS counts messages
+	// about its sessions here.
+	Sessions Exchanged `json:"sessions"`
+	// Packets counts the packets of tunnels that were handed to this peer because it
+	// owns the tunnel, and that it handed to us; since the gateway started.
+	Packets Exchanged `json:"packets"`
+	// Trouble says what keeps us from being standbys of each other, one sentence
+	// each: a phase 1 that differs, a peer that is another member than the
+	// configuration says. Empty where all is well.
+	Trouble []string `json:"trouble,omitempty"`
+}
+
+// Exchanged counts both ways.
+type Exchanged struct {
+	Sent     uint64 `json:"send"`
+	Received uint64 `json:"recv"`
+}
+
+// Detected counts the peers that are there.
+func (s StandalonePeers) Detected() int {
+	n := 0
+	for _, p := range s.Peers {
+		if p.Detected {
+			n++
+		}
+	}
+	return n
+}
+
+// WriteStandalonePeers prints the members as FortiOS does, all 16 slots of them
+// (F16-F18). A peer in trouble has lines that FortiOS does not know, below its own.
+func WriteStandalonePeers(w io.Writer, s StandalonePeers) error {
+	b := bufio.NewWriter(w)
+	fmt.Fprintf(b, "Group=%d, ID=%d\n", s.Group, s.Member)
+	fmt.Fprintf(b, "Detected-peers=%d\n", s.Detected())
+	fmt.Fprintf(b, "Kernel standalone-peers: num=%d.\n", len(s.Peers))
+	for i, p := range s.Peers {
+		p.write(b, i)
+	}
+	fmt.Fprintln(b, "Kernel standalone dev_base:")
+	for id, links := range s.Links {
+		fmt.Fprintf(b, "        standalone_id=%d:\n", id)
+		for i, l := range links {
+			fmt.Fprintf(b, "                phyindex=%d: mac=%s, linkfail=%d\n", i, l.MAC, bit(l.Up))
+		}
+	}
+	return b.Flush()
+}
+
+// write prints one peer. There are no virtual domains: vfid is always 0.
+func (p StandalonePeer) write(w io.Writer, i int) {
+	id := "unknown"
+	if p.Member != nil {
+		id = fmt.Sprint(*p.Member)
+	}
+	fmt.Fprintf(w, "peer%d: vfid=0, peerip:port = %v, standalone_id=%s\n", i, endpoint(p.Address), id)
+	fmt.Fprintf(w, "        session-type: send=%d, recv=%d\n", p.Sessions.Sent, p.Sessions.Received)
+	fmt.Fprintf(w, "         packet-type: send=%d, recv=%d\n", p.Packets.Sent, p.Packets.Received)
+	for _, t := range p.Trouble {
+		fmt.Fprintf(w, "        trouble: %s\n", t)
+	}
+}
