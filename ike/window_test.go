@@ -430,3 +430,25 @@ func TestChildAskedForDuringSetup(t *testing.T) {
 	p.Deliver()
 	p.WantPairs(2)
 }
+
+// TestRekeyedIKESA: the responder of an IKE rekey stays on the old IKE SA until
+// the initiator has used the new one, because the response may get lost.
+func TestRekeyedIKESA(t *testing.T) {
+	p := iketest.Establish(t)
+	before := p.B.Tunnel.Status(p.Now).SPIi
+	p.A.Do(ike.RekeyIKE{})
+	p.Next()
+	if got := p.B.Tunnel.Status(p.Now).SPIi; got != before {
+		t.Error("B has gone over to the new IKE SA, A may not have it yet")
+	}
+	p.Next()
+	p.DropAll() // A's Delete of the old one
+	createChild(p.A)
+	p.Next()
+	if got := p.B.Tunnel.Status(p.Now).SPIi; got == before {
+		t.Error("B is still on the old IKE SA, A has used the new one")
+	}
+	p.Pass(time.Minute)
+	p.WantSameIKE()
+	p.WantPairs(2)
+}
