@@ -1,9 +1,11 @@
 package netlab_test
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/evergate/evergate/core/netlab"
 )
@@ -153,5 +155,22 @@ func TestMistakesOfATestAreSentences(t *testing.T) {
 		if said := failure(t, func(tb netlab.TB) { body(netlab.New(tb)) }); !strings.Contains(said, want) {
 			t.Errorf("the failure says %q, want %q in it", said, want)
 		}
+	}
+}
+
+func TestEchoWaitsForEveryReply(t *testing.T) {
+	t.Parallel()
+	lab := netlab.New(t)
+	a, b := lab.Namespace("a"), lab.Namespace("b")
+	lab.Link(a.Port("b", "192.0.2.1/24", "2001:db8::1/64"), b.Port("a", "192.0.2.2/24", "2001:db8::2/64"))
+	for from, to := range map[string]string{"192.0.2.1": "192.0.2.2", "2001:db8::1": "2001:db8::2"} {
+		if err := a.Echo(t.Context(), to, from, 5); err != nil {
+			t.Error(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := a.Echo(ctx, "192.0.2.3", "192.0.2.1", 1); err == nil {
+		t.Error("an address that nobody has answered")
 	}
 }
