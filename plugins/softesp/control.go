@@ -25,7 +25,7 @@ func (e *Engine) Install(_ context.Context, epoch offload.Epoch, role offload.Ro
 	errs := make([]error, len(sas))
 	var touched []*group
 	for i, sa := range sas {
-		if errs[i] = offload.CheckSA(sa); errs[i] == nil {
+		if errs[i] = checkSA(sa); errs[i] == nil {
 			touched = append(touched, e.groupsOf(sa)...)
 		}
 	}
@@ -46,6 +46,22 @@ func (e *Engine) Install(_ context.Context, epoch offload.Epoch, role offload.Ro
 		e.drain()
 	}
 	return out, nil
+}
+
+// checkSA tells what is wrong with sa, or too much for this dataplane.
+func checkSA(sa ipsec.SA) error {
+	if err := offload.CheckSA(sa); err != nil {
+		return err
+	}
+	return checkEncap(sa.Encap)
+}
+
+// checkEncap refuses UDP ports of ours that have no socket.
+func checkEncap(c *ipsec.Encap) error {
+	if c != nil && c.LocalPort != nattPort {
+		return fmt.Errorf("%w: udp encapsulation from port %d, it is always %d", offload.ErrUnsupported, c.LocalPort, nattPort)
+	}
+	return nil
 }
 
 // groupsOf lists the groups that an installation touches: the one that the SA

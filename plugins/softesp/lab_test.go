@@ -6,7 +6,6 @@ import (
 	"os/exec"
 	"strconv"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -143,9 +142,6 @@ func (g *gateway) ping(to string, n int) {
 // pingOnce runs a series of pings, whatever comes of it.
 func (g *gateway) pingOnce(p netlab.Ping) netlab.PingResult {
 	g.t.Helper()
-	if p.Wait == 0 && p.DontFragment { // which is what is expected to be lost
-		p.Wait = time.Second
-	}
 	r, err := g.ns.Ping(g.t.Context(), p)
 	if err != nil {
 		g.t.Fatalf("The ping from %s to %s could not be run: %v.", g.ns.Name(), p.To, err)

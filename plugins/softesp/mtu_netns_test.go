@@ -5,11 +5,15 @@ import (
 	"net/netip"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/offload"
 )
+
+// lostSoon ends the wait for a reply that is not expected.
+const lostSoon = 100 * time.Millisecond
 
 // wideTUN lets packets into the TUN device that fit no path.
 var wideTUN = map[string]string{"tun-mtu": "1500"}
@@ -58,7 +62,7 @@ func TestPathMTUIsLearned(t *testing.T) {
 			atA, _ := a.connect(b, spec)
 			events := watch(t, a.engine)
 			to := b.inner[0].String()
-			a.pingOnce(netlab.Ping{To: to, Count: 1, Size: 1360, DontFragment: true})
+			a.pingOnce(netlab.Ping{To: to, Count: 1, Size: 1360, DontFragment: true, Wait: lostSoon})
 			want(events, "a path MTU of 1400", func(e offload.MTUChanged) bool { return e.ID == atA[1].ID && e.MTU == 1400 })
 			if got := a.counters(atA[1].ID).PathMTU; got != 1400 {
 				t.Errorf("Export should name the path MTU 1400, got %d.", got)
@@ -83,7 +87,7 @@ func TestOwnInterfaceLimitsThePath(t *testing.T) {
 			b.wan.SetMTU(1360)
 			atA, _ := a.connect(b, spec)
 			events := watch(t, a.engine)
-			a.pingOnce(netlab.Ping{To: b.inner[0].String(), Count: 1, Size: 1340, DontFragment: true})
+			a.pingOnce(netlab.Ping{To: b.inner[0].String(), Count: 1, Size: 1340, DontFragment: true, Wait: lostSoon})
 			want(events, "a path MTU of 1360", func(e offload.MTUChanged) bool { return e.ID == atA[1].ID && e.MTU == 1360 })
 			transfer(t, a, b, 0, 1<<20)
 			if d := a.counters(atA[1].ID).Drops; d.TooBig == 0 || d.Queue != 0 {

@@ -54,8 +54,8 @@ func (g *gateway) divert(own, peer netip.Addr) {
 	g.ip(family, "rule", "add", "not", "fwmark", "0x4500", "lookup", "4500", "priority", "100")
 }
 
-// TestPacketsWithoutSAAreReportedOnce a second.
-func TestPacketsWithoutSAAreReportedOnce(t *testing.T) {
+// TestPacketsWithoutSAAreReported names what they would need.
+func TestPacketsWithoutSAAreReported(t *testing.T) {
 	a, b := newGateways(t, nil)
 	events := watch(t, a.engine)
 	conn := a.listenUDP(netip.AddrPortFrom(a.inner[0], 7000))
@@ -78,9 +78,6 @@ func TestPacketsWithoutSAAreReportedOnce(t *testing.T) {
 		}
 		return nil
 	})
-	if len(events.past) > 1 { // the second may have come after a second
-		t.Errorf("Twenty packets of a flow should cause one request, got %v.", events.past)
-	}
 }
 
 // TestSelectorsChooseTheSA: longest prefix first, then ports, and the newest of

@@ -241,7 +241,7 @@ func (r *receiver) open(a *association, p []byte, seq uint64) {
 	if !a.active() {
 		r.e.knock(a)
 	}
-	if a.Mode == transportMode {
+	if a.Mode == ipsec.Transport {
 		r.transport(a, payload, next)
 	} else {
 		r.tunnel(a, payload, next)

@@ -7,13 +7,6 @@ import (
 	"github.com/evergate/evergate/plugins/softesp/packet"
 )
 
-// Short names for what the packet path compares.
-const (
-	transportMode = ipsec.Transport
-	dfSet         = ipsec.DFSet
-	dfClear       = ipsec.DFClear
-)
-
 const (
 	// tooBigRate is how many ICMP messages a second a queue sends, and
 	// tooBigBurst how many at once.
@@ -53,7 +46,7 @@ func (t *transmitter) answerTooBig(a *association, p *path) {
 	w := &t.tooBig
 	mtu := a.room(p)
 	h := t.super.Header
-	if a.Mode == transportMode {
+	if a.Mode == ipsec.Transport {
 		mtu += transportHeader(&h)
 	}
 	if h.V6 {

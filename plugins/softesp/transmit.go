@@ -3,6 +3,7 @@ package softesp
 import (
 	"time"
 
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/softesp/device"
 	"github.com/evergate/evergate/plugins/softesp/esp"
@@ -151,13 +152,13 @@ func (t *transmitter) packet(frame []byte) {
 func (t *transmitter) fit(a *association, p *path) (whole, fits bool) {
 	h := &t.super.Header
 	size := t.super.Largest()
-	if a.Mode == transportMode {
+	if a.Mode == ipsec.Transport {
 		size -= transportHeader(h)
 	}
 	switch a.Header.DF {
-	case dfSet:
+	case ipsec.DFSet:
 		whole = true
-	case dfClear:
+	case ipsec.DFClear:
 		whole = false
 	default:
 		whole = h.DF
@@ -225,7 +226,7 @@ func (t *transmitter) seal(a *association, c *esp.Cipher, lead, i int, seq, coun
 	if t.super.V6 {
 		next = packet.ProtoIPv6
 	}
-	if a.Mode == transportMode {
+	if a.Mode == ipsec.Transport {
 		// "transport mode ESP is applied only to whole IP datagrams" RFC 4303
 		// section 3.3.4
 		if t.super.Fragmented {

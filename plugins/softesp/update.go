@@ -76,6 +76,9 @@ func (e *Engine) checkChange(c offload.Change) error {
 		if err := offload.CheckEndpoint(*c.Endpoint); err != nil {
 			return err
 		}
+		if err := checkEncap(c.Endpoint.Encap); err != nil {
+			return err
+		}
 	}
 	if c.Group != nil {
 		if err := offload.CheckGroup(*c.Group); err != nil {
