@@ -54,7 +54,7 @@ func TestMemberOfFortiOS(t *testing.T) { // F7, F13
 func TestMemberWithEverything(t *testing.T) { // F7, F13
 	c := loadShipped(t, "full-reference.yaml").Cluster
 	want(t, "the member of the first peer", *c.Peers[0].Member, 2)
-	if !strings.HasSuffix(c.CA, "/group1.ca.pem") || !strings.HasSuffix(c.Cert, "/member1.cert.pem") || !strings.HasSuffix(c.Key, "/member1.key.pem") {
+	if !strings.HasSuffix(c.CA, "/ca.pem") || !strings.HasSuffix(c.Cert, "/member-1.pem") || !strings.HasSuffix(c.Key, "/member-1.key") {
 		t.Errorf("The certificates are %s, %s and %s, they should be the files beside the configuration.", c.CA, c.Cert, c.Key)
 	}
 	own, err := c.LocalAddress()
