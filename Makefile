@@ -12,12 +12,12 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 PACKAGES ?= \
 	strongswan-charon strongswan-swanctl \
 	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins \
-	tshark tcpdump nftables iproute2 iputils-ping iperf3 \
+	tshark tcpdump nftables iproute2 iputils-ping iperf3 bird2 \
 	gcc libc6-dev
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
-INTEGRATION := core/e2e core/netlab cmd/evergate-demo plugins/softesp
+INTEGRATION := core/e2e core/netlab cmd/evergate-demo plugins/softesp ha/witness
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
 # before 1.27 may report "context deadline exceeded" as the failure of a target
