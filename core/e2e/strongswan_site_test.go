@@ -183,14 +183,7 @@ func (d *ends) pingTo(to, from string) {
 
 // pings returns nil when three echo requests in a row are answered.
 func pings(ns *netlab.Namespace, to, from string) error {
-	r, err := ns.Ping(ns.Lab().TB().Context(), netlab.Ping{To: to, From: from, Interval: 10 * time.Millisecond})
-	if err == nil {
-		err = r.Err()
-	}
-	if err != nil {
-		return fmt.Errorf("ping %s from %s: %w", to, from, err)
-	}
-	return nil
+	return ns.Echo(ns.Lab().TB().Context(), to, from, 3)
 }
 
 // stream starts a numbered stream from the client's network to the server.
