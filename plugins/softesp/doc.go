@@ -59,6 +59,12 @@
 // starts anew. DF follows the SA's policy; without DF the kernel fragments the
 // outer packet.
 //
+// # Drops
+//
+// Every packet that goes no further is counted with its reason: in
+// offload.Counters.Drops where it belongs to an SA, in Stats where it does not.
+// Stats are logged once a minute when they have changed.
+//
 // # Failover
 //
 // IVs are unique per member and boot (package esp); sequence numbers stop at the

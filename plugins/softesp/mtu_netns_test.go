@@ -109,8 +109,9 @@ func TestWithoutDFTheOuterPacketIsFragmented(t *testing.T) {
 					a.ns.Sysctl("net/ipv4/ip_no_pmtu_disc", "1")
 					b.ns.Sysctl("net/ipv4/ip_no_pmtu_disc", "1")
 				}
-				spec.change = func(sa *ipsec.SA) { sa.Header.DF = df }
-				a.connect(b, spec)
+				tunnel := spec // the subtests share spec
+				tunnel.change = func(sa *ipsec.SA) { sa.Header.DF = df }
+				a.connect(b, tunnel)
 				// Of packets with DF only the policy can make fragments.
 				r := a.pingOnce(netlab.Ping{To: b.inner[0].String(), Count: 2, Size: 1472, DontFragment: df == ipsec.DFClear})
 				if err := r.Err(); err != nil {
