@@ -3,10 +3,10 @@ package netlab
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -30,7 +30,8 @@ func (n *Namespace) Echo(ctx context.Context, to, from string, count int) error 
 		return fmt.Errorf("netlab: echo: %w", err)
 	}
 	// The types are those of RFC 792 and of RFC 4443 section 4.
-	e := echo{to: dst, id: uint16(rand.Uint32()), request: 8, reply: 0}
+	e := echo{to: dst, request: 8, reply: 0}
+	rand.Read(e.id[:]) // never fails
 	network := "ip4:icmp"
 	if dst.Is6() {
 		e.request, e.reply, network = 128, 129, "ip6:ipv6-icmp"
@@ -57,7 +58,7 @@ func (n *Namespace) Echo(ctx context.Context, to, from string, count int) error 
 type echo struct {
 	conn           net.PacketConn
 	to             netip.Addr
-	id             uint16
+	id             [2]byte
 	request, reply byte
 }
 
@@ -94,7 +95,7 @@ func (e *echo) once(sequence int) error {
 func (e *echo) message(kind byte, sequence uint16) []byte {
 	b := make([]byte, 8+56)
 	b[0] = kind
-	binary.BigEndian.PutUint16(b[4:], e.id)
+	copy(b[4:], e.id[:])
 	binary.BigEndian.PutUint16(b[6:], sequence)
 	return b
 }
