@@ -145,6 +145,21 @@ func TestGatewayFollowsRebind(t *testing.T) {
 	}
 }
 
+// TestTwoClientsBehindOneNAT come from one address, so that the port tells them
+// apart.
+func TestTwoClientsBehindOneNAT(t *testing.T) {
+	t.Parallel()
+	d, _ := behindNAT(t)
+	second := d.secondClient(otherClientNet, otherClientHost)
+	second.up("net")
+	second.pingTo(gateway.ServerHost, otherClientHost)
+	d.ping()
+	one, two := d.evergate.Tunnel("vpn1_0"), d.evergate.Tunnel("vpn1_1")
+	if one.Remote.Addr() != two.Remote.Addr() || one.Remote.Port() == two.Remote.Port() {
+		t.Errorf("the clients are at %v and %v, want two ports of one address", one.Remote, two.Remote)
+	}
+}
+
 // wantMoved waits until the tunnel has another remote port than before.
 func (d *ends) wantMoved(before diag.Tunnel) (now diag.Tunnel) {
 	d.t.Helper()
