@@ -17,7 +17,7 @@ PACKAGES ?= \
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
-INTEGRATION := core/e2e core/netlab cmd/evergate-demo plugins/softesp ha/witness
+INTEGRATION := core/e2e core/netlab cmd/evergate-demo plugins/softesp ha/transport/e2e ha/witness
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
 # before 1.27 may report "context deadline exceeded" as the failure of a target
