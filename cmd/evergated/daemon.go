@@ -8,10 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -145,17 +148,23 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 			return nil
 		})
 	}
+	// Whoever hears that we are ready may ask for a reload at once: from then on
+	// d.cfg is Reload's, and SIGHUP must not end us.
+	cfg, hup := d.cfg, make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+
 	part("dataplane", func() error { return d.host.Run(plane) })
-	err := d.configure(ctx, d.cfg, policyOf(d.cfg).LocalAddresses())
+	err := d.configure(ctx, cfg, policyOf(cfg).LocalAddresses())
 	if err == nil {
 		err = d.routes.Sweep()
 	}
 	if err == nil {
 		part("engine", func() error { return d.engine.Run(work) })
 		part("admin socket", func() error { return admin.NewServer(d, d.log).Serve(front, operators) })
-		part("metrics", func() error { return d.serveMetrics(front) })
-		part("signals", func() error { return d.hear(front) })
-		d.log.Info("gateway ready", "version", version, "config", d.cfg.Path, "dataplane", d.cfg.Dataplane.Plugin)
+		part("metrics", func() error { return d.serveMetrics(front, cfg.Metrics.Listen) })
+		part("signals", func() error { return d.hear(front, hup) })
+		d.log.Info("gateway ready", "version", version, "config", cfg.Path, "dataplane", cfg.Dataplane.Plugin)
 		notify(d.log, ready)
 		<-front.Done()
 		d.stop()

@@ -54,9 +54,9 @@ func dropReasons() []string {
 	return out
 }
 
-// serveMetrics serves the Prometheus endpoint, where there is one.
-func (d *daemon) serveMetrics(ctx context.Context) error {
-	if d.cfg.Metrics.Listen == "" {
+// serveMetrics serves the Prometheus endpoint at address, "" for none.
+func (d *daemon) serveMetrics(ctx context.Context, address string) error {
+	if address == "" {
 		<-ctx.Done()
 		return nil
 	}
@@ -65,7 +65,7 @@ func (d *daemon) serveMetrics(ctx context.Context) error {
 		return err
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", d.cfg.Metrics.Listen)
+	l, err := lc.Listen(ctx, "tcp", address)
 	if err != nil {
 		return fmt.Errorf("listen on metrics.listen: %w", err)
 	}

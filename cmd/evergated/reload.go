@@ -4,18 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 
 	"github.com/evergate/evergate/core/config"
 )
 
-// hear reloads on SIGHUP until ctx ends.
-func (d *daemon) hear(ctx context.Context) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
+// hear reloads on each signal until ctx ends.
+func (d *daemon) hear(ctx context.Context, hup <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
