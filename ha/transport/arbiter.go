@@ -3,8 +3,7 @@ package transport
 import (
 	"errors"
 	"fmt"
-
-	"github.com/evergate/evergate/core/ipsec"
+	"time"
 )
 
 // hello is what we tell a peer first.
@@ -26,8 +25,8 @@ func (m *Mesh) admit(s *session) *Refusal {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := s.peer
-	if p.removed {
-		return p.refusal(ReasonMember, errors.New("it is no longer configured"))
+	if err := s.welcome(); err != nil {
+		return err
 	}
 	holder := m.sessions[s.info.Member]
 	if holder != nil && holder.peer != p && !holder.ended() {
@@ -48,6 +47,31 @@ func (m *Mesh) admit(s *session) *Refusal {
 		}
 	}
 	p.current, m.sessions[s.info.Member] = s, s
+	return nil
+}
+
+// configured checks a session's member against what is configured now.
+func (m *Mesh) configured(s *session) *Refusal {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return s.welcome()
+}
+
+// welcome checks what SetPeers and SetIdentity can change while hands are
+// shaken. The caller holds mesh.mu.
+func (s *session) welcome() *Refusal {
+	p := s.peer
+	switch {
+	case p.removed:
+		return p.refusal(ReasonMember, errors.New("it is no longer configured"))
+	case p.pin != nil && *p.pin != s.info.Member:
+		return p.refusal(ReasonMember, fmt.Errorf("it is member %d, and %d is configured for its address", s.info.Member, *p.pin))
+	}
+	if now := p.mesh.identity.Load(); now != s.trust {
+		if _, err := now.Verify(s.chain, p.addr.Addr(), time.Now()); err != nil {
+			return p.tlsRefusal(err)
+		}
+	}
 	return nil
 }
 
@@ -89,11 +113,4 @@ func (m *Mesh) release(s *session) {
 		p.current = nil
 	}
 	p.lost = s.info.ID
-}
-
-// pinned is the member that must be at the peer's address, nil for any.
-func (p *peer) pinned() *ipsec.MemberID {
-	p.mesh.mu.Lock()
-	defer p.mesh.mu.Unlock()
-	return p.pin
 }

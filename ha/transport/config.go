@@ -67,10 +67,11 @@ const MaxPeers = ipsec.MaxMembers - 1
 // Limits bound what peers and callers can make us keep. Zero fields have
 // defaults.
 type Limits struct {
-	// Frame is the largest Body in octets, sent or received: 1 MiB.
+	// Frame is the largest Body in octets, sent or received: 1 MiB. A larger
+	// frame ends its session, so it must be the same on all members.
 	Frame int
 	// Queue and QueueOctets bound what waits for one peer in one class: 8192
-	// frames and 4 MiB.
+	// frames and 4 MiB. With 15 peers that stall, four classes hold 240 MiB.
 	Queue       int
 	QueueOctets int
 	// Handshakes bounds the connections from one peer's address that are not a

@@ -55,8 +55,8 @@
 // debugger take more than they should. So give the sender a goroutine that does
 // nothing slow, and the process processors of its own. A receiver that was late
 // itself (its timer fired an interval or more after it was due) has not heard
-// silence: the heartbeats that prove the peer alive wait in the socket, and are
-// delivered before it judges if it lets one interval pass first.
+// silence: what came meanwhile waits in the socket, and it should let another
+// interval pass before it judges.
 //
 // # What an outsider can do
 //

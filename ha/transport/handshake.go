@@ -68,12 +68,13 @@ func (p *peer) secure(ctx context.Context, conn net.Conn, dialed bool) (*session
 		return nil, p.tlsRefusal(err)
 	}
 	state := t.ConnectionState()
-	name, err := m.identity.Load().Verify(state.PeerCertificates, p.addr.Addr(), time.Now())
+	trust := m.identity.Load()
+	name, err := trust.Verify(state.PeerCertificates, p.addr.Addr(), time.Now())
 	if err != nil {
 		return nil, p.tlsRefusal(err)
 	}
 	s := &session{
-		peer: p, raw: conn, tls: t, state: state, chain: state.PeerCertificates,
+		peer: p, raw: conn, tls: t, state: state, chain: state.PeerCertificates, trust: trust,
 		in: bufio.NewReaderSize(t, readBuffer), out: newOutbox(m.cfg.Limits),
 		done: make(chan struct{}), finished: make(chan struct{}),
 		info: Session{Member: name.Member, Addr: p.addr},
@@ -164,7 +165,6 @@ func (p *peer) greet(s *session) error {
 // recognize checks who says hello.
 func (p *peer) recognize(s *session, ours hello) *Refusal {
 	theirs := s.hello.Name
-	pin := p.pinned()
 	switch {
 	case theirs.Group != ours.Name.Group:
 		return p.refusal(ReasonGroup, fmt.Errorf("it says that it is of group %d, and this is group %d", theirs.Group, ours.Name.Group))
@@ -172,8 +172,9 @@ func (p *peer) recognize(s *session, ours hello) *Refusal {
 		return p.refusal(ReasonMember, fmt.Errorf("it says that it is member %d, with the certificate of member %d", theirs.Member, s.info.Member))
 	case theirs.Member == ours.Name.Member:
 		return p.refusal(ReasonMember, fmt.Errorf("it has our own member id, %d", theirs.Member))
-	case pin != nil && *pin != theirs.Member:
-		return p.refusal(ReasonMember, fmt.Errorf("it is member %d, and %d is configured for its address", theirs.Member, *pin))
+	}
+	if err := p.mesh.configured(s); err != nil {
+		return err
 	}
 	var err error
 	s.info.Capabilities = s.hello.Capabilities

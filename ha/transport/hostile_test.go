@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha/transport/cert"
 )
 
 // connect opens a connection to member 1 from the address of a member.
@@ -296,4 +297,24 @@ func TestHandshakeEndsWithRun(t *testing.T) {
 	if _, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", g.addrPort(1).String()); err == nil {
 		t.Error("The port should be closed.")
 	}
+}
+
+// The certificate was good when TLS looked at it, and is not any more when the
+// session would begin.
+func TestIdentityChangesDuringAHandshake(t *testing.T) { // B4
+	g := newGroup(t)
+	us := g.start(g.config(1, 2))
+	conn, err := g.shake(g.connect(2), 2, same)
+	if err != nil {
+		t.Fatalf("Member 2 should be let in: %v.", err)
+	}
+	next := newAuthority(t, 1)
+	if err := us.SetIdentity(issue(t, next, next, cert.Member{ID: 1, Valid: time.Minute}, time.Now())); err != nil {
+		t.Fatalf("The next identity should be taken: %v.", err)
+	}
+	conn.Write(appendFrame(nil, hello{Name: g.identity(2).Name(), Min: 1, Max: 1}.frame()))
+	if f, err := readFrame(conn, maxControl); err != nil || parseVerdict(f) == nil {
+		t.Errorf("Member 2 should be refused by the new identity, with a word: %v.", err)
+	}
+	eventually(t, "it is counted", func() bool { return us.peer(g.addr(2)).Refused[ReasonCertificate] > 0 })
 }

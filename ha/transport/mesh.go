@@ -33,8 +33,9 @@ type Receiver interface {
 	// ReceiveHeartbeat takes a heartbeat. All members' come one after the other,
 	// so it must be quick.
 	ReceiveHeartbeat(h Heartbeat)
-	// Room says that a class of which Send had returned Full is half empty. What
-	// blocks there stops writing to that member.
+	// Room says that a class of which Send had returned Full is half empty; it is
+	// not said when the session ends instead. What blocks there stops writing to
+	// that member.
 	Room(to ipsec.MemberID, c Class)
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha/transport/cert"
 )
 
 // session is one stream with a member, after its handshake.
@@ -24,6 +25,7 @@ type session struct {
 	tls   *tls.Conn
 	state tls.ConnectionState
 	chain []*x509.Certificate
+	trust *cert.Identity // what the chain was verified by
 	hello hello
 	info  Session
 	keys  *beatKeys
