@@ -28,12 +28,14 @@ func TestDiagnoseAgreesWithCharon(t *testing.T) { // F19
 			capture := d.WAN.Capture("udp")
 			d.up("net")
 			d.ping()
+			d.wantPackets("vpn1_0", 3)
 			d.wantSameSA()
 			d.wantDecrypted(capture)
 			if err := d.charon.RekeyChild("net"); err != nil {
 				t.Fatal(err)
 			}
 			d.ping()
+			d.wantPackets("vpn1_0", 3) // on the old pair as on the new
 			d.wantSameSA()
 		})
 	}

@@ -202,6 +202,22 @@ func (d *ends) wantGone(name string) {
 	}
 }
 
+// wantPackets waits until each pair of SAs of a tunnel is listed with n packets in
+// each direction. A packet may be answered before it is counted.
+func (d *ends) wantPackets(name string, n uint64) {
+	d.t.Helper()
+	netlab.Eventually(d.t, limit, fmt.Sprintf("%s has carried %d packets each way", name, n), func() error {
+		for _, p := range d.evergate.Tunnel(name).Proxies {
+			for _, sa := range p.SAs {
+				if sa.Packets.In != n || sa.Packets.Out != n {
+					return fmt.Errorf("%s has carried %+v", p.Name, sa.Packets)
+				}
+			}
+		}
+		return nil
+	})
+}
+
 // pair returns the only pair of SAs of a tunnel.
 func pair(t *testing.T, tunnel diag.Tunnel) diag.SA {
 	t.Helper()
