@@ -80,6 +80,12 @@ type Engine interface {
 	Events(context.Context) iter.Seq2[Event, error]
 }
 
+// OuterMark is the firewall mark (SO_MARK) by which the daemon's routing rules
+// know outer packets that they would not know otherwise: rules for IKE's ports
+// do not see those of a datagram that a raw socket sends. A dataplane that sends
+// so marks it, or prefixes that contain the peer draw it into its own tunnel.
+const OuterMark = 0x45535000
+
 // Group is a failover group: the SAs whose tunnels one member owns. Its number
 // is that member's id.
 type Group uint32

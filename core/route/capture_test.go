@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -54,13 +55,42 @@ func (c client) wantDevice(what, network, from, to, device string) {
 			return err
 		}
 		defer conn.Close()
-		local := netip.MustParseAddrPort(conn.LocalAddr().String()).Addr()
-		got = map[bool]string{true: "wan", false: "evg0"}[netip.MustParsePrefix("192.0.2.0/24").Contains(local) || netip.MustParsePrefix("2001:db8::/64").Contains(local)]
+		got = deviceOf(netip.MustParseAddrPort(conn.LocalAddr().String()).Addr())
 		return nil
 	})
 	if got != device {
 		c.t.Errorf("%s goes to %s, want %s.", what, got, device)
 	}
+}
+
+// wantMarked asks for the way of what a raw socket sends, which has no ports for
+// the kernel.
+func (c client) wantMarked(what, network, to string, mark int, device string) {
+	c.t.Helper()
+	got := ""
+	c.do(func() error {
+		d := net.Dialer{Control: func(_, _ string, rc syscall.RawConn) error {
+			var set error
+			err := rc.Control(func(fd uintptr) { set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark) })
+			return errors.Join(err, set)
+		}}
+		conn, err := d.DialContext(context.Background(), network, to)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		got = deviceOf(netip.MustParseAddr(conn.LocalAddr().String()))
+		return nil
+	})
+	if got != device {
+		c.t.Errorf("%s to %s goes to %s, want %s.", what, to, got, device)
+	}
+}
+
+// deviceOf tells the interfaces of a client apart by their addresses.
+func deviceOf(local netip.Addr) string {
+	wan := netip.MustParsePrefix("192.0.2.0/24").Contains(local) || netip.MustParsePrefix("2001:db8::/64").Contains(local)
+	return map[bool]string{true: "wan", false: "evg0"}[wan]
 }
 
 func TestDefaultRouteDoesNotCaptureItsOwnTunnel(t *testing.T) {
@@ -83,6 +113,11 @@ func TestDefaultRouteDoesNotCaptureItsOwnTunnel(t *testing.T) {
 	c.wantDevice("IPv6 traffic to anywhere", "udp", "", "[2001:db8:5::5]:9", "evg0")
 	c.wantDevice("IPv6 to a connected network", "udp", "", "[2001:db8::1]:9", "wan")
 	c.wantDevice("IPv6 IKE to the peer", "udp", ":500", "[2001:db8:ffff::1]:500", "wan")
+
+	for to, network := range map[string]string{"198.51.100.1": "ip4:udp", "2001:db8:ffff::1": "ip6:udp"} {
+		c.wantMarked("a datagram of a raw socket", network, to, 0, "evg0")
+		c.wantMarked("a marked datagram of a raw socket", network, to, mark, "wan")
+	}
 
 	c.Unroute("0.0.0.0/0")
 	c.wantDevice("IKE without a path", "udp", ":500", "198.51.100.1:500", "unreachable")

@@ -27,14 +27,15 @@
 //
 //	iif lo ipproto udp sport|dport 500|4500 lookup main, else unreachable
 //	iif lo ipproto esp                      lookup main, else unreachable
+//	fwmark Config.Mark                      lookup main, else unreachable
 //	lookup main suppress_prefixlength K     for each prefix length K in use,
 //	lookup 50 suppress_prefixlength K-1     the longest first
 //
 // The first rules let the gateway's own outer packets go where they went before,
 // by whatever next hop that is now: there is no exception route that could grow
-// stale, and no mark that every dataplane would have to set. They hold for
-// packets that this host makes ("iif lo") only, so IPsec of hosts behind us still
-// goes through the tunnel. 'Unreachable' keeps a packet out of its own tunnel
+// stale. A dataplane needs the mark only where it sends UDP by a raw socket, whose
+// ports the kernel does not see. The rules hold for packets that this host makes
+// ("iif lo") only, so IPsec of hosts behind us still goes through the tunnel. 'Unreachable' keeps a packet out of its own tunnel
 // when its path is gone. The others make the two tables behave as one in which
 // the longest prefix wins, and ours among equals; the host's routes to its own
 // networks stay in force.

@@ -47,10 +47,13 @@ func (h host) addInterface(name string) {
 	h.Lab().Link(h.Port(name), h.Port(name+"-far"))
 }
 
+// mark is that of outer packets which show no ports.
+const mark = 0x1234
+
 func (h host) open() (table *route.Table) {
 	h.t.Helper()
 	h.do(func() (err error) {
-		table, err = route.Open(route.Config{Log: slog.New(slog.DiscardHandler)})
+		table, err = route.Open(route.Config{Mark: mark, Log: slog.New(slog.DiscardHandler)})
 		return err
 	})
 	h.t.Cleanup(func() { table.Close() })

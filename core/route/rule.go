@@ -14,8 +14,8 @@ import (
 const RulePriority = 5000
 
 // maxPorts is how many ports have room before dissectPriority: four rules each,
-// and two for ESP.
-const maxPorts = 9
+// two for ESP, and two for the mark.
+const maxPorts = 8
 
 // dissectPriority is that of the rule that matches nothing.
 const dissectPriority = RulePriority + 39
@@ -47,7 +47,7 @@ func (t *Table) findRules() error {
 
 // addRules adds what is missing of the rules for a capturing prefix.
 func (t *Table) addRules(p netip.Prefix) error {
-	for _, r := range rulesFor(p, t.config.Ports) {
+	for _, r := range t.rulesFor(p) {
 		key := ruleKey{r.Family, r.Priority}
 		if t.rules[key] {
 			continue
@@ -71,7 +71,7 @@ func (t *Table) removeRules() error {
 		if key.table != TableID {
 			continue
 		}
-		for _, r := range rulesFor(p, t.config.Ports) {
+		for _, r := range t.rulesFor(p) {
 			needed[ruleKey{r.Family, r.Priority}] = true
 		}
 	}
@@ -92,12 +92,12 @@ func (t *Table) removeRules() error {
 }
 
 // rulesFor lists the rules that a route to p in our table needs.
-func rulesFor(p netip.Prefix, ports []uint16) []*netlink.Rule {
+func (t *Table) rulesFor(p netip.Prefix) []*netlink.Rule {
 	family := unix.AF_INET
 	if p.Addr().Is6() {
 		family = unix.AF_INET6
 	}
-	rules := append(outerRules(family, ports), dissectRule(family))
+	rules := append(outerRules(family, t.config), dissectRule(family))
 
 	// The longest prefix has the lowest priority, that is, comes first.
 	position := chainPriority + 2*(p.Addr().BitLen()-p.Bits())
@@ -109,7 +109,7 @@ func rulesFor(p netip.Prefix, ports []uint16) []*netlink.Rule {
 }
 
 // outerRules let the IKE and ESP packets of this host pass by the tunnels.
-func outerRules(family int, ports []uint16) []*netlink.Rule {
+func outerRules(family int, c Config) []*netlink.Rule {
 	match := func(protocol int, sport, dport uint16) netlink.Rule {
 		r := *rule(family, 0)
 		r.IifName, r.IPProto = "lo", protocol // packets of this host come from lo
@@ -122,10 +122,15 @@ func outerRules(family int, ports []uint16) []*netlink.Rule {
 		return r
 	}
 	matches := []netlink.Rule{match(unix.IPPROTO_ESP, 0, 0)}
-	for _, port := range ports {
+	for _, port := range c.Ports {
 		// By destination too: the check of an arriving packet's return path
 		// swaps the ports on newer kernels only.
 		matches = append(matches, match(unix.IPPROTO_UDP, port, 0), match(unix.IPPROTO_UDP, 0, port))
+	}
+	if c.Mark != 0 {
+		marked := *rule(family, 0)
+		marked.Mark = c.Mark
+		matches = append(matches, marked)
 	}
 	rules := make([]*netlink.Rule, 2*len(matches))
 	for i, m := range matches {

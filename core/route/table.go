@@ -66,9 +66,13 @@ type kernelKey struct {
 
 // Config of a Table.
 type Config struct {
-	// Ports of IKE, at most nine; empty means 500 and 4500.
+	// Ports of IKE, at most eight; empty means 500 and 4500.
 	Ports []uint16
-	Log   *slog.Logger
+	// Mark is the firewall mark of outer packets that show no ports where the
+	// kernel looks for their route: those of raw sockets. 0 means that there are
+	// none.
+	Mark uint32
+	Log  *slog.Logger
 }
 
 // Table keeps the routes of one network namespace, that in which it was opened.

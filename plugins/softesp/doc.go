@@ -46,10 +46,10 @@
 //
 // Transport mode is for traffic of the gateway itself. Its packets reach the
 // TUN device through a routing rule: outer packets carry a firewall mark (setting
-// fwmark), and what does not is routed to the peers through a table whose routes
-// point to the TUN device. Arriving packets appear on the TUN device too, so its
-// reverse path filter must be loose or off. Fragments are not for transport mode
-// (RFC 4303 section 3.3.4).
+// fwmark, offload.OuterMark by default), and what does not is routed to the peers
+// through a table whose routes point to the TUN device. Arriving packets appear on
+// the TUN device too, so its reverse path filter must be loose or off. Fragments
+// are not for transport mode (RFC 4303 section 3.3.4).
 //
 // # Headers
 //

@@ -36,7 +36,7 @@ type settings struct {
 // parseSettings reads the settings; the error wraps offload.ErrInvalid and names
 // all that is wrong.
 func parseSettings(from map[string]string) (settings, error) {
-	s := settings{tunName: defaultTUN, mtu: defaultMTU, queues: 1}
+	s := settings{tunName: defaultTUN, mtu: defaultMTU, queues: 1, mark: offload.OuterMark}
 	var wrong []string
 	number := func(key, value string, low, high int) int {
 		n, err := strconv.ParseInt(value, 0, 64)
