@@ -119,7 +119,8 @@ func TestThousandsOfPrefixesConverge(t *testing.T) { // F11
 		m.do("own", fmt.Sprintf("vpn1_%d", i), networks...)
 	}
 	m.do("fit", "")
-	wantState(m, "the router has all prefixes", func(n witness.NeighborStatus) bool { return n.Announced == count+1 })
+	s.wantRoutes("the router has all prefixes", count+1)
+	wantState(m, "and the member knows", func(n witness.NeighborStatus) bool { return n.Announced == count+1 })
 	s.wantRoute("and uses them", "100.103.15.0/24", 1)
 
 	announced := m.status().Announced
@@ -131,6 +132,6 @@ func TestThousandsOfPrefixesConverge(t *testing.T) { // F11
 		t.Errorf("Giving up 99 prefixes made %d announcements and %d withdrawals.", got.Announced-announced, got.Withdrawn)
 	}
 	m.do("unfit", "")
-	s.wantRoute("an unfit member takes all back", "100.64.0.0/24")
-	wantState(m, "the router has none", func(n witness.NeighborStatus) bool { return n.Announced == 0 })
+	s.wantRoutes("an unfit member takes all back", 0)
+	wantState(m, "and knows that none is left", func(n witness.NeighborStatus) bool { return n.Announced == 0 })
 }

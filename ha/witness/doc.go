@@ -33,7 +33,8 @@
 // 3 s down to Multiplier times Interval, 900 ms by default; the router has to
 // speak it too. When a session ends the speaker waits 5 s, and then about
 // 2 s more, before it connects again; a router that may connect to a Passive
-// neighbor does not have to wait for that.
+// neighbor does not have to wait for that. The router has such a delay, too;
+// BIRD's is a minute or more after an error unless "error wait time" says less.
 //
 // Graceful restart (RFC 4724) is not offered: it makes a router keep sending
 // to a member that has died, and its tunnels live on elsewhere.
@@ -54,7 +55,8 @@
 // be routed to a member because a client asked for it: default routes,
 // multicast, loopback and link-local addresses, and the addresses of the
 // gateways, the neighbors and the sessions themselves. Routes that neighbors
-// send are rejected and never passed on: a member is no transit.
+// send are rejected and never passed on: a member is no transit. One that sends
+// more than 10,000 of a family is cut off, and gets another try after 30 s.
 //
 // # The speaker
 //

@@ -22,8 +22,8 @@ const (
 )
 
 // site is a router with a client behind it and members before it, each on a
-// network of its own: member k has 10.k.0.1 and 2001:db8:k::1, the router .254
-// and ::254 there. All members have the gateways' addresses.
+// network of its own: member k has 10.k.0.1, 10.k.0.2 and 2001:db8:k::1, the
+// router .254, .253 and ::254 there. All members have the gateways' addresses.
 type site struct {
 	t      *testing.T
 	lab    *netlab.Lab
@@ -47,8 +47,8 @@ func newSite(t *testing.T, members int, sessions string) *site {
 	config := []string{routerConfig}
 	for k := 1; k <= members; k++ {
 		host := lab.Namespace("member" + strconv.Itoa(k))
-		end, _ := lab.Link(host.Port("up", numbered("10.%d.0.1/24", k), numbered("2001:db8:%d::1/64", k)),
-			s.router.Port(numbered("m%d", k), numbered("10.%d.0.254/24", k), numbered("2001:db8:%d::254/64", k)))
+		end, _ := lab.Link(host.Port("up", numbered("10.%d.0.1/24", k), numbered("10.%d.0.2/24", k), numbered("2001:db8:%d::1/64", k)),
+			s.router.Port(numbered("m%d", k), numbered("10.%d.0.254/24", k), numbered("10.%d.0.253/24", k), numbered("2001:db8:%d::254/64", k)))
 		host.Loopback(gateway4, gateway6)
 		host.Route("0.0.0.0/0", numbered("10.%d.0.254", k))
 		s.hosts, s.links = append(s.hosts, host), append(s.links, end)
@@ -140,6 +140,18 @@ func (s *site) wantRoute(sentence, prefix string, members ...int) {
 	netlab.Eventually(s.t, limit, sentence, func() error {
 		if got := s.bird.NextHops(p); !slices.Equal(got, want) {
 			return fmt.Errorf("the router sends %v to %v, not to %v", p, got, want)
+		}
+		return nil
+	})
+}
+
+// wantRoutes waits until the router has so many IPv4 routes.
+func (s *site) wantRoutes(sentence string, count int) {
+	s.t.Helper()
+	want := fmt.Sprintf("%d of %d routes for %d networks in table master4", count, count, count)
+	netlab.Eventually(s.t, limit, sentence, func() error {
+		if got := s.bird.Show("route table master4 count"); !strings.Contains(got, want) {
+			return fmt.Errorf("it has %q", got)
 		}
 		return nil
 	})

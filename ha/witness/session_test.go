@@ -138,21 +138,59 @@ func TestRefusalsOfASessionAreTold(t *testing.T) { // B7
 	m.stop()
 }
 
-func TestRoutesOfNeighborsGoNowhere(t *testing.T) {
-	// One router leaks a route to the members; they must not pass it on.
+func TestMemberIsNoTransit(t *testing.T) {
+	// One neighbor sends a route to a member, which must neither use it nor pass
+	// it on to the other.
 	const leaked = "192.0.2.128/25"
-	session := strings.Replace(session4, "export none", "export where source = RTS_STATIC", 1)
-	s := newSite(t, 2, "protocol static leak%d { ipv4; route "+leaked+" blackhole; }\n"+session)
+	s := newSite(t, 1, `
+protocol static leak { ipv4; route `+leaked+` blackhole; }
+`+strings.Replace(session4, "export none", "export where source = RTS_STATIC", 1)+`
+protocol bgp second from members {
+	local 10.%d.0.253 as 64800;
+	neighbor 10.%d.0.2 as 65001;
+	ipv4 { import filter from_member; export none; };
+}`)
 	c := s.config(1)
+	other := toRouter("10.%d.0.253", "10.%d.0.2", 1)
+	other.AS = 64800
+	c.BGP.Neighbors = append(c.BGP.Neighbors, other)
 	m := s.start(1, c)
 	m.do("fit", "")
-	s.wantRoute("the session is up", gateway4, 1)
-	if got := m.status().Neighbors[0]; got.Announced != 1 {
-		t.Errorf("The member announces %d routes, but has one of its own.", got.Announced)
+	m.process.WaitLog("received update.*"+leaked, limit)
+	m.do("own", "vpn1_1", "10.99.1.0/24")
+	netlab.Eventually(t, limit, "the other has what the member announces after that", func() error {
+		if got := s.bird.Show("route protocol second"); !strings.Contains(got, "10.99.1.0/24") {
+			return fmt.Errorf("it has %q", got)
+		}
+		return nil
+	})
+	if got := s.bird.Show("route protocol second"); strings.Contains(got, leaked) {
+		t.Errorf("The member passed its neighbor's route on:\n%s", got)
 	}
 	if m.ns.HasRoute(leaked) {
-		t.Error("The member took a route from its neighbor.")
+		t.Error("The member uses its neighbor's route.")
 	}
+	m.stop()
+}
+
+func TestFloodingNeighborIsCutOffForAWhile(t *testing.T) {
+	var flood strings.Builder
+	for i := range 10_001 {
+		fmt.Fprintf(&flood, "route 100.%d.%d.0/24 blackhole;\n", 64+i>>8, i&0xff)
+	}
+	s := newSite(t, 1, "protocol static flood { disabled; ipv4;\n"+flood.String()+"}\n"+
+		strings.Replace(session4, "export none", "export where source = RTS_STATIC", 1))
+	m := s.start(1, s.config(1))
+	m.do("fit", "")
+	s.wantRoute("the session is up", gateway4, 1)
+	s.bird.Command("enable flood")
+	s.wantRoute("the neighbor is cut off", gateway4)
+	wantState(m, "the member says so", func(n witness.NeighborStatus) bool {
+		return n.Lost == 1 && strings.Contains(n.LastError, "more than 10000 routes")
+	})
+	s.bird.Command("disable flood")
+	s.wantRoute("and gets another try", gateway4, 1)
+	m.stop()
 }
 
 func TestDrainLosesNoPacket(t *testing.T) { // B6
@@ -162,14 +200,8 @@ func TestDrainLosesNoPacket(t *testing.T) { // B6
 		m.do("fit", "")
 	}
 	s.wantRoute("both are fit", gateway4, 1, 2)
-	ping := make(chan error, 1)
-	go func() {
-		r, err := s.client.Ping(t.Context(), netlab.Ping{To: netip.MustParsePrefix(gateway4).Addr().String(), Count: 800, Interval: 10 * time.Millisecond})
-		if err == nil {
-			err = r.Err()
-		}
-		ping <- err
-	}()
+	stop, pinged := make(chan struct{}), make(chan error, 1)
+	go func() { pinged <- pingUntil(t, s.client, stop) }()
 	for k, m := range members {
 		drained := m.order("drain", "")
 		s.wantRoute("traffic has moved before the member withdraws", gateway4, 2-k)
@@ -180,10 +212,31 @@ func TestDrainLosesNoPacket(t *testing.T) { // B6
 		m.do("resume", "")
 		s.wantRoute("a member that resumes is back", gateway4, 1, 2)
 	}
-	if err := <-ping; err != nil {
+	close(stop)
+	if err := <-pinged; err != nil {
 		t.Errorf("Draining one member after the other cost packets: %v.", err)
 	}
 	for _, m := range members {
 		m.stop()
+	}
+}
+
+// pingUntil pings the gateway a hundred times a second, in short series, until
+// stop is closed.
+func pingUntil(t *testing.T, from *netlab.Namespace, stop <-chan struct{}) error {
+	to := netip.MustParsePrefix(gateway4).Addr().String()
+	for {
+		r, err := from.Ping(t.Context(), netlab.Ping{To: to, Count: 20, Interval: 10 * time.Millisecond})
+		if err == nil {
+			err = r.Err()
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
 	}
 }

@@ -46,10 +46,11 @@ type speaker struct {
 
 // session is what is known of a neighbor beside the library's own account.
 type session struct {
-	up      bool
-	lost    uint64
-	trouble string
-	at      time.Time // of the trouble
+	up         bool
+	ipv4, ipv6 bool // the neighbor takes, while up
+	lost       uint64
+	trouble    string
+	at         time.Time // of the trouble
 }
 
 // startSpeaker returns with the sessions still to come up.
@@ -239,12 +240,30 @@ func (s *speaker) onPeer(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
 	}
 	session.up = up
 	if up {
+		session.ipv4, session.ipv6 = families(e.Peer.State.RemoteCap)
 		s.log.Info("bgp session established", "neighbor", address)
 		return
 	}
+	reason := e.Peer.State.DisconnectMessage
+	if e.Peer.State.AdminState == api.PeerState_ADMIN_STATE_PFX_CT {
+		reason = fmt.Sprintf("it sent more than %d routes", maxReceived)
+	}
 	session.lost++
-	session.trouble, session.at = "session lost: "+e.Peer.State.DisconnectMessage, time.Now()
-	s.log.Warn("bgp session lost", "neighbor", address, "reason", e.Peer.State.DisconnectMessage)
+	session.trouble, session.at = "session lost: "+reason, time.Now()
+	s.log.Warn("bgp session lost", "neighbor", address, "reason", reason)
+}
+
+// families returns which families a neighbor with these capabilities takes.
+func families(caps []bgp.ParameterCapabilityInterface) (ipv4, ipv6 bool) {
+	multiprotocol := false
+	for _, c := range caps {
+		if c, ok := c.(*bgp.CapMultiProtocol); ok {
+			multiprotocol = true
+			ipv4 = ipv4 || c.CapValue == bgp.RF_IPv4_UC
+			ipv6 = ipv6 || c.CapValue == bgp.RF_IPv6_UC
+		}
+	}
+	return ipv4 || !multiprotocol, ipv6 // a speaker without RFC 4760 takes IPv4
 }
 
 // note keeps what the library's log says of a neighbor's trouble.

@@ -3,7 +3,6 @@ package witness
 import (
 	"context"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/osrg/gobgp/v4/api"
@@ -38,7 +37,8 @@ type NeighborStatus struct {
 	State string
 	// Since is when the session was established, zero while it is not.
 	Since time.Time
-	// Announced is how many routes the neighbor has from us.
+	// Announced is how many routes an established neighbor has from us, or is
+	// being sent.
 	Announced int
 	// Lost counts how often an established session has ended.
 	Lost uint64
@@ -65,16 +65,18 @@ func (w *Witness) Status() Status {
 			s.Standby++
 		}
 	}
-	speaker := w.speaker
+	speaker, routes := w.speaker, w.routes
 	w.mu.Unlock()
 	if speaker != nil {
-		s.Neighbors = speaker.status()
+		s.Neighbors = speaker.status(routes)
 	}
 	return s
 }
 
-// status asks the library, and adds what it does not keep.
-func (s *speaker) status() []NeighborStatus {
+// status asks the library, and adds what it does not keep. It does not ask how
+// many routes each neighbor has: the library would go through all of them, and
+// keep a withdrawal waiting meanwhile.
+func (s *speaker) status(routes routeCount) []NeighborStatus {
 	ctx := context.Background() // the library only looks whether it has ended
 	out := make([]NeighborStatus, len(s.cfg.Neighbors))
 	index := make(map[string]*NeighborStatus, len(out))
@@ -83,7 +85,7 @@ func (s *speaker) status() []NeighborStatus {
 		index[n.Address.String()] = &out[i]
 	}
 	// An error means that the library has stopped: then all is idle.
-	_ = s.server.ListPeer(ctx, &api.ListPeerRequest{EnableAdvertised: true}, func(p *api.Peer) {
+	_ = s.server.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
 		if n := index[p.GetConf().GetNeighborAddress()]; n != nil {
 			n.fill(p)
 		}
@@ -95,11 +97,17 @@ func (s *speaker) status() []NeighborStatus {
 	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range out {
-		session := s.sessions[out[i].Address]
+	for i, n := range s.cfg.Neighbors {
+		session := s.sessions[n.Address]
+		if session.up && session.ipv4 && n.IPv4 {
+			out[i].Announced += routes.ipv4
+		}
+		if session.up && session.ipv6 && n.IPv6 {
+			out[i].Announced += routes.ipv6
+		}
 		out[i].Lost, out[i].LastError, out[i].LastErrorAt = session.lost, session.trouble, session.at
 	}
-	return slices.Clip(out)
+	return out
 }
 
 func (n *NeighborStatus) fill(p *api.Peer) {
@@ -108,9 +116,6 @@ func (n *NeighborStatus) fill(p *api.Peer) {
 		return
 	}
 	n.Since = p.GetTimers().GetState().GetUptime().AsTime()
-	for _, f := range p.GetAfiSafis() {
-		n.Announced += int(f.GetState().GetAdvertised())
-	}
 }
 
 // sessionState is a state by the name that RFC 4271 gives it.

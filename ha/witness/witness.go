@@ -13,7 +13,7 @@ import (
 
 // reviveInterval is how often neighbors that were cut off for flooding us with
 // routes get another try.
-const reviveInterval = time.Minute
+const reviveInterval = 30 * time.Second
 
 // errRunning is returned by Run to a second caller.
 var errRunning = errors.New("witness: it runs already")
@@ -43,6 +43,7 @@ type Witness struct {
 	speaker *speaker       // while running, and only with BGP
 	health  netip.AddrPort // where the endpoint listens, while it does
 	counts  counts
+	routes  routeCount // in known
 }
 
 type drain uint8
@@ -55,6 +56,17 @@ const (
 
 // counts never fall while the Witness exists.
 type counts struct{ announced, withdrawn, refused uint64 }
+
+// routeCount is a number of routes by family.
+type routeCount struct{ ipv4, ipv6 int }
+
+func (c *routeCount) count(p netip.Prefix, n int) {
+	if p.Addr().Is4() {
+		c.ipv4 += n
+	} else {
+		c.ipv6 += n
+	}
+}
 
 // New checks the configuration. It returns everything that is wrong with it.
 func New(c Config) (*Witness, error) {
@@ -136,14 +148,18 @@ func (w *Witness) tell() error {
 			return err
 		}
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, r := range pl.announce {
+		if w.known[r.prefix] == withdrawn {
+			w.routes.count(r.prefix, 1)
+		}
 		w.known[r.prefix] = r.preference
 	}
 	for _, r := range pl.withdraw {
+		w.routes.count(r.prefix, -1)
 		delete(w.known, r.prefix)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.counts.announced += uint64(len(pl.announce))
 	w.counts.withdrawn += uint64(len(pl.withdraw))
 	w.told = version
@@ -350,7 +366,7 @@ func (w *Witness) begin() bool {
 		return false
 	}
 	w.running = true
-	w.known = make(map[netip.Prefix]preference)
+	w.known, w.routes = make(map[netip.Prefix]preference), routeCount{}
 	w.changed(true)
 	return true
 }
