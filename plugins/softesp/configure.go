@@ -35,6 +35,10 @@ func (e *Engine) Configure(ctx context.Context, c offload.Config) (offload.Info,
 		return offload.Info{}, fmt.Errorf("softesp: configure: %w", err)
 	}
 	e.config, e.settings = c, s
+	select {
+	case e.resurvey <- struct{}{}:
+	default:
+	}
 	e.log.Info("dataplane configured", slog.String("network", e.network.describe()), slog.Int("tun_mtu", s.mtu))
 	return e.info(), nil
 }

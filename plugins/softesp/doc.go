@@ -40,9 +40,23 @@
 // address need not be there yet. IKE messages on port 4500 go to the daemon and
 // back through package ikesock; NAT keepalives end here.
 //
-// Routes for the peers' networks point to the TUN device (Info.PlaintextInterface),
-// whose MTU only limits what the kernel sends in one piece: each SA knows its own
-// limit and tells senders by ICMP.
+// Routes for the peers' networks point to the TUN device (Info.PlaintextInterface).
+//
+// # MTU
+//
+// Each SA knows the MTU of its outer path: that of the first hop, which the kernel
+// is asked for when an SA begins to send or moves and once a minute, what ICMP or
+// the interface says about packets on their way, and what the core told. The least
+// counts. A standby reports only what it was told: it sends nothing on its path.
+//
+// What remains of it for an inner packet depends on the cipher: of 1500 octets,
+// 1438 with AES-CBC and HMAC-SHA1, 1446 with AES-GCM. So the MTU of the TUN device
+// (setting tun-mtu, 1500 by default) is not the place for that limit: one device
+// stands for all tunnels, and a value with room for the worst of them would have
+// the kernel tell senders too little for all others. Packets enter it as large as
+// Ethernet hosts make them, and who sends too much with DF hears from us, by ICMP,
+// what its own tunnel takes. Packets without DF leave in outer fragments. Where
+// hosts and paths have jumbo frames the setting is raised to theirs.
 //
 // Transport mode is for traffic of the gateway itself. Its packets reach the
 // TUN device through a routing rule: outer packets carry a firewall mark (setting

@@ -40,6 +40,10 @@ type Engine struct {
 	seed    maphash.Seed // of key fingerprints
 	events  *eventQueue
 	stats   counters
+	// unsurveyed are SAs whose first hop nobody has looked up; resurvey has a
+	// token when all are to be looked up again.
+	unsurveyed chan *association
+	resurvey   chan struct{}
 
 	// The packet path reads these.
 	inbound  inboundTable
@@ -76,6 +80,7 @@ func New(o Options) (*Engine, error) {
 		log: o.Log, version: o.Version, bootID: hex.EncodeToString(id),
 		started: time.Now(), seed: maphash.MakeSeed(),
 		events: newEventQueue(), outbound: newPolicyTable(),
+		unsurveyed: make(chan *association, surveyQueue), resurvey: make(chan struct{}, 1),
 		closed: make(chan struct{}),
 		sas:    make(map[ipsec.SAID]*association), tunnels: make(map[ipsec.TunnelID]*tunnel),
 		slots: make(map[netip.Addr]int),

@@ -57,7 +57,7 @@ func (e *Engine) countersOf(a *association) offload.Counters {
 		Packets:    a.packets.Load(), Bytes: a.bytes.Load(),
 		Idle: a.idle(e.now()), Drops: a.dropped(),
 	}
-	c.PathMTU = uint16(a.mtu.known())
+	c.PathMTU = pathMTUOf(a)
 	if a.window != nil {
 		c.Sequence = a.window.Export()
 		return c

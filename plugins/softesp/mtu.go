@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// assumedMTU is the path MTU of an SA that knows none, in octets of outer IP
-	// packet.
+	// assumedMTU is the path MTU of an SA that knows none, not even that of the
+	// first hop, in octets of outer IP packet.
 	assumedMTU = 1500
 	// mtuAge is when a learned path MTU is forgotten, to find out whether the
 	// path has grown (RFC 1191 section 6.3, RFC 8201 section 4).
@@ -23,11 +23,14 @@ const (
 // pathMTU is what is known of the outer path of an SA (RFC 4301 section 8.2), in
 // octets of outer IP packet. An inbound SA keeps what it was told only.
 type pathMTU struct {
-	now atomic.Int64 // 0 for unknown
+	now atomic.Int64 // what was told or learned, 0 for nothing
 	// told is what the core said; it comes back when a learned value is old.
 	told atomic.Int64
 	// learned is when now was learned, plus one; 0 when it was told.
 	learned atomic.Int64
+	// hop is the limit of the first hop, 0 for unknown: that of our own route or
+	// interface, so it is no use to another member.
+	hop atomic.Int64
 }
 
 func newPathMTU(told uint16) *pathMTU {
@@ -43,13 +46,44 @@ func (m *pathMTU) set(mtu int) {
 	m.learned.Store(0)
 }
 
-func (m *pathMTU) known() int { return int(m.now.Load()) }
+// setHop takes what the kernel says of the first hop, 0 for nothing; true when
+// that changes how large packets may be.
+func (m *pathMTU) setHop(mtu int) bool {
+	before := m.effective()
+	m.hop.Store(int64(mtu))
+	return m.effective() != before
+}
+
+// moved forgets a path that is no longer taken.
+func (m *pathMTU) moved() {
+	m.set(0)
+	m.hop.Store(0)
+}
+
+// known is the least of what was told or learned and the first hop, 0 for
+// unknown.
+func (m *pathMTU) known() int {
+	now, hop := m.now.Load(), m.hop.Load()
+	if now == 0 || hop != 0 && hop < now {
+		return int(hop)
+	}
+	return int(now)
+}
 
 func (m *pathMTU) effective() int {
-	if n := m.now.Load(); n != 0 {
-		return int(n)
+	if n := m.known(); n != 0 {
+		return n
 	}
 	return assumedMTU
+}
+
+// pathMTUOf is what an SA reports: a standby says only what it was told, as it
+// sends nothing on its own path.
+func pathMTUOf(a *association) uint16 {
+	if a.out != nil && a.active() {
+		return uint16(a.mtu.known())
+	}
+	return uint16(a.mtu.now.Load())
 }
 
 // lower takes what the path said; false when it is no news.

@@ -15,9 +15,6 @@ import (
 // lostSoon ends the wait for a reply that is not expected.
 const lostSoon = 100 * time.Millisecond
 
-// wideTUN lets packets into the TUN device that fit no path.
-var wideTUN = map[string]string{"tun-mtu": "1500"}
-
 // TestTooBigIsAnsweredWithTheInnerMTU pings with DF: what fits the path of 1500
 // octets with the cipher's overhead passes, one octet more is answered by ICMP
 // with that limit.
@@ -33,7 +30,7 @@ func TestTooBigIsAnsweredWithTheInnerMTU(t *testing.T) {
 	} {
 		t.Run(strconv.Itoa(c.inner), func(t *testing.T) {
 			t.Parallel()
-			a, b := newGateways(t, wideTUN)
+			a, b := newGateways(t, nil)
 			a.connect(b, c.spec)
 			for family, header := range []int{28, 48} {
 				to := b.inner[family].String()
@@ -76,13 +73,61 @@ func TestPathMTUIsLearned(t *testing.T) {
 	}
 }
 
+// TestFirstHopIsKnownFromTheStart: an active SA reports the MTU of its route
+// before any packet was too long, a standby reports what it is told.
+func TestFirstHopIsKnownFromTheStart(t *testing.T) { // B3
+	for _, spec := range []tunnelSpec{{}, {udp: true, outer6: true}} {
+		t.Run(fmt.Sprintf("outer6=%v", spec.outer6), func(t *testing.T) {
+			t.Parallel()
+			a, b := newGateways(t, nil)
+			atA, atB := spec.pair(a, b)
+			a.install(offload.Active, atA[:]...)
+			b.install(offload.Standby, atB[:]...)
+			a.wantPathMTU("the interface has 1500", atA[1].ID, 1500)
+			b.wantPathMTU("a standby knows nothing", atB[1].ID, 0)
+			if err := b.engine.Promote(t.Context(), group, later(1)); err != nil {
+				t.Fatalf("Promote failed: %v.", err)
+			}
+			b.wantPathMTU("the promoted SA sends", atB[1].ID, 1500)
+
+			a.wan.SetMTU(1340)
+			a.reconfigure()
+			a.wantPathMTU("the interface has 1340 now", atA[1].ID, 1340)
+			told := uint16(1300)
+			if _, err := a.engine.Update(t.Context(), epoch, offload.Change{ID: atA[1].ID, PathMTU: &told}); err != nil {
+				t.Fatalf("Update failed: %v.", err)
+			}
+			a.wantPathMTU("the core knows better", atA[1].ID, 1300)
+		})
+	}
+}
+
+// reconfigure makes the engine look at its network again.
+func (g *gateway) reconfigure() {
+	g.t.Helper()
+	if err := g.ns.Do(func() error { _, err := g.engine.Configure(g.t.Context(), g.config); return err }); err != nil {
+		g.t.Fatalf("Configure failed: %v.", err)
+	}
+}
+
+// wantPathMTU waits until an SA reports a path MTU.
+func (g *gateway) wantPathMTU(why string, id ipsec.SAID, mtu uint16) {
+	g.t.Helper()
+	netlab.Eventually(g.t, patience, fmt.Sprintf("Export names a path MTU of %d, as %s", mtu, why), func() error {
+		if got := g.counters(id).PathMTU; got != mtu {
+			return fmt.Errorf("it names %d", got)
+		}
+		return nil
+	})
+}
+
 // TestOwnInterfaceLimitsThePath: the link is narrower than what is assumed of
 // paths.
 func TestOwnInterfaceLimitsThePath(t *testing.T) {
 	for _, spec := range []tunnelSpec{{}, {udp: true}, {outer6: true}, {udp: true, outer6: true}} {
 		t.Run(fmt.Sprintf("outer6=%v,udp=%v", spec.outer6, spec.udp), func(t *testing.T) {
 			t.Parallel()
-			a, b := newGateways(t, wideTUN)
+			a, b := newGateways(t, nil)
 			a.wan.SetMTU(1360)
 			b.wan.SetMTU(1360)
 			atA, _ := a.connect(b, spec)
@@ -104,7 +149,7 @@ func TestWithoutDFTheOuterPacketIsFragmented(t *testing.T) {
 		for name, df := range map[string]ipsec.DFPolicy{"copied": ipsec.DFCopy, "cleared": ipsec.DFClear} {
 			t.Run(fmt.Sprintf("outer6=%v,udp=%v,%s", spec.outer6, spec.udp, name), func(t *testing.T) {
 				t.Parallel()
-				a, b := newGateways(t, wideTUN)
+				a, b := newGateways(t, nil)
 				if df == ipsec.DFCopy { // so the inner packets have none
 					a.ns.Sysctl("net/ipv4/ip_no_pmtu_disc", "1")
 					b.ns.Sysctl("net/ipv4/ip_no_pmtu_disc", "1")
@@ -151,8 +196,8 @@ func newRoutedGateways(t *testing.T, mtu int) (a, b *gateway) {
 	na.Route("2001:db8::1:0/112", "2001:db8::fffe")
 	nb.Route("192.0.2.0/25", "192.0.2.254")
 	nb.Route("2001:db8::/112", "2001:db8::1:fffe")
-	a = newGateway(t, na, wa, 1, [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}, wideTUN)
-	b = newGateway(t, nb, wb, 2, [2]netip.Addr{netip.MustParseAddr("192.0.2.130"), netip.MustParseAddr("2001:db8::1:2")}, wideTUN)
+	a = newGateway(t, na, wa, 1, [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}, nil)
+	b = newGateway(t, nb, wb, 2, [2]netip.Addr{netip.MustParseAddr("192.0.2.130"), netip.MustParseAddr("2001:db8::1:2")}, nil)
 	a.route(b)
 	b.route(a)
 	return a, b

@@ -25,6 +25,8 @@ type network struct {
 	tasks sync.WaitGroup
 	// reports goes from the receivers to Engine.learn.
 	reports chan pathReport
+	// routes tells Engine.survey about first hops.
+	routes *device.Routes
 	// broken: the TUN device is gone.
 	broken atomic.Bool
 	// addresses are the local addresses with sockets.
@@ -77,7 +79,11 @@ func openNetwork(e *Engine, s settings) (*network, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &network{e: e, tun: tun, stop: make(chan struct{}), reports: make(chan pathReport, mtuReports)}
+	routes, err := device.OpenRoutes(s.mark)
+	if err != nil {
+		return nil, errors.Join(err, tun.Close())
+	}
+	n := &network{e: e, tun: tun, routes: routes, stop: make(chan struct{}), reports: make(chan pathReport, mtuReports)}
 	for i := range s.queues {
 		if err := n.addQueue(i); err != nil {
 			return nil, errors.Join(err, n.close())
@@ -91,6 +97,7 @@ func openNetwork(e *Engine, s settings) (*network, error) {
 		n.tasks.Go(n.rx[i].work)
 	}
 	n.tasks.Go(func() { e.learn(n.reports, n.stop) })
+	n.tasks.Go(func() { e.survey(n.routes, n.stop) })
 	n.tasks.Go(func() { e.logStats(n.stop) })
 	return n, nil
 }
@@ -248,6 +255,7 @@ func (n *network) close() error {
 		w.wake.Signal()
 	}
 	n.tasks.Wait()
+	n.routes.Close()
 	errs := []error{err}
 	for _, w := range n.workers() {
 		errs = append(errs, w.wake.Close())

@@ -67,6 +67,7 @@ func (e *Engine) start(t *tunnel, g *group, epoch offload.Epoch) {
 	for _, a := range *t.sas.Load() {
 		if a.group.Load() == g {
 			a.role.Store(uint32(offload.Active))
+			e.ask(a)
 		}
 	}
 	if !t.started.Swap(true) {
@@ -112,6 +113,7 @@ func (e *Engine) Promote(_ context.Context, id offload.Group, epoch offload.Epoc
 		for _, a := range e.sas {
 			if a.group.Load() == g {
 				a.setRole(offload.Active)
+				e.ask(a)
 			}
 		}
 	})

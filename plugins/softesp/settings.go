@@ -12,9 +12,10 @@ import (
 
 const (
 	defaultTUN = "evg0"
-	// defaultMTU of the TUN device leaves room for most ciphers on a path of
-	// 1500 octets; tunnels with less room tell the senders so by ICMP.
-	defaultMTU = 1400
+	// defaultMTU of the TUN device is what Ethernet hosts send, so that it is the
+	// tunnels that limit packets, each by its own path and cipher, and not the
+	// device.
+	defaultMTU = 1500
 	minMTU     = 1280 // every IPv6 link has it (RFC 8200 section 5)
 	maxMTU     = 65535
 	// maxQueues bounds the queues, each with a goroutine per direction.

@@ -192,7 +192,7 @@ func TestSettings(t *testing.T) {
 		t.Errorf("The settings should be %+v, got %+v, %v.", want, got, err)
 	}
 	if got, err := parseSettings(nil); err != nil || got != (settings{tunName: "evg0", mtu: 1400, queues: 1}) {
-		t.Errorf("The defaults should be evg0, 1400 and one queue, got %+v, %v.", got, err)
+		t.Errorf("The defaults should be evg0, 1500 and one queue, got %+v, %v.", got, err)
 	}
 	_, err = parseSettings(map[string]string{"tun-name": "a/b", "tun-mtu": "68", "queues": "none", "speed": "fast"})
 	for _, part := range []string{"tun-name", "tun-mtu", "queues", "speed is unknown"} {
@@ -245,6 +245,28 @@ func TestPathMTUGrowsOldAndComesBack(t *testing.T) {
 	}
 	if fresh := newPathMTU(0); fresh.effective() != assumedMTU || fresh.known() != 0 {
 		t.Errorf("An unknown path is assumed to have %d octets, got %d.", assumedMTU, fresh.effective())
+	}
+}
+
+// TestFirstHopLimitsThePath: the least of the first hop and of what was told or
+// learned counts.
+func TestFirstHopLimitsThePath(t *testing.T) {
+	m := newPathMTU(0)
+	switch {
+	case m.setHop(assumedMTU) || m.known() != assumedMTU:
+		t.Errorf("A hop as large as was assumed changes no packet but is known, got %d.", m.known())
+	case !m.setHop(9000) || m.effective() != 9000:
+		t.Errorf("A larger hop lets larger packets pass, got %d.", m.effective())
+	case !m.lower(1400, 0) || m.effective() != 1400:
+		t.Errorf("The path behind the hop counts, got %d.", m.effective())
+	case !m.setHop(1300) || m.effective() != 1300:
+		t.Errorf("A hop narrower than the path counts, got %d.", m.effective())
+	case !m.setHop(0) || m.effective() != 1400:
+		t.Errorf("Without a route the path counts, got %d.", m.effective())
+	}
+	m.setHop(1300)
+	if m.moved(); m.known() != 0 {
+		t.Errorf("Nothing is known of another path, got %d.", m.known())
 	}
 }
 

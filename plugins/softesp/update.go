@@ -64,6 +64,7 @@ func (e *Engine) update(a *association, c offload.Change) (stopped bool) {
 	if c.Role != nil {
 		stopped = a.active() && *c.Role == offload.Standby
 		a.setRole(*c.Role)
+		e.ask(a)
 	}
 	return stopped
 }
@@ -106,8 +107,9 @@ func (e *Engine) move(a *association, to offload.Endpoint) {
 	old := a.path.Load()
 	next := e.pathOf(to)
 	if next.remote.Addr() != old.remote.Addr() {
-		a.mtu.set(0)
+		a.mtu.moved()
 	}
 	a.path.Store(next)
 	a.lastMove.Store(nil)
+	e.ask(a)
 }
