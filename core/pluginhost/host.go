@@ -177,6 +177,10 @@ func (h *Host) plane(ctx context.Context, doing string) (*process, error) {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("pluginhost: %s: wait for plugin %s: %w", doing, status.Name, ctx.Err())
 		case <-timer.C:
+			// As it is now: when the wait began, nothing may have been started.
+			h.mu.Lock()
+			status = h.status
+			h.mu.Unlock()
 			if status.State == Starting && status.Failures == 0 {
 				timer.Reset(h.config.WaitTimeout)
 				continue
