@@ -210,7 +210,8 @@ func (s *siege) unknown() {
 }
 
 // halfOpen begins as many IKE SAs as it can from an address that it really has,
-// with cookies where they are asked for, and finishes none.
+// with cookies where they are asked for, and finishes none, until it hears no
+// more.
 func (s *siege) halfOpen() {
 	conn, err := s.Router.Dial(s.t.Context(), "udp", "", gateway.GatewayAddr+":500")
 	if err != nil {
@@ -218,10 +219,13 @@ func (s *siege) halfOpen() {
 	}
 	defer conn.Close()
 	answer := make([]byte, 2000)
-	for range 300 {
+	for range 1000 {
+		if s.server.Stat("ike.drops.source_limit") > 0 && s.server.Stat("ike.cookies_accepted") > 0 {
+			return
+		}
 		request := s.fresh(s.ikes[0])
 		for range 2 {
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Millisecond))
+			_ = conn.SetDeadline(time.Now().Add(500 * time.Millisecond))
 			if _, err := conn.Write(request); err != nil {
 				s.t.Fatal(err)
 			}
