@@ -31,9 +31,12 @@ func TestDiagnoseAgreesWithCharon(t *testing.T) { // F19
 			d.wantPackets("vpn1_0", 3)
 			d.wantSameSA()
 			d.wantDecrypted(capture)
+			log := d.evergate.Log().Now()
 			if err := d.charon.RekeyChild("net"); err != nil {
 				t.Fatal(err)
 			}
+			// Until the client deletes the old pair, the gateway sends on it.
+			log.Wait(`msg="child sa replaced"`, limit)
 			d.ping()
 			d.wantPackets("vpn1_0", 3) // on the old pair as on the new
 			d.wantSameSA()
