@@ -1,0 +1,316 @@
+package ha
+
+import (
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+)
+
+// onRecord carries out one record of p's stream.
+func (n *Node) onRecord(now time.Time, p *peer, r Record) {
+	if h, ok := r.(Hello); ok {
+		n.onHello(p, h)
+		return
+	}
+	if p.hello == nil {
+		return // a member that we cannot work with
+	}
+	switch r := r.(type) {
+	case PutIKE:
+		n.onPutIKE(now, p, r)
+	case PutChild:
+		n.onPutChild(now, p, r)
+	case DropChild:
+		n.onDropChild(now, p, r)
+	case Remove:
+		n.onRemove(now, r)
+	case Claim:
+		n.onClaim(now, p, r)
+	case Supply:
+		n.onSupply(now, r)
+	case Need:
+		n.onNeed(now, p, r)
+	case Owned:
+		n.onOwned(now, r)
+	case Unheld:
+		n.onUnheld(p, r)
+	case Propose:
+		n.onPropose(now, p, r)
+	case Grant:
+		n.onGrant(p, r)
+	case Refuse:
+		n.onRefuse(r)
+	case Address:
+		n.onAddress(now, p, r)
+	case MTU:
+		n.onMTU(now, p, r)
+	case Counters:
+		n.onCounters(now, p, r)
+	case Digest:
+		n.onDigest(p, r)
+	case Want:
+		n.onWant(now, p, r)
+	case Listing:
+		n.onListing(p, r)
+	case Synced:
+		p.in.complete = true
+	default:
+		n.stats.UnknownRecords++
+	}
+}
+
+// publishes tells whether p may say something new of a tunnel under epoch e: it
+// is the member that the epoch names. One that is removed stays removed.
+func (n *Node) publishes(p *peer, id ipsec.TunnelID, e Epoch) bool {
+	switch {
+	case e.Member() != p.id || e.Count() == 0 || e.Count() > maxCount:
+		n.stats.BadRecords++
+		return false
+	case n.tombs.has(id, e):
+		n.note(p, n.tombs.remove(id))
+		return false
+	}
+	n.seen = max(n.seen, e.Count())
+	return true
+}
+
+// copyFrom returns our copy of a tunnel that p owns under epoch e, nil when
+// there is none. A p that does not know that it has lost the tunnel, or that the
+// tunnel is no more, is told.
+func (n *Node) copyFrom(now time.Time, p *peer, id ipsec.TunnelID, e Epoch) *tunnel {
+	t := n.tunnels[id]
+	if e.Member() != p.id {
+		return nil
+	}
+	if t == nil {
+		if n.tombs.has(id, e) {
+			n.note(p, n.tombs.remove(id))
+		}
+		return nil
+	}
+	if t.version.Epoch > e {
+		n.note(p, t.owned(now, p))
+	}
+	if t.version.Epoch != e {
+		return nil
+	}
+	return t
+}
+
+func (n *Node) onPutIKE(now time.Time, p *peer, r PutIKE) {
+	if !n.publishes(p, r.Tunnel, r.Version.Epoch) {
+		return
+	}
+	t := n.tunnels[r.Tunnel]
+	why := n.whyNot(p, t, r)
+	switch {
+	case why != HeldWell:
+		if t != nil && t.version.Epoch <= r.Version.Epoch {
+			n.cede(t, r.Version.Epoch)
+			n.forget(t)
+		}
+		n.note(p, Unheld{Tunnel: r.Tunnel, Why: why})
+		return
+	case t == nil:
+		t = &tunnel{id: r.Tunnel, children: make(map[ipsec.SAID]*child)}
+		n.tunnels[t.id] = t
+	case t.version.Epoch > r.Version.Epoch:
+		n.note(p, t.owned(now, p))
+		return
+	case t.version.Epoch < r.Version.Epoch:
+		if n.insists(now, t, r.Title) {
+			n.reclaim(now, t, r.Title, r.Children)
+			return
+		}
+		n.cede(t, r.Version.Epoch)
+	}
+	t.version = r.Version
+	n.entitle(now, t, p, r.Title)
+	t.ike, t.unknown, t.listed = r.IKE, r.Unknown, nil
+	for _, b := range r.Children {
+		t.listed = append(t.listed, b.Child)
+	}
+	n.dropUnlisted(t)
+}
+
+// whyNot tells why a tunnel of p is not to be held here.
+func (n *Node) whyNot(p *peer, t *tunnel, r PutIKE) Unsynced {
+	ours, ok := n.classes[r.IKE.Class]
+	switch {
+	case !ok:
+		return NoSuchClass
+	case ours != p.hello.Classes[r.IKE.Class]:
+		return OtherClass
+	case t == nil && len(n.tunnels) >= n.cfg.Limits.Tunnels, len(r.Children) > n.cfg.Limits.Children:
+		return NoRoom
+	default:
+		return HeldWell
+	}
+}
+
+// dropUnlisted takes out the children that are no more.
+func (n *Node) dropUnlisted(t *tunnel) {
+	var ids []ipsec.SAID
+	for _, c := range t.pairs() {
+		if !slices.Contains(t.listed, c.In.ID) {
+			ids = append(ids, c.In.ID, c.Out.ID)
+			n.dropChild(t, c.In.ID)
+		}
+	}
+	if len(ids) > 0 {
+		n.order(Order{Kind: Discard, IDs: ids})
+	}
+}
+
+func (n *Node) onPutChild(now time.Time, p *peer, r PutChild) {
+	t := n.copyFrom(now, p, r.Tunnel, r.Version.Epoch)
+	if t == nil {
+		return
+	}
+	if !n.acceptable(t, r.Child) {
+		n.stats.BadRecords++
+		return
+	}
+	t.version = r.Version
+	id := r.Child.In.ID
+	c := t.children[id]
+	if c == nil {
+		c = &child{of: t, used: n.used[id]}
+		delete(n.used, id)
+		t.children[id], t.heard = c, now // it took two to make it
+	} else if c.Out.ID != r.Child.Out.ID {
+		delete(n.bySA, c.Out.ID)
+	}
+	if r.Child.Bound >= c.Bound {
+		c.granted = r.Version.Epoch // the owner knows of all that we would use
+	}
+	bound, barred := max(c.Bound, r.Child.Bound), c.Barred|r.Child.Barred
+	c.Child, c.since = r.Child, now
+	c.Bound, c.Barred = bound, barred
+	n.bySA[c.In.ID], n.bySA[c.Out.ID] = c, c
+	if !slices.Contains(t.listed, id) {
+		t.listed = append(slices.Clone(t.listed), id)
+	}
+	n.install(c)
+}
+
+// acceptable tells whether a pair makes sense as a part of t.
+func (n *Node) acceptable(t *tunnel, c Child) bool {
+	if c.In.Direction != ipsec.Inbound || c.Out.Direction != ipsec.Outbound || c.Bound == 0 || c.Barred.Has(n.cfg.Member) ||
+		c.In.ID == c.Out.ID || len(c.In.Sequence.Bitmap) > ipsec.MaxReplayWindow/8 {
+		return false
+	}
+	if t.children[c.In.ID] == nil && len(t.children) >= n.cfg.Limits.Children {
+		return false
+	}
+	for _, id := range []ipsec.SAID{c.In.ID, c.Out.ID} {
+		if have := n.bySA[id]; have != nil && (have.of != t || have.In.ID != c.In.ID) {
+			return false
+		}
+	}
+	return true
+}
+
+// install puts a pair into our dataplane as standby, outbound above all that
+// anybody else may use.
+func (n *Node) install(c *child) {
+	in, out := c.In, c.Out
+	in.Group, out.Group = c.of.owner(), c.of.owner()
+	in.Sender, out.Sender = n.cfg.Member, n.cfg.Member
+	n.rebase(c)
+	out.Sequence, _ = n.share(c)
+	n.order(Order{Kind: Install, SAs: []ipsec.SA{in, out}})
+	// One of the same generation would be left as it is.
+	n.order(Order{Kind: Update, Changes: n.standby(c)})
+}
+
+// standby are the changes that make a pair wait for the death of its owner.
+func (n *Node) standby(c *child) []Change {
+	owner, no := c.of.owner(), false
+	n.rebase(c)
+	seq, _ := n.share(c)
+	return []Change{
+		{ID: c.In.ID, Group: &owner, Active: &no},
+		{ID: c.Out.ID, Group: &owner, Active: &no, Sequence: &seq},
+	}
+}
+
+func (n *Node) onDropChild(now time.Time, p *peer, r DropChild) {
+	t := n.copyFrom(now, p, r.Tunnel, r.Version.Epoch)
+	if t == nil {
+		return
+	}
+	t.version = r.Version
+	t.listed = slices.DeleteFunc(slices.Clone(t.listed), func(id ipsec.SAID) bool { return id == r.Child })
+	n.dropUnlisted(t)
+}
+
+// onRemove buries a tunnel. Anybody may bring the news.
+func (n *Node) onRemove(now time.Time, r Remove) {
+	n.tombs.add(now, r)
+	t := n.tunnels[r.Tunnel]
+	if t == nil || !n.tombs.has(t.id, t.version.Epoch) {
+		return
+	}
+	n.rd.Gone = append(n.rd.Gone, t.id)
+	if n.owns(t) {
+		n.discard(t)
+		n.forget(t)
+		n.broadcast(now, t, func(*peer) Record { return n.tombs.remove(t.id) })
+		return
+	}
+	n.forget(t)
+}
+
+func (n *Node) onAddress(now time.Time, p *peer, r Address) {
+	t := n.copyFrom(now, p, r.Tunnel, r.Version.Epoch)
+	if t == nil {
+		return
+	}
+	t.version = r.Version
+	t.move(r.Endpoint)
+	var changes []Change
+	for _, c := range t.pairs() {
+		changes = append(changes, Change{ID: c.In.ID, Endpoint: &r.Endpoint}, Change{ID: c.Out.ID, Endpoint: &r.Endpoint})
+	}
+	if len(changes) > 0 {
+		n.order(Order{Kind: Update, Changes: changes})
+	}
+}
+
+func (n *Node) onMTU(now time.Time, p *peer, r MTU) {
+	c := n.bySA[r.SA]
+	if c == nil || n.copyFrom(now, p, r.Tunnel, r.Epoch) != c.of {
+		return
+	}
+	c.sa(r.SA).PathMTU = r.MTU
+	n.order(Order{Kind: Update, Changes: []Change{{ID: r.SA, MTU: &r.MTU}}})
+}
+
+// refuse notes that the dataplane did not take an SA of another's tunnel.
+func (n *Node) refuse(c *child) {
+	if n.owns(c.of) || c.refused {
+		return
+	}
+	c.refused = true
+	if p := n.peers[c.of.owner()]; p != nil && p.present() {
+		n.note(p, Unheld{Tunnel: c.of.id, Why: PlaneRefused})
+	}
+}
+
+// tellUnheld repeats, on a new stream to p, which of its tunnels we do not hold.
+func (n *Node) tellUnheld(p *peer) {
+	for _, t := range n.sorted(func(t *tunnel) bool { return t.owner() == p.id && t.refused() }) {
+		n.note(p, Unheld{Tunnel: t.id, Why: PlaneRefused})
+	}
+}
+
+func (n *Node) onUnheld(p *peer, r Unheld) {
+	t := n.own(r.Tunnel)
+	if t == nil {
+		return
+	}
+	n.stats.Unheld++
+	t.unheld = t.unheld.With(p.id)
+}

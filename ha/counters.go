@@ -1,0 +1,85 @@
+package ha
+
+import (
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+)
+
+// countersPerRecord keeps records of counters well below a frame's limit: a
+// window of 4096 packets takes half a KiB.
+const countersPerRecord = 128
+
+// onCount keeps the newest counters until they go out.
+func (n *Node) onCount(now time.Time, in Count) {
+	for _, s := range in.SAs {
+		c := n.bySA[s.ID]
+		if c == nil || !n.owns(c.of) {
+			continue
+		}
+		n.counts[s.ID] = s
+		c.counted(now, s)
+	}
+}
+
+// counted notes what one SA has carried, and what it has received.
+func (c *child) counted(now time.Time, s Counted) {
+	if s.ID == c.Out.ID {
+		c.OutUsed = s.Used
+		return
+	}
+	c.InUsed = s.Used
+	if s.Sequence.Highest > c.In.Sequence.Highest {
+		c.of.heard = now
+	}
+	if s.Sequence.Highest >= c.In.Sequence.Highest {
+		c.In.Sequence.Highest, c.In.Sequence.Bitmap = s.Sequence.Highest, s.Sequence.Bitmap
+	}
+}
+
+// sendCounts publishes the newest counters of all SAs that had new ones. A
+// member that lags behind gets the next ones: they replace these.
+func (n *Node) sendCounts() {
+	ids := make([]ipsec.SAID, 0, len(n.counts))
+	for id := range n.counts {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, compareSA)
+	for _, p := range n.peers {
+		if p == nil || !p.present() || len(p.out.queue) > n.cfg.Limits.Window/2 {
+			continue
+		}
+		var batch []Counted
+		for _, id := range ids {
+			if c := n.bySA[id]; c != nil && c.of.given.Has(p.id) {
+				batch = append(batch, n.counts[id])
+			}
+		}
+		for part := range slices.Chunk(batch, countersPerRecord) {
+			n.enqueue(p, Counters{SAs: part}, 0)
+		}
+	}
+	clear(n.counts)
+}
+
+// onCounters moves our replay windows to the owner's checkpoint, so that nothing
+// that was accepted before it is accepted again after a takeover (I9).
+func (n *Node) onCounters(now time.Time, p *peer, r Counters) {
+	var changes []Change
+	for _, s := range r.SAs {
+		c := n.bySA[s.ID]
+		if c == nil || c.of.owner() != p.id || len(s.Sequence.Bitmap) > ipsec.MaxReplayWindow/8 {
+			continue
+		}
+		c.counted(now, s)
+		if s.ID == c.In.ID && s.Sequence.Highest != 0 {
+			changes = append(changes, Change{ID: s.ID, Sequence: &ipsec.Sequence{
+				Highest: s.Sequence.Highest, Bitmap: s.Sequence.Bitmap,
+			}})
+		}
+	}
+	if len(changes) > 0 {
+		n.order(Order{Kind: Update, Changes: changes})
+	}
+}

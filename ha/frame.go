@@ -1,0 +1,39 @@
+package ha
+
+import "github.com/evergate/evergate/core/ipsec"
+
+// Frame is what one member sends another. One without records is a heartbeat.
+// Frames may be lost, delayed, doubled and reordered; how they are protected is
+// the transport's business.
+type Frame struct {
+	Protocol uint16
+	Group    uint8
+	From, To ipsec.MemberID
+	// Life and Disk are the sender's. ToLife, on ToDisk, is the life of the
+	// receiver that the records and the acknowledgement are for, 0 when it is not
+	// known yet.
+	Life, ToLife Life
+	Disk, ToDisk DiskID
+
+	// Count is the highest count of an epoch that the sender has seen.
+	Count uint64
+	// Unfit is set while the sender has no dataplane, Leaving when it has given
+	// up its tunnels and is about to stop.
+	Unfit, Leaving bool
+	Role           Role
+
+	// Ack is of the receiver's stream.
+	Ack Ack
+
+	// Stream and First number Records, which follow each other.
+	Stream, First uint64
+	Records       []Record
+}
+
+// Ack says that all records of a stream up to Seq have been carried out, the
+// dataplane included. It counts once the receiver has our own records up to
+// After of our stream Notes: they tell of which that is not so.
+type Ack struct {
+	Stream, Seq  uint64
+	Notes, After uint64
+}

@@ -1,0 +1,111 @@
+package hatest
+
+import (
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
+)
+
+// trouble makes something happen, and comes again.
+func (c *Cluster) trouble() {
+	if c.quiet {
+		return
+	}
+	defer func() { c.after(50*time.Millisecond+c.upTo(900*time.Millisecond), c.trouble) }()
+	m := c.members[c.rnd.IntN(len(c.members))]
+	switch c.rnd.IntN(16) {
+	case 0, 1:
+		m.crash()
+	case 2, 3, 4:
+		c.bootAll(true)
+	case 5:
+		c.bootAll(c.rnd.IntN(3) > 0)
+	case 6:
+		c.Part(ha.Members(c.rnd.Uint32()))
+	case 7:
+		o := c.members[c.rnd.IntN(len(c.members))]
+		c.tracef("frames from %d to %d are lost", m.id, o.id)
+		c.cut[m.id][o.id] = true
+	case 8, 9:
+		c.Join()
+	case 10:
+		if m.up && !m.frozen {
+			c.tracef("member %d: freezes", m.id)
+			run := m.run
+			m.freeze()
+			c.after(c.upTo(time.Second), func() {
+				if m.run == run {
+					c.tracef("member %d: thaws", m.id)
+					m.thaw()
+				}
+			})
+		}
+	case 11:
+		m.leave()
+	default:
+		c.Rehash()
+	}
+}
+
+// bootAll starts everybody who is down.
+func (c *Cluster) bootAll(withDisk bool) {
+	for _, m := range c.members {
+		if !m.up {
+			m.start(withDisk)
+		}
+	}
+}
+
+// Part cuts the members' network in two, side and the others.
+func (c *Cluster) Part(side ha.Members) {
+	c.tracef("the members' network parts: %v and %v", side&c.all, c.all&^side)
+	for a := range c.all.All() {
+		for b := range c.all.All() {
+			c.cut[a][b] = side.Has(a) != side.Has(b)
+		}
+	}
+}
+
+// Join repairs the members' network.
+func (c *Cluster) Join() {
+	c.tracef("the members' network is whole")
+	c.cut = [ipsec.MaxMembers][ipsec.MaxMembers]bool{}
+}
+
+// Rehash makes the routers change their minds.
+func (c *Cluster) Rehash() {
+	c.tracef("routers hash anew")
+	for _, cl := range c.clients {
+		if c.rnd.IntN(2) == 0 {
+			cl.salt = c.rnd.Uint64()
+		}
+	}
+}
+
+// Heal ends all trouble.
+func (c *Cluster) Heal() {
+	c.quiet = true
+	c.Join()
+	c.loss, c.twice = 0, 0
+	for _, m := range c.members {
+		m.thaw()
+	}
+	c.bootAll(true)
+	c.after(100*time.Millisecond, func() { c.bootAll(true) }) // who was about to leave
+}
+
+// Crash stops a member: what follows is for scripts.
+func (c *Cluster) Crash(id ipsec.MemberID) { c.members[id].crash() }
+
+// Boot starts a member, with the disk that it had or a new one.
+func (c *Cluster) Boot(id ipsec.MemberID, withDisk bool) { c.members[id].start(withDisk) }
+
+// Leave stops a member cleanly.
+func (c *Cluster) Leave(id ipsec.MemberID) { c.members[id].leave() }
+
+// Freeze stops a member without its noticing, until Thaw.
+func (c *Cluster) Freeze(id ipsec.MemberID) { c.members[id].freeze() }
+
+// Thaw lets it go on.
+func (c *Cluster) Thaw(id ipsec.MemberID) { c.members[id].thaw() }

@@ -1,0 +1,117 @@
+package ha
+
+import "github.com/evergate/evergate/core/ipsec"
+
+// Input is what may happen to a Node.
+type Input interface{ input() }
+
+// From the network and the clock.
+type (
+	// Received is a frame that came from an authenticated member.
+	Received struct{ Frame Frame }
+
+	// Timeout says that NextTimeout has come.
+	Timeout struct{}
+)
+
+// From the engine, of tunnels that this member owns. What it hands over belongs
+// to the Node.
+type (
+	// StoreIKE publishes the IKE SA of a tunnel, which is ours when it is new.
+	// Heard is set when it changed because of the peer.
+	StoreIKE struct {
+		Tunnel ipsec.TunnelID
+		IKE    IKE
+		Heard  bool
+	}
+
+	// StoreChild publishes a pair that is installed here, with the lease that
+	// its outbound SA has: Sequence.Ceiling, which must be Config.Lease or, when
+	// the SA is replaced by a newer generation of itself, no more than it was.
+	StoreChild struct {
+		Tunnel  ipsec.TunnelID
+		In, Out ipsec.SA
+	}
+
+	// DeleteChild takes back a pair by its inbound SA.
+	DeleteChild struct {
+		Tunnel ipsec.TunnelID
+		Child  ipsec.SAID
+	}
+
+	// Delete takes back a whole tunnel. Final says that the peer knows of it: it
+	// asked, or has been told.
+	Delete struct {
+		Tunnel ipsec.TunnelID
+		Final  bool
+	}
+
+	// Moved is the peer's or our new outer address.
+	Moved struct {
+		Tunnel   ipsec.TunnelID
+		Endpoint Endpoint
+	}
+
+	// Learned is a new path MTU.
+	Learned struct {
+		SA  ipsec.SAID
+		MTU uint16
+	}
+
+	// Count brings the newest counters of some SAs.
+	Count struct{ SAs []Counted }
+)
+
+// From the dataplane, and about it.
+type (
+	// Carried says that the orders of a Ready, and all before, are carried out.
+	// Refused are the SAs that were not installed.
+	Carried struct {
+		Serial  uint64
+		Refused []ipsec.SAID
+	}
+
+	// Activated says that a tunnel of an armed group started by itself.
+	Activated struct {
+		Tunnel ipsec.TunnelID
+		Group  ipsec.MemberID
+	}
+
+	// Stray says that traffic for a standby tunnel came here.
+	Stray struct{ Tunnel ipsec.TunnelID }
+
+	// LeaseLow asks for more numbers for an outbound SA.
+	LeaseLow struct{ SA ipsec.SAID }
+
+	// Plane says whether there is a dataplane that works. Without one we own
+	// what we own, but are not fit to be routed to.
+	Plane struct{ Up bool }
+)
+
+// From the operator.
+type (
+	// Configure sets the connections with fgsp-sync enabled, by name, and the
+	// hash of what each says.
+	Configure struct{ Classes map[string]uint64 }
+
+	// Leave gives up everything before a clean stop. Own SAs fall silent with the
+	// orders of its Ready, and the frames say goodbye.
+	Leave struct{}
+)
+
+func (Received) input()    {}
+func (Timeout) input()     {}
+func (StoreIKE) input()    {}
+func (StoreChild) input()  {}
+func (DeleteChild) input() {}
+func (Delete) input()      {}
+func (Moved) input()       {}
+func (Learned) input()     {}
+func (Count) input()       {}
+func (Carried) input()     {}
+func (Activated) input()   {}
+func (Stray) input()       {}
+func (LeaseLow) input()    {}
+func (Plane) input()       {}
+func (Configure) input()   {}
+func (Leave) input()       {}

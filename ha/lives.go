@@ -1,0 +1,88 @@
+package ha
+
+// judge finds out, from the Hello of a new life of p, what its earlier lives may
+// have sent without anybody knowing. What p had not armed it has not sent on
+// without the owner's consent, and an arming is on disk before it (I3): so where
+// no owner of a tunnel is among Armed, the new life may be given it again.
+func (n *Node) judge(p *peer, h Hello) {
+	for _, t := range n.sorted(func(*tunnel) bool { return true }) {
+		suspect := t.past&h.Armed != 0
+		for _, c := range t.pairs() {
+			switch {
+			case n.owns(t) && !c.Holders.Has(p.id):
+			case suspect:
+				n.bar(c, p)
+			case n.owns(t):
+				c.Holders = c.Holders.Without(p.id)
+				n.settle(c)
+			}
+		}
+	}
+}
+
+// bar keeps p from ever sending on c, and us from using more numbers of it.
+func (n *Node) bar(c *child, p *peer) {
+	c.Barred, c.Holders = c.Barred.With(p.id), c.Holders.Without(p.id)
+	if n.owns(c.of) {
+		c.proposal = nil
+		n.wear(c, HolderForgot)
+	}
+}
+
+// replaced notes that p comes with another disk: it can tell nothing of its
+// earlier lives, and its boot numbers begin again. So it is barred from all that
+// it may have held.
+func (n *Node) replaced(p *peer) {
+	n.stats.DisksLost++
+	p.retired = append(p.retired, p.disk)
+	if len(p.retired) > maxRetired {
+		p.retired = p.retired[1:]
+	}
+	for _, t := range n.sorted(func(*tunnel) bool { return true }) {
+		for _, c := range t.pairs() {
+			if n.owns(t) && !c.Holders.Has(p.id) {
+				continue
+			}
+			c.Barred, c.Holders = c.Barred.With(p.id), c.Holders.Without(p.id)
+			if c.proposal != nil {
+				c.proposal = nil
+				n.wear(c, HolderForgot) // it is in need of numbers already
+			}
+		}
+	}
+}
+
+// forgetArming takes back HardState.Armed once nothing is armed and every
+// configured member has all that came of it. After that a new life of ours
+// answers for the old one without it.
+func (n *Node) forgetArming() {
+	if n.hard.Armed == 0 {
+		return
+	}
+	for _, e := range n.armed {
+		if e != 0 {
+			return
+		}
+	}
+	for _, p := range n.peers {
+		if p != nil && !p.synced {
+			return
+		}
+	}
+	if !n.marked {
+		n.marked = true
+		n.confess()
+		for _, p := range n.peers {
+			if p != nil {
+				p.mark = p.out.end()
+			}
+		}
+	}
+	for _, p := range n.peers {
+		if p != nil && p.out.base <= p.mark {
+			return
+		}
+	}
+	n.hard.Armed, n.unsure = 0, 0
+	n.persist()
+}

@@ -1,0 +1,141 @@
+package ha
+
+import (
+	"github.com/evergate/evergate/core/ipsec"
+)
+
+// Stats counts what happened. They never fall during a life.
+type Stats struct {
+	Unprotected   uint64 // records that were committed on fewer members than asked for
+	Deaths, Armed uint64
+	// Claims are tunnels that were taken over, Reclaims those that were taken back
+	// from a claim made in another part of the network, Ceded those that were
+	// given up to a higher claim, Contested claims of ours that met a lower one, Yielded
+	// tunnels that started here although they have an owner.
+	Claims, Reclaims, Ceded, Contested, Yielded uint64
+	Supplied                                    uint64 // claims that a newer copy completed
+	Abandoned                                   uint64 // orphans of which nobody had all
+	Strays                                      uint64 // traffic of tunnels whose owner lives
+	Raised                                      uint64 // leases
+	Worn                                        uint64 // SAs that needed new keys
+	FellOut                                     uint64 // members that were slower than their queue is long
+	Resent                                      uint64 // records
+	Repairs                                     uint64 // digests that differed though synced
+	Unheld                                      uint64 // tunnels that a member said it does not hold
+	Pauses                                      uint64 // of ourselves
+	DisksLost                                   uint64 // of others
+	TombstonesLost                              uint64 // that went before their time
+	// What came and was not taken, by reason.
+	ForeignFrames, StaleFrames, BadFrames, BadRecords, UnknownRecords uint64
+	ProtocolMismatches, ModeMismatches                                uint64
+}
+
+// Stats returns the counters.
+func (n *Node) Stats() Stats {
+	s := n.stats
+	s.TombstonesLost = n.tombs.lost
+	return s
+}
+
+// Role is ours in the group.
+func (n *Node) Role() Role { return n.role }
+
+// Epoch is the one that orders to the dataplane carry at the moment. What the
+// engine asks of it by itself must carry it too.
+func (n *Node) Epoch() Epoch { return NewEpoch(n.hard.Count, n.cfg.Member) }
+
+// PeerStatus is how another member looks from here.
+type PeerStatus struct {
+	Member                ipsec.MemberID
+	Alive, Unfit          bool
+	Synced                bool // it has all of ours
+	Complete              bool // we have all of its
+	Armed                 bool // its tunnels may start here
+	Role                  Role
+	Life                  Life
+	Queued, QueuedOctets  int
+	Tunnels, DriftedClass int // tunnels of it that we hold; phase 1s that differ
+}
+
+// Peers describes all other configured members, in order.
+func (n *Node) Peers() []PeerStatus {
+	var held [ipsec.MaxMembers]int
+	for _, t := range n.tunnels {
+		held[t.owner()]++
+	}
+	var out []PeerStatus
+	for _, p := range n.peers {
+		if p == nil {
+			continue
+		}
+		s := PeerStatus{
+			Member: p.id, Alive: p.alive, Unfit: p.unfit, Synced: p.synced, Complete: p.in.complete,
+			Armed: n.armed[p.id] != 0, Role: p.role, Life: p.life,
+			Queued: len(p.out.queue), QueuedOctets: p.out.octets, Tunnels: held[p.id],
+		}
+		if p.hello != nil {
+			for name, hash := range n.classes {
+				if theirs, ok := p.hello.Classes[name]; !ok || theirs != hash {
+					s.DriftedClass++
+				}
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// TunnelStatus is our copy of one tunnel.
+type TunnelStatus struct {
+	Tunnel   ipsec.TunnelID
+	Version  Version
+	Owner    ipsec.MemberID
+	Owned    bool // by us
+	Complete bool
+	Orphan   bool
+	Unsynced Unsynced
+	IKE      IKE
+	Children []Child
+	// Unheld are members that say that they do not hold what we own.
+	Unheld Members
+}
+
+// Tunnel describes one tunnel; false when there is no copy.
+func (n *Node) Tunnel(id ipsec.TunnelID) (TunnelStatus, bool) {
+	t := n.tunnels[id]
+	if t == nil {
+		return TunnelStatus{}, false
+	}
+	s := TunnelStatus{
+		Tunnel: id, Version: t.version, Owner: t.owner(), Owned: n.owns(t), Complete: t.complete(),
+		Orphan: n.orphan(t), IKE: t.ike, Unheld: t.unheld,
+	}
+	if t.refused() {
+		s.Unsynced = PlaneRefused
+	}
+	for _, c := range t.pairs() {
+		s.Children = append(s.Children, c.Child)
+	}
+	return s, true
+}
+
+// Tunnels returns the names of all copies, in order.
+func (n *Node) Tunnels() []ipsec.TunnelID {
+	var out []ipsec.TunnelID
+	for _, t := range n.sorted(func(*tunnel) bool { return true }) {
+		out = append(out, t.id)
+	}
+	return out
+}
+
+// Committed is the highest index that is committed.
+func (n *Node) Committed() Index { return n.commit }
+
+// TunnelOf finds the tunnel that an SA is part of.
+func (n *Node) TunnelOf(id ipsec.SAID) (ipsec.TunnelID, bool) {
+	c := n.bySA[id]
+	if c == nil {
+		return 0, false
+	}
+	return c.of.id, true
+}

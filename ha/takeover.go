@@ -1,0 +1,510 @@
+package ha
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+)
+
+// orphan tells whether t has lost its owner: the member is dead or has no
+// dataplane, or lives another life.
+func (n *Node) orphan(t *tunnel) bool {
+	if n.owns(t) {
+		return false
+	}
+	p := n.peers[t.owner()]
+	return p == nil || !p.lives() || p.life != t.life
+}
+
+// arm lets what p owned start here with its first packet, provided that we have
+// all of it (I4). The epoch is on disk before (I3).
+func (n *Node) arm(now time.Time, p *peer) {
+	p.adoptAt, p.adoptRank = now.Add(n.cfg.AdoptAfter), 0
+	if n.role != Standby || n.leaving || !p.in.complete || !n.standsBy(p) {
+		return
+	}
+	n.hard.Armed = n.hard.Armed.With(p.id)
+	n.nextCount()
+	n.armed[p.id] = NewEpoch(n.hard.Count, n.cfg.Member)
+	n.marked = false
+	n.order(Order{Kind: Arm, Group: p.id})
+	n.stats.Armed++
+	// Traffic came here already, before the death was known.
+	for _, id := range slices.Sorted(maps.Keys(n.strays)) {
+		t := n.tunnels[id]
+		if t == nil || t.owner() != p.id {
+			continue
+		}
+		if now.Sub(n.strays[id]) <= 2*n.silence() {
+			n.adopt(now, t, now)
+		}
+		delete(n.strays, id)
+	}
+}
+
+// standsBy tells whether we hold a tunnel of p.
+func (n *Node) standsBy(p *peer) bool {
+	for _, t := range n.tunnels {
+		if t.owner() == p.id {
+			return true
+		}
+	}
+	return false
+}
+
+// nextCount uses a count that nobody is known to have used.
+func (n *Node) nextCount() {
+	n.hard.Count = max(n.hard.Count, n.seen) + 1
+	n.seen = n.hard.Count
+	n.persist()
+}
+
+// onStray remembers that traffic for another's tunnel came here. It never moves
+// the tunnel while the owner lives (B5).
+func (n *Node) onStray(now time.Time, in Stray) {
+	t := n.tunnels[in.Tunnel]
+	if t == nil || n.owns(t) {
+		return
+	}
+	if n.orphan(t) && n.armed[t.owner()] != 0 {
+		n.adopt(now, t, now)
+		return
+	}
+	n.stats.Strays++
+	if len(n.strays) < n.cfg.Limits.Strays {
+		n.strays[t.id] = now
+	}
+}
+
+// onActivated claims a tunnel that has started here, or stops it where it has
+// an owner by now.
+func (n *Node) onActivated(now time.Time, in Activated) {
+	t := n.tunnels[in.Tunnel]
+	if t == nil || n.owns(t) {
+		return
+	}
+	if t.owner() != in.Group || !n.claimable(t) {
+		n.stats.Yielded++
+		n.exposeAll(t)
+		n.stop(t)
+		return
+	}
+	n.claim(now, t, now)
+}
+
+// claimable tells whether we may take t over warm.
+func (n *Node) claimable(t *tunnel) bool {
+	return !n.leaving && n.armed[t.owner()] != 0 && n.orphan(t) && t.complete()
+}
+
+// adopt takes over a tunnel that the dataplane has not started by itself.
+func (n *Node) adopt(now time.Time, t *tunnel, heard time.Time) {
+	if n.claimable(t) {
+		n.claim(now, t, heard)
+	}
+}
+
+// stop makes the SAs of a tunnel of another stand by.
+func (n *Node) stop(t *tunnel) {
+	var changes []Change
+	for _, c := range t.pairs() {
+		changes = append(changes, n.standby(c)...)
+	}
+	if len(changes) > 0 {
+		n.order(Order{Kind: Update, Changes: changes})
+	}
+}
+
+// claim makes us the owner of t, and tells everybody. heard is when its peer was
+// heard, zero for not yet.
+func (n *Node) claim(now time.Time, t *tunnel, heard time.Time) {
+	e := n.armed[t.owner()]
+	if e <= t.version.Epoch {
+		n.nextCount()
+		e = NewEpoch(n.hard.Count, n.cfg.Member)
+	}
+	t.heard, t.reclaimed = heard, false
+	n.stats.Claims++
+	n.claims[t.id] = t
+	n.take(t, e)
+	for _, p := range n.peers {
+		if p == nil || !p.present() || !n.eligible(p, t) {
+			continue
+		}
+		n.enqueue(p, t.claim(now, p), 0)
+		t.given, t.told = t.given.With(p.id), t.told.With(p.id)
+		t.awaited = t.awaited.With(p.id)
+	}
+	t.restoreBy = now.Add(n.cfg.AckTimeout)
+	n.restoreAt = now // looks at it in this step
+}
+
+// insists tells whether we go on with a tunnel of ours although another has
+// claimed it: we have heard the peer since. A claim that was not made against a
+// dead member's silence, but against ours in a part of the network where we
+// could not be heard, does not stop a tunnel that works (B5).
+func (n *Node) insists(now time.Time, t *tunnel, theirs Title) bool {
+	return n.owns(t) && !n.leaving && !theirs.Reclaimed && t.title(now).Quiet < theirs.Quiet
+}
+
+// reclaim takes a tunnel of ours back from one who has claimed it, with numbers
+// above all that it may have used. For a later life of ours that is a takeover
+// from the claimer: it is on disk before (I3).
+func (n *Node) reclaim(now time.Time, t *tunnel, theirs Title, bounds []Bound) {
+	n.stats.Reclaims++
+	t.raiseBounds(bounds)
+	t.past |= theirs.Past
+	n.hard.Armed |= t.past.Without(n.cfg.Member)
+	n.nextCount()
+	t.reclaimed = true
+	n.take(t, NewEpoch(n.hard.Count, n.cfg.Member))
+	n.publish(now, t, func(p *peer) Record { return t.putIKE(now, p) })
+	n.replace(t, n.index)
+}
+
+// entitle notes by what right p owns t.
+func (n *Node) entitle(now time.Time, t *tunnel, p *peer, title Title) {
+	t.past, t.life, t.reclaimed = t.past|title.Past.With(p.id), p.life, title.Reclaimed
+	t.heard = time.Time{}
+	if title.Quiet < never {
+		t.heard = now.Add(-title.Quiet)
+	}
+}
+
+func (t *tunnel) raiseBounds(bounds []Bound) {
+	for _, b := range bounds {
+		if c := t.children[b.Child]; c != nil {
+			c.Bound = max(c.Bound, min(b.Bound, c.Out.Algorithms.MaxSequence()))
+		}
+	}
+}
+
+// take makes us the owner of t at epoch e.
+func (n *Node) take(t *tunnel, e Epoch) {
+	t.claimed = t.version
+	t.version.Epoch = e
+	t.life, t.past = n.hard.Life, t.past.With(n.cfg.Member)
+	t.given, t.told, t.unheld, t.awaited = 0, 0, 0, 0
+	delete(n.strays, t.id)
+	for _, c := range t.pairs() {
+		n.start(c)
+	}
+}
+
+func (t *tunnel) claim(now time.Time, p *peer) Claim {
+	return Claim{Tunnel: t.id, From: t.claimed, Version: t.version, Title: t.title(now), Children: t.bounds(p)}
+}
+
+// start makes a pair of ours send: within our share of the numbers above the
+// bound, which is used up with that, whatever becomes of us.
+func (n *Node) start(c *child) {
+	me, yes := n.cfg.Member, true
+	entrusted := c.Holders.Has(me)
+	n.rebase(c)
+	if c.used > c.base {
+		c.base = c.used // our dataplane has been at our share before
+	}
+	seq, enough := n.share(c)
+	if !entrusted {
+		last := c.Out.Algorithms.MaxSequence()
+		seq = ipsec.Sequence{Next: last, Ceiling: last - 1}
+	}
+	c.ceiling, c.Bound = seq.Ceiling, n.beyond(c, c.base)
+	// Whom else its owner has given it to, we cannot know.
+	c.Holders, c.proposal, c.worn = n.cfg.Members, nil, 0
+	n.order(Order{Kind: Update, Changes: []Change{
+		{ID: c.In.ID, Group: &me, Active: &yes},
+		{ID: c.Out.ID, Group: &me, Active: &yes, Sequence: &seq},
+	}})
+	switch {
+	case !entrusted:
+		n.wear(c, NotEntrusted)
+	case !enough:
+		n.wear(c, Exhausted)
+	}
+}
+
+// cede gives up whatever right we had to t for the claim of epoch e. A tunnel
+// that was ours stops sending with the orders of this step.
+func (n *Node) cede(t *tunnel, e Epoch) {
+	if n.owns(t) {
+		n.stats.Ceded++
+		n.rd.Lost = append(n.rd.Lost, t.id)
+		delete(n.claims, t.id)
+		for _, c := range t.children {
+			c.proposal, c.worn = nil, 0
+			delete(n.counts, c.In.ID)
+			delete(n.counts, c.Out.ID)
+		}
+	}
+	n.exposeAll(t)
+	t.version = Version{Epoch: e}
+	t.given, t.told, t.unheld, t.awaited = 0, 0, 0, 0
+	if p := n.peers[e.Member()]; p != nil {
+		t.life = p.life
+	}
+	delete(n.strays, t.id)
+	n.stop(t)
+}
+
+// onClaim notes a new owner. One who claims from an older copy than ours gets
+// ours; from a newer one, we ask for theirs.
+func (n *Node) onClaim(now time.Time, p *peer, r Claim) {
+	if !n.publishes(p, r.Tunnel, r.Version.Epoch) {
+		return
+	}
+	t := n.tunnels[r.Tunnel]
+	if t == nil {
+		n.enqueue(p, Need{Tunnel: r.Tunnel}, 0)
+		return
+	}
+	if t.version.Epoch > r.Version.Epoch {
+		n.outbid(now, p, t, r)
+		return
+	}
+	if t.version.Epoch == r.Version.Epoch {
+		return // known
+	}
+	if n.insists(now, t, r.Title) {
+		n.reclaim(now, t, r.Title, r.Children)
+		return
+	}
+	had, complete := t.version, t.complete()
+	if had.Compare(r.From) > 0 && complete {
+		n.enqueue(p, t.supply(now, had), 0)
+	}
+	t.raiseBounds(r.Children)
+	n.cede(t, r.Version.Epoch)
+	n.entitle(now, t, p, r.Title)
+	if had == r.From && complete {
+		t.version = r.Version
+		return
+	}
+	n.enqueue(p, Need{Tunnel: t.id}, 0)
+}
+
+// outbid answers a claim that is lower than what we know of. Where we are the
+// owner, the other may have sent on the same SAs.
+func (n *Node) outbid(now time.Time, p *peer, t *tunnel, r Claim) {
+	n.enqueue(p, t.owned(now, p), 0)
+	if !n.owns(t) {
+		return
+	}
+	n.stats.Contested++
+	if !t.told.Has(p.id) {
+		n.enqueue(p, t.claim(now, p), 0)
+		t.told = t.told.With(p.id)
+	}
+	for _, b := range r.Children {
+		if c := t.children[b.Child]; c != nil {
+			n.contest(c, b.Bound)
+		}
+	}
+}
+
+func (t *tunnel) supply(now time.Time, had Version) Supply {
+	s := Supply{Tunnel: t.id, Version: had, IKE: t.ike}
+	for _, c := range t.pairs() {
+		s.Children = append(s.Children, c.aged(now))
+	}
+	return s
+}
+
+// onSupply takes a newer copy than the one that we claimed from, before the IKE
+// SA comes to life. What the last owner gave to others only is inbound traffic's
+// at most: the owner, should it live on, has not asked us before it uses more.
+func (n *Node) onSupply(now time.Time, r Supply) {
+	t := n.own(r.Tunnel)
+	if t == nil || n.claims[t.id] == nil || r.Version.Compare(t.claimed) <= 0 || r.Version.Epoch >= t.version.Epoch {
+		return
+	}
+	t.claimed, t.ike = r.Version, r.IKE
+	var listed []ipsec.SAID
+	for _, in := range r.Children {
+		listed = append(listed, in.In.ID)
+		if t.children[in.In.ID] != nil || !n.acceptable(t, in) {
+			continue
+		}
+		c := &child{of: t, Child: in, since: now}
+		t.children[in.In.ID] = c
+		n.bySA[in.In.ID], n.bySA[in.Out.ID] = c, c
+		n.install(c)
+		n.start(c)
+	}
+	t.listed = listed
+	n.dropUnlisted(t)
+	n.stats.Supplied++
+	t.given = 0
+	t.version.Change = max(t.version.Change, r.Version.Change)
+	n.publish(now, t, func(p *peer) Record { return t.putIKE(now, p) })
+}
+
+// onNeed gives a whole tunnel to a member that asks.
+func (n *Node) onNeed(now time.Time, p *peer, r Need) {
+	t := n.own(r.Tunnel)
+	if t != nil && n.eligible(p, t) {
+		n.give(now, p, t, 0)
+	}
+}
+
+// owned tells p who owns t, as far as we know.
+func (t *tunnel) owned(now time.Time, p *peer) Owned {
+	return Owned{Tunnel: t.id, Epoch: t.version.Epoch, Title: t.title(now), Children: t.bounds(p)}
+}
+
+// onOwned learns that a tunnel has another owner than we thought.
+func (n *Node) onOwned(now time.Time, r Owned) {
+	t := n.tunnels[r.Tunnel]
+	if t == nil || r.Epoch <= t.version.Epoch || n.peers[r.Epoch.Member()] == nil || r.Epoch.Count() > maxCount {
+		return
+	}
+	n.seen = max(n.seen, r.Epoch.Count())
+	if n.insists(now, t, r.Title) {
+		n.reclaim(now, t, r.Title, r.Children)
+		return
+	}
+	t.raiseBounds(r.Children)
+	n.cede(t, r.Epoch)
+	t.past |= r.Title.Past.With(r.Epoch.Member())
+	if p := n.peers[r.Epoch.Member()]; p != nil && p.present() {
+		n.enqueue(p, Need{Tunnel: t.id}, 0)
+	}
+}
+
+// claimKnown notes that p has a claim of ours, and has told us what it knows
+// better.
+func (n *Node) claimKnown(p *peer, r Claim) {
+	if t := n.claims[r.Tunnel]; t != nil && t.version.Epoch == r.Version.Epoch {
+		t.awaited = t.awaited.Without(p.id)
+		if t.awaited == 0 {
+			n.restoreAt = n.last
+		}
+	}
+}
+
+// restoreDue brings the IKE SAs of claimed tunnels to life, once everybody has
+// had its say or the time is up. Their traffic flows already.
+func (n *Node) restoreDue(now time.Time) {
+	if n.restoreAt.IsZero() || now.Before(n.restoreAt) {
+		return
+	}
+	n.restoreAt = time.Time{}
+	for _, id := range slices.Sorted(maps.Keys(n.claims)) {
+		t := n.claims[id]
+		waits := false
+		for m := range t.awaited.All() {
+			waits = waits || n.peers[m].alive
+		}
+		if waits && now.Before(t.restoreBy) {
+			if n.restoreAt.IsZero() || t.restoreBy.Before(n.restoreAt) {
+				n.restoreAt = t.restoreBy
+			}
+			continue
+		}
+		delete(n.claims, id)
+		r := Restored{Tunnel: t.id, Epoch: t.version.Epoch, IKE: t.ike}
+		for _, c := range t.pairs() {
+			pair := c.aged(now)
+			pair.In.Group, pair.Out.Group = n.cfg.Member, n.cfg.Member
+			pair.In.Sender, pair.Out.Sender = n.cfg.Member, n.cfg.Member
+			pair.Out.Sequence = ipsec.Sequence{Ceiling: c.ceiling}
+			r.Children = append(r.Children, pair)
+		}
+		n.rd.Restore = append(n.rd.Restore, r)
+		n.tellWorn(t)
+	}
+}
+
+// disarm ends the arming of members whose tunnels have an owner again.
+func (n *Node) disarm() {
+	for _, p := range n.peers {
+		if p == nil || n.armed[p.id] == 0 || !p.lives() || n.orphans(p) {
+			continue
+		}
+		n.disarmGroup(p)
+	}
+}
+
+func (n *Node) disarmGroup(p *peer) {
+	for _, t := range n.tunnels {
+		if t.owner() == p.id {
+			n.exposeAll(t)
+		}
+	}
+	n.armed[p.id] = 0
+	n.order(Order{Kind: Disarm, Group: p.id})
+}
+
+func (n *Node) exposeAll(t *tunnel) {
+	for _, c := range t.children {
+		n.expose(c)
+	}
+}
+
+func (n *Node) orphans(p *peer) bool {
+	for _, t := range n.tunnels {
+		if t.owner() == p.id && n.orphan(t) {
+			return true
+		}
+	}
+	return false
+}
+
+// sweep sees to it that every orphan is looked after, also one that lost its
+// owner in another way than by a death that we saw.
+func (n *Node) sweep(now time.Time) {
+	for _, t := range n.tunnels {
+		if !n.orphan(t) {
+			continue
+		}
+		if p := n.peers[t.owner()]; p != nil && p.adoptAt.IsZero() {
+			p.adoptAt, p.adoptRank = now.Add(n.cfg.AdoptAfter), 0
+		}
+	}
+}
+
+// adoptDue looks after tunnels of a dead member that no packet has started: each
+// has an order of members who should take it, and one more of them feels called
+// every time.
+func (n *Node) adoptDue(now time.Time, p *peer) {
+	if p.adoptAt.IsZero() || now.Before(p.adoptAt) {
+		return
+	}
+	orphans := n.sorted(func(t *tunnel) bool { return t.owner() == p.id && n.orphan(t) })
+	left := 0
+	for _, t := range orphans {
+		switch {
+		case n.claimable(t) && n.rank(t) <= p.adoptRank:
+			n.adopt(now, t, time.Time{})
+		case p.adoptRank > n.cfg.Members.Len():
+			n.stats.Abandoned++
+			n.forget(t)
+		default:
+			left++
+		}
+	}
+	p.adoptAt = time.Time{}
+	if left > 0 {
+		p.adoptRank++
+		p.adoptAt = now.Add(n.cfg.AdoptAfter / 4)
+	}
+}
+
+// rank is our place among those who could adopt t, 0 for the first. All that
+// see the same members agree (rendezvous hashing).
+func (n *Node) rank(t *tunnel) int {
+	mine := mix(uint64(t.id), uint64(n.cfg.Member))
+	rank := 0
+	for _, p := range n.peers {
+		if p == nil || !p.lives() || p.role != Standby {
+			continue
+		}
+		if theirs := mix(uint64(t.id), uint64(p.id)); cmp.Less(mine, theirs) {
+			rank++
+		}
+	}
+	return rank
+}

@@ -1,0 +1,272 @@
+package wire_test
+
+import (
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
+	hav1 "github.com/evergate/evergate/ha/proto/ha/v1"
+	"github.com/evergate/evergate/ha/wire"
+)
+
+const secret = "0123456789abcdef0123"
+
+func said(spi ipsec.SPI) ipsec.SAID {
+	return ipsec.SAID{SPI: spi, Dst: netip.MustParseAddr("192.0.2.1"), Proto: ipsec.ESP}
+}
+
+// child has every field set to something that is not its zero.
+func child() ha.Child {
+	sa := ipsec.SA{
+		ID: said(0x10000100), Direction: ipsec.Inbound, Mode: ipsec.Transport, Tunnel: 7, Pair: 0x300, Group: 1, Sender: 2,
+		Generation: 3, Algorithms: ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 128, Integrity: ipsec.AuthHMACSHA1_96, ESN: true},
+		Encryption: ipsec.NewKey([]byte(secret)), Integrity: ipsec.NewKey([]byte(secret)),
+		Local: netip.MustParseAddr("192.0.2.1"), Remote: netip.MustParseAddr("2001:db8::1"),
+		Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: 1024},
+		Selectors: ipsec.Selectors{
+			Local:  []ipsec.TrafficSelector{ipsec.AnySelector(false)},
+			Remote: []ipsec.TrafficSelector{ipsec.AnySelector(true), ipsec.SelectorOf(netip.MustParsePrefix("10.0.0.0/8"))},
+		},
+		Lifetime: ipsec.Lifetime{
+			Soft: ipsec.Limits{Time: time.Minute, Bytes: 1, Packets: 2}, Hard: ipsec.Limits{Time: time.Hour, Bytes: 3, Packets: 4}, Age: time.Second,
+		},
+		ReplayWindow: 128, Sequence: ipsec.Sequence{Next: 1, Ceiling: 2, Highest: 3, Bitmap: []byte{4}}, PathMTU: 1400,
+		Header: ipsec.HeaderPolicy{DF: ipsec.DFClear, HideDSCP: true, DSCP: 46},
+	}
+	out := sa
+	out.ID, out.Direction = said(0x300), ipsec.Outbound
+	return ha.Child{
+		In: sa, Out: out, Holders: 5, Barred: 8, Bound: 1 << 40,
+		InUsed: ha.Usage{Packets: 1, Bytes: 2, Idle: -1}, OutUsed: ha.Usage{Packets: 3, Bytes: 4, Idle: time.Second},
+	}
+}
+
+func frame() ha.Frame {
+	v := ha.Version{Epoch: ha.NewEpoch(9, 3), Change: 4}
+	title := ha.Title{Past: 9, Quiet: time.Minute, Reclaimed: true}
+	ike := ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte(secret)), Facts: []byte("dialup_0")}
+	bounds := []ha.Bound{{Child: said(0x10000100), Bound: 6}}
+	hello := ha.Hello{Armed: 6, Disjoint: true, Classes: map[string]uint64{"dialup": 12}}
+	hello.Disks[3] = 33
+	digest := ha.Digest{Round: 2}
+	digest.Sums[63] = 1
+	return ha.Frame{
+		Protocol: 1, Group: 255, From: 15, To: 3, Life: 4, ToLife: 5, Disk: 6, ToDisk: 10, Count: 7, Unfit: true, Leaving: true, Role: ha.Standby,
+		Ack: ha.Ack{Stream: 1, Seq: 2, Notes: 3, After: 4}, Stream: 8, First: 9,
+		Records: []ha.Record{
+			hello,
+			ha.PutIKE{Tunnel: 7, Version: v, Title: title, Children: bounds, IKE: ike},
+			ha.PutChild{Tunnel: 7, Version: v, Child: child()},
+			ha.DropChild{Tunnel: 7, Version: v, Child: said(1)},
+			ha.Remove{Tunnel: 7, Epoch: v.Epoch, Final: true},
+			ha.Claim{Tunnel: 7, From: ha.Version{Epoch: 1, Change: 2}, Version: v, Title: title, Children: bounds},
+			ha.Supply{Tunnel: 7, Version: v, IKE: ike, Children: []ha.Child{child()}},
+			ha.Need{Tunnel: 7},
+			ha.Owned{Tunnel: 7, Epoch: v.Epoch, Title: title, Children: bounds},
+			ha.Unheld{Tunnel: 7, Why: ha.OtherClass},
+			ha.Propose{Tunnel: 7, Epoch: v.Epoch, Child: said(1), From: 1, To: 2},
+			ha.Grant{Tunnel: 7, Epoch: v.Epoch, Child: said(1), To: 2},
+			ha.Refuse{Tunnel: 7, Epoch: v.Epoch, Child: said(1), Bound: 2},
+			ha.Address{Tunnel: 7, Version: v, Endpoint: ha.Endpoint{
+				Local: netip.MustParseAddr("192.0.2.1"), Remote: netip.MustParseAddr("2001:db8::1"), Encap: &ipsec.Encap{LocalPort: 1, RemotePort: 2},
+			}},
+			ha.MTU{Tunnel: 7, Epoch: v.Epoch, SA: said(1), MTU: 1400},
+			ha.Counters{SAs: []ha.Counted{{ID: said(1), Sequence: ipsec.Sequence{Highest: 2, Bitmap: []byte{3}}, Used: ha.Usage{Packets: 1, Idle: -1}}}},
+			digest,
+			ha.Want{Round: 2, Buckets: 1 << 63},
+			ha.Listing{Bucket: 63, Tunnels: []ipsec.TunnelID{1, 2}},
+			ha.Synced{Round: 2},
+		},
+	}
+}
+
+// withoutKeys takes the keys, which compare by identity, out of a frame and
+// returns them in the order of the records.
+func withoutKeys(f *ha.Frame) (keys []string) {
+	take := func(k *ipsec.Key) {
+		keys = append(keys, string(k.Reveal()))
+		*k = ipsec.Key{}
+	}
+	child := func(c *ha.Child) {
+		for _, sa := range []*ipsec.SA{&c.In, &c.Out} {
+			take(&sa.Encryption)
+			take(&sa.Integrity)
+		}
+	}
+	for i, r := range f.Records {
+		switch r := r.(type) {
+		case ha.PutIKE:
+			take(&r.IKE.State)
+			f.Records[i] = r
+		case ha.PutChild:
+			child(&r.Child)
+			f.Records[i] = r
+		case ha.Supply:
+			take(&r.IKE.State)
+			for i := range r.Children {
+				child(&r.Children[i])
+			}
+			f.Records[i] = r
+		}
+	}
+	return keys
+}
+
+func TestFramesComeBackAsTheyWere(t *testing.T) { // F2, F19
+	b, err := wire.Marshal(frame())
+	if err != nil {
+		t.Fatalf("The frame was not encoded: %v.", err)
+	}
+	got, err := wire.Unmarshal(b)
+	if err != nil {
+		t.Fatalf("The frame was not decoded: %v.", err)
+	}
+	want := frame()
+	if g, w := withoutKeys(&got), withoutKeys(&want); !reflect.DeepEqual(g, w) {
+		t.Errorf("The keys came back as other ones.")
+	}
+	for i := range want.Records {
+		if !reflect.DeepEqual(got.Records[i], want.Records[i]) {
+			t.Errorf("A record came back as %+v, want %+v.", got.Records[i], want.Records[i])
+		}
+	}
+	got.Records, want.Records = nil, nil
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("The frame came back as %+v, want %+v.", got, want)
+	}
+}
+
+// The test above means something only if every field was set.
+func TestFixtureSetsEveryField(t *testing.T) {
+	f := frame()
+	withoutKeys(&f)
+	var visit func(path string, v reflect.Value)
+	visit = func(path string, v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Struct:
+			for i := range v.NumField() {
+				field := v.Type().Field(i)
+				if field.IsExported() && field.Name != "Unknown" {
+					visit(path+"."+field.Name, v.Field(i))
+				}
+			}
+		case reflect.Interface:
+			visit(path+"."+v.Elem().Type().Name(), v.Elem())
+		case reflect.Slice:
+			if v.Len() == 0 {
+				t.Errorf("%s is empty in the fixture.", path)
+			} else if v.Index(0).Kind() == reflect.Interface {
+				for i := range v.Len() {
+					visit(path, v.Index(i))
+				}
+			}
+		default:
+			if v.IsZero() {
+				t.Errorf("%s is zero in the fixture.", path)
+			}
+		}
+	}
+	visit("Frame", reflect.ValueOf(f))
+}
+
+func TestWhatATypeCannotSayIsRefused(t *testing.T) {
+	for what, m := range map[string]*hav1.Frame{
+		"member 16":           {From: 16},
+		"group 256":           {Group: 256},
+		"protocol 65536":      {Protocol: 65536},
+		"five octets":         {Records: []*hav1.Record{{Kind: &hav1.Record_Address{Address: &hav1.Address{Local: make([]byte, 5)}}}}},
+		"three sums":          {Records: []*hav1.Record{{Kind: &hav1.Record_Digest{Digest: &hav1.Digest{Sums: make([]uint64, 3)}}}}},
+		"seventeen disks":     {Records: []*hav1.Record{{Kind: &hav1.Record_Hello{Hello: &hav1.Hello{Disks: make([]uint64, 17)}}}}},
+		"an MTU of 70000":     {Records: []*hav1.Record{{Kind: &hav1.Record_Mtu{Mtu: &hav1.MTU{Mtu: 70000}}}}},
+		"a set of 17 members": {Records: []*hav1.Record{{Kind: &hav1.Record_Hello{Hello: &hav1.Hello{Armed: 1 << 16}}}}},
+	} {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := wire.Unmarshal(b); err == nil {
+			t.Errorf("A frame with %s was taken.", what)
+		}
+	}
+	if _, err := wire.Unmarshal(make([]byte, wire.MaxFrame+1)); err == nil {
+		t.Error("A frame beyond the longest was taken.")
+	}
+}
+
+// What a later version adds to a record that outlives its frame stays with it,
+// also through a member that does not know it.
+func TestUnknownFieldsTravelOn(t *testing.T) {
+	later := protowire.AppendVarint(protowire.AppendTag(nil, 1000, protowire.VarintType), 42)
+	put := ha.PutIKE{Tunnel: 7, IKE: ha.IKE{State: ipsec.NewKey([]byte(secret))}, Unknown: later}
+	pair := ha.PutChild{Tunnel: 7, Child: child()}
+	pair.Child.Unknown = later
+	f := ha.Frame{Records: []ha.Record{put, pair}}
+	for range 2 { // here, and at the next member
+		b, err := wire.Marshal(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f, err = wire.Unmarshal(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if p, ok := f.Records[0].(ha.PutIKE); !ok || string(p.Unknown) != string(later) {
+		t.Error("The unknown field of an IKE SA was lost.")
+	}
+	if p, ok := f.Records[1].(ha.PutChild); !ok || string(p.Child.Unknown) != string(later) {
+		t.Error("The unknown field of a pair was lost.")
+	}
+}
+
+func TestUnknownRecordsAreNoError(t *testing.T) {
+	record := protowire.AppendBytes(protowire.AppendTag(nil, 900, protowire.BytesType), nil)
+	b := protowire.AppendBytes(protowire.AppendTag(nil, 15, protowire.BytesType), record)
+	f, err := wire.Unmarshal(b)
+	if err != nil || len(f.Records) != 1 {
+		t.Fatalf("A record of a later version made %+v, %v.", f, err)
+	}
+	if _, ok := f.Records[0].(ha.Unknown); !ok {
+		t.Errorf("A record of a later version became %+v.", f.Records[0])
+	}
+}
+
+func TestErrorsTellNoKeys(t *testing.T) {
+	b, err := wire.Marshal(frame())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range b {
+		if _, err := wire.Unmarshal(append([]byte(nil), b[:n]...)); err != nil && strings.Contains(err.Error(), secret) {
+			t.Fatalf("The error for %d octets holds a key.", n)
+		}
+	}
+}
+
+func FuzzUnmarshal(f *testing.F) {
+	b, err := wire.Marshal(frame())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := wire.Unmarshal(append([]byte(nil), b...))
+		if err != nil {
+			return
+		}
+		again, err := wire.Marshal(got)
+		if err != nil {
+			return // text that is not UTF-8
+		}
+		if _, err := wire.Unmarshal(again); err != nil {
+			t.Fatalf("What was decoded once is refused the second time: %v.", err)
+		}
+	})
+}
