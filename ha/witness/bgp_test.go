@@ -88,25 +88,6 @@ func TestDeadMemberLosesItsRoutes(t *testing.T) { // F4
 	s.wantRoute("and is back with it", gateway4, 1)
 }
 
-func TestBFDFindsAFrozenMember(t *testing.T) {
-	// The hold time is far beyond the test's patience: BFD has to do it.
-	session := strings.Replace(session4, "ipv4 {", "hold time 600; keepalive time 200; bfd on;\n\tipv4 {", 1)
-	s := newSite(t, 1, session)
-	c := s.config(1)
-	c.BGP.HoldTime = 600e9
-	c.BGP.Neighbors[0].BFD = witness.BFD{Enabled: true, Interval: 100e6}
-	m := s.start(1, c)
-	m.do("fit", "")
-	s.wantRoute("the member is fit", gateway4, 1)
-	wantState(m, "BFD sees the router", func(n witness.NeighborStatus) bool { return n.BFD == "Up" })
-	m.process.Signal(syscall.SIGSTOP)
-	s.wantRoute("BFD finds a frozen member", gateway4)
-	m.process.Signal(syscall.SIGCONT)
-	s.wantRoute("and the session returns", gateway4, 1)
-	wantState(m, "BFD sees the router again", func(n witness.NeighborStatus) bool { return n.BFD == "Up" })
-	m.stop()
-}
-
 func TestThousandsOfPrefixesConverge(t *testing.T) { // F11
 	const count = 10_000
 	s := newSite(t, 1, session4)

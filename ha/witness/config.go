@@ -10,13 +10,11 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 )
 
-// Defaults of Config, BGP and BFD where a field is zero.
+// Defaults of Config and BGP where a field is zero.
 const (
-	DefaultDrainDelay    = 5 * time.Second
-	DefaultHoldTime      = 3 * time.Second
-	DefaultBGPPort       = 179
-	DefaultBFDInterval   = 300 * time.Millisecond
-	DefaultBFDMultiplier = 3
+	DefaultDrainDelay = 5 * time.Second
+	DefaultHoldTime   = 3 * time.Second
+	DefaultBGPPort    = 179
 )
 
 // maxNeighbors bounds the configuration: a member has a few routers.
@@ -93,17 +91,6 @@ type Neighbor struct {
 	// false. IPv4 goes over an IPv6 session with an IPv6 next hop (RFC 8950), if
 	// the router has that enabled; IPv6 over an IPv4 session needs NextHop6.
 	IPv4, IPv6 bool
-	// BFD watches the path to the router.
-	BFD BFD
-}
-
-// BFD configures single-hop BFD (RFC 5881) in asynchronous mode.
-type BFD struct {
-	Enabled bool
-	// Interval is between packets, in both directions, at least 10 ms.
-	Interval time.Duration
-	// Multiplier is how many may be missing.
-	Multiplier uint8
 }
 
 // withDefaults returns c with what the zero values stand for.
@@ -119,8 +106,6 @@ func (c Config) withDefaults() Config {
 	for i, n := range c.BGP.Neighbors {
 		n.Address, n.Source = n.Address.Unmap(), n.Source.Unmap()
 		orDefault(&n.Port, DefaultBGPPort)
-		orDefault(&n.BFD.Interval, DefaultBFDInterval)
-		orDefault(&n.BFD.Multiplier, DefaultBFDMultiplier)
 		if !n.IPv4 && !n.IPv6 {
 			n.IPv4, n.IPv6 = n.Address.Is4(), n.Address.Is6()
 		}
@@ -228,15 +213,6 @@ func (n Neighbor) validate(b BGP) []error {
 	}
 	if n.IPv6 && n.Address.Is4() && !b.NextHop6.IsValid() {
 		wrong("IPv6 over an IPv4 session needs an IPv6 next hop")
-	}
-	if n.BFD.Enabled {
-		// Multihop BFD has another port and other rules: RFC 5883.
-		if n.MultihopTTL > 0 {
-			wrong("bfd is for routers on the same network, and multihop for others")
-		}
-		if n.BFD.Interval < 10*time.Millisecond || n.BFD.Interval > time.Minute {
-			wrong("bfd interval %v is not from 10 ms to 1 min", n.BFD.Interval)
-		}
 	}
 	return errs
 }

@@ -56,8 +56,6 @@ func TestConfigNamesEachMistake(t *testing.T) {
 		"the password has 81 octets, and 80 is the limit":             func(_ *Config, n *Neighbor) { n.Password = ipsec.NewKey(make([]byte, 81)) },
 		"ttl security and multihop exclude each other":                func(_ *Config, n *Neighbor) { n.MultihopTTL, n.TTLSecurity = 2, true },
 		"IPv6 over an IPv4 session needs an IPv6 next hop":            func(_ *Config, n *Neighbor) { n.IPv6 = true },
-		"bfd is for routers on the same network":                      func(_ *Config, n *Neighbor) { n.MultihopTTL, n.BFD.Enabled = 2, true },
-		"bfd interval 1ms is not from 10 ms to 1 min":                 func(_ *Config, n *Neighbor) { n.BFD = BFD{Enabled: true, Interval: time.Millisecond} },
 		"bgp neighbor invalid IP: is no unicast address":              func(_ *Config, n *Neighbor) { n.Address = netip.Addr{} },
 		"bgp neighbor 192.0.2.254: source 127.0.0.1 is no unicast ad": func(_ *Config, n *Neighbor) { n.Source = addr("127.0.0.1") },
 	} {

@@ -29,12 +29,16 @@
 // sessions, and the router drops its routes. A host that dies or freezes says
 // nothing, and the router waits for the hold time, 3 s unless configured, which
 // is the least that RFC 4271 section 4.2 allows. Keepalives go out every
-// second, so two of them may be lost. BFD (RFC 5880, single hop) brings the
-// 3 s down to Multiplier times Interval, 900 ms by default; the router has to
-// speak it too. When a session ends the speaker waits 5 s, and then about
-// 2 s more, before it connects again; a router that may connect to a Passive
-// neighbor does not have to wait for that. The router has such a delay, too;
-// BIRD's is a minute or more after an error unless "error wait time" says less.
+// second, so two of them may be lost. When a session ends the speaker waits 5 s,
+// and then about 2 s more, before it connects again; a router that may connect
+// to a Passive neighbor does not have to wait for that. The router has such a
+// delay, too; BIRD's is a minute or more after an error unless "error wait
+// time" says less.
+//
+// BFD (RFC 5880) would notice a frozen host in less than a second. It is not
+// offered, because GoBGP 4.8 leaves the reset of a session that BFD gave up
+// lying around, and ends the next one with it, again and again; GoBGP 4.9 is
+// said to be free of that.
 //
 // Graceful restart (RFC 4724) is not offered: it makes a router keep sending
 // to a member that has died, and its tunnels live on elsewhere.
@@ -60,8 +64,8 @@
 //
 // # The speaker
 //
-// BGP and BFD are GoBGP's. It is a library with package-level state of its own,
-// so a process runs one Witness with BGP at a time. Everything that it starts
+// BGP is GoBGP's. It is a library with package-level state of its own, so a
+// process runs one Witness with BGP at a time. Everything that it starts
 // has ended when Run returns, except the goroutine that watched its sessions:
 // that one ends by itself a moment later.
 package witness

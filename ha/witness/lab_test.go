@@ -67,7 +67,6 @@ func numbered(format string, k int) string {
 const routerConfig = `
 router id 192.0.2.254;
 protocol device { }
-protocol bfd { interface "m*" { interval 100 ms; multiplier 3; }; }
 protocol kernel kernel4 { ipv4 { export all; import none; }; merge paths on; }
 protocol kernel kernel6 { ipv6 { export all; import none; }; merge paths on; }
 filter from_member {

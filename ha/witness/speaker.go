@@ -130,21 +130,14 @@ func (s *speaker) peer(n Neighbor) *api.Peer {
 			AuthPassword:    string(n.Password.Reveal()),
 		},
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			HoldTime:               uint64(s.cfg.HoldTime / time.Second),
-			KeepaliveInterval:      uint64(s.cfg.Keepalive / time.Second),
-			ConnectRetry:           connectRetry,
-			IdleHoldTimeAfterReset: 1, // BFD resets; a flapping path has BFD's own delay
+			HoldTime:          uint64(s.cfg.HoldTime / time.Second),
+			KeepaliveInterval: uint64(s.cfg.Keepalive / time.Second),
+			ConnectRetry:      connectRetry,
 		}},
 		Transport:   &api.Transport{RemotePort: uint32(n.Port), PassiveMode: n.Passive},
 		TtlSecurity: &api.TtlSecurity{Enabled: n.TTLSecurity},
 		EbgpMultihop: &api.EbgpMultihop{
 			Enabled: n.MultihopTTL > 0, MultihopTtl: uint32(n.MultihopTTL),
-		},
-		Bfd: &api.BfdPeerConfig{
-			Enabled:                  n.BFD.Enabled,
-			DesiredMinimumTxInterval: uint32(n.BFD.Interval.Microseconds()),
-			RequiredMinimumReceive:   uint32(n.BFD.Interval.Microseconds()),
-			DetectionMultiplier:      uint32(n.BFD.Multiplier),
 		},
 	}
 	if n.Source.IsValid() {

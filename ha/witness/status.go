@@ -45,8 +45,6 @@ type NeighborStatus struct {
 	// LastError says what went wrong last, also when that is over, and when.
 	LastError   string
 	LastErrorAt time.Time
-	// BFD is the state of RFC 5880 section 6.2, empty where BFD is not enabled.
-	BFD string
 }
 
 // Status returns the present state.
@@ -90,11 +88,6 @@ func (s *speaker) status(routes routeCount) []NeighborStatus {
 			n.fill(p)
 		}
 	})
-	s.server.ListBfdPeer(ctx, func(address string, state *api.BfdPeerState) {
-		if n := index[address]; n != nil {
-			n.BFD = bfdState(state.GetSessionState())
-		}
-	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, n := range s.cfg.Neighbors {
@@ -133,19 +126,5 @@ func sessionState(s api.PeerState_SessionState) string {
 		return "Established"
 	default:
 		return "Idle"
-	}
-}
-
-// bfdState is a state by the name that RFC 5880 gives it.
-func bfdState(s api.BfdSessionState) string {
-	switch s {
-	case api.BfdSessionState_BFD_SESSION_STATE_UP:
-		return "Up"
-	case api.BfdSessionState_BFD_SESSION_STATE_INIT:
-		return "Init"
-	case api.BfdSessionState_BFD_SESSION_STATE_ADMIN_DOWN:
-		return "AdminDown"
-	default:
-		return "Down"
 	}
 }
