@@ -62,6 +62,9 @@ type Routed struct {
 	Reply []Datagram
 	// Drop says why there is no Tunnel.
 	Drop Drop
+	// SPI is the one that should have been ours, where Drop says that it is not
+	// known here: another member may know it.
+	SPI ipsec.IKESPI
 }
 
 // NewDemux makes an empty Demux. Policy is asked at every negotiation, so it may
@@ -155,10 +158,18 @@ func (d *Demux) wrongVersion(now time.Time, h wire.Header, dg Datagram) Routed {
 // unprotected messages."
 func (d *Demux) unknownSPI(now time.Time, h wire.Header, ours ipsec.IKESPI, dg Datagram) Routed {
 	if ours.Member() != d.env.Member {
-		return d.drop(DropForeignSPI)
+		r := d.drop(DropForeignSPI)
+		r.SPI = ours
+		return r
 	}
 	if h.Exchange == wire.IKESAInit {
 		return d.drop(DropUnknownSPI)
+	}
+	if d.env.Group {
+		// Its tunnel may have moved to another member, who will answer.
+		r := d.drop(DropUnknownSPI)
+		r.SPI = ours
+		return r
 	}
 	r := d.reply(now, DropUnknownSPI, h, dg, &wire.Notify{Type: wire.InvalidIKESPI})
 	d.env.Stats.InvalidSPIsOut += uint64(len(r.Reply))

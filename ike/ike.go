@@ -146,6 +146,9 @@ type Env struct {
 	Log  *slog.Logger
 	// Stats is counted in place.
 	Stats *Stats
+	// Group: other members share our addresses, so a message for an IKE SA that is
+	// not here may be for one of theirs.
+	Group bool
 	// AcceptSPI lets the caller steer which shard owns an SPI: one that it
 	// rejects is drawn again. Nil accepts all.
 	AcceptSPI func(ipsec.IKESPI) bool

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,6 +53,8 @@ type daemon struct {
 	mux    *netio.Mux
 	routes *route.Table
 	engine *engine.Engine
+	// cluster is nil for a gateway that stands alone.
+	cluster *cluster
 
 	mu  sync.Mutex // guards cfg; held during a reload
 	cfg *config.Config
@@ -99,11 +103,22 @@ func (d *daemon) makeHost() error {
 	if err != nil {
 		return err
 	}
-	d.engine = engine.New(engine.Options{
+	o := engine.Options{
 		Shards: runtime.GOMAXPROCS(0), Epoch: offload.NewEpoch(uint64(boot), 0), Policy: policyOf(d.cfg),
 		Env:   ike.Env{Rand: rand.Reader, Boot: boot},
 		Plane: d.host, Network: sender{d}, Routes: tunnelRoutes{d}, Log: d.log,
-	})
+	}
+	if d.cfg.Cluster != nil {
+		if d.cluster, err = newCluster(d.cfg.Cluster, st, d.log); err != nil {
+			return fmt.Errorf("standalone-cluster: %w", err)
+		}
+		o.Member = d.cfg.Cluster.Member
+		o.Replication = &engine.Replication{Node: d.cluster.node, Mesh: d.cluster, Store: d.cluster}
+	}
+	d.engine = engine.New(o)
+	if d.cluster != nil {
+		d.cluster.engine = d.engine
+	}
 	return nil
 }
 
@@ -161,6 +176,9 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 	}
 	if err == nil {
 		part("engine", func() error { return d.engine.Run(work) })
+		if d.cluster != nil {
+			part("standalone-cluster", func() error { return d.cluster.run(work) })
+		}
 		part("admin socket", func() error { return admin.NewServer(d, d.log).Serve(front, operators) })
 		part("metrics", func() error { return d.serveMetrics(front, cfg.Metrics.Listen) })
 		part("signals", func() error { return d.hear(front, hup) })
@@ -199,7 +217,7 @@ func (d *daemon) configure(ctx context.Context, cfg *config.Config, addrs []neti
 		return err
 	}
 	info, err = d.host.Configure(ctx, offload.Config{
-		Addresses: addrs, IKESocket: d.ikeSocket(), Settings: cfg.Dataplane.Settings,
+		Member: d.member(), Addresses: addrs, IKESocket: d.ikeSocket(), Settings: cfg.Dataplane.Settings,
 	})
 	if err != nil {
 		return fmt.Errorf("configure the dataplane: %w", err)
@@ -237,6 +255,14 @@ func supports(info offload.Info, p ipsec.Proposal) bool {
 	return false
 }
 
+// member is our id in the group.
+func (d *daemon) member() ipsec.MemberID {
+	if d.cluster == nil {
+		return 0
+	}
+	return d.cluster.cfg.Member
+}
+
 // tunnelRoutes leads the engine's routes into the dataplane's interface.
 type tunnelRoutes struct{ d *daemon }
 
@@ -254,13 +280,19 @@ func owner(r engine.Route) string { return fmt.Sprintf("%s (%v)", r.Name, r.Tunn
 
 func (d *daemon) plaintextInterface() string { return d.host.Status().Info.PlaintextInterface }
 
+// digest is the short form of a hash that members compare.
+func digest(s string) uint64 {
+	sum := sha256.Sum256([]byte(s))
+	return binary.BigEndian.Uint64(sum[:])
+}
+
 // policyOf is what the engine makes of a configuration.
 func policyOf(cfg *config.Config) *engine.Policy {
 	var cs []*engine.Connection
 	for _, c := range cfg.Connections() {
 		cs = append(cs, &engine.Connection{
 			Connection: c.Connection, Dialup: c.Dialup, Interface: c.Interface, AddRoute: c.AddRoute,
-			Priority: c.Priority, Passive: c.Passive, AutoNegotiate: c.AutoNegotiate, Sync: c.Sync, Hash: c.Hash,
+			Priority: c.Priority, Passive: c.Passive, AutoNegotiate: c.AutoNegotiate, Sync: c.Sync, Hash: c.Hash, Shared: digest(c.Shared),
 		})
 	}
 	return engine.NewPolicy(cs...)

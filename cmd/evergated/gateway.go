@@ -72,8 +72,11 @@ func (d *daemon) IKEStats(ctx context.Context) (diag.Stats, error) {
 }
 
 // StandalonePeers implements admin.Gateway.
-func (d *daemon) StandalonePeers(context.Context) (diag.StandalonePeers, error) {
-	return diag.StandalonePeers{}, errors.New("this gateway is in no standalone-cluster")
+func (d *daemon) StandalonePeers(ctx context.Context) (diag.StandalonePeers, error) {
+	if d.cluster == nil {
+		return diag.StandalonePeers{}, errors.New("this gateway is in no standalone-cluster")
+	}
+	return d.cluster.peers(ctx)
 }
 
 // Up implements admin.Gateway.

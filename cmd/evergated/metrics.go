@@ -77,6 +77,7 @@ func (d *daemon) registry() *telemetry.Registry {
 	r := telemetry.NewRegistry(version)
 	r.Collect(d.tunnelMetrics())
 	r.Collect(d.planeMetrics())
+	r.Collect(d.planePacketMetrics())
 	r.Collect(d.counterMetrics())
 	return r
 }

@@ -94,6 +94,7 @@ func (s *Shard) establish(t *tunnel, e ike.Established) {
 	}
 	t.remote = e.Remote
 	t.index, t.serial = s.names.Take(c.Name)
+	t.number = t.serial*ipsec.MaxMembers + uint64(s.member)
 	t.name = c.Name
 	if t.conn.Dialup {
 		t.name = fmt.Sprintf("%s_%d", c.Name, t.index)
@@ -194,7 +195,11 @@ func (s *Shard) finish(now time.Time, t *tunnel, rd ike.Ready) {
 	if rd.Move != nil {
 		s.move(t, *rd.Move)
 	}
-	s.rd.Send = append(s.rd.Send, rd.Send...)
+	if s.replicates(t) {
+		s.publish(now, t, rd)
+	} else {
+		s.rd.Send = append(s.rd.Send, rd.Send...)
+	}
 	s.remove(t, rd.Remove)
 	if rd.Done {
 		s.forget(now, t, rd.Why)

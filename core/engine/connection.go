@@ -31,6 +31,9 @@ type Connection struct {
 	// Hash identifies the configuration of this connection. A connection that
 	// keeps its hash over a reload keeps its tunnels.
 	Hash string
+	// Shared identifies the part that must be equal on all members of a group:
+	// members whose value differs do not stand by for this connection.
+	Shared uint64
 }
 
 // Policy is a set of connections: all that the YAML names. It does not change;

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -26,6 +27,15 @@ func (e *Engine) Tunnels(ctx context.Context) ([]TunnelStatus, error) {
 	}
 	var out []TunnelStatus
 	err := e.all(ctx, nil, func(s *Shard, _ Ready) { out = append(out, s.Tunnels(time.Now())...) })
+	if err == nil && e.replica != nil {
+		err = e.lookReplica(ctx, func(r *Replica) {
+			synced := slices.ContainsFunc(r.Members(), func(p ha.PeerStatus) bool { return p.Alive && p.Synced })
+			for i := range out {
+				out[i].Synced = synced && out[i].Sync && out[i].Name != ""
+			}
+			out = append(out, r.Tunnels(time.Now())...)
+		})
+	}
 	slices.SortFunc(out, func(a, b TunnelStatus) int {
 		return cmp.Or(cmp.Compare(a.Serial, b.Serial), cmp.Compare(a.ID, b.ID))
 	})
@@ -40,6 +50,15 @@ func (e *Engine) Stats(ctx context.Context) (Stats, error) {
 		sum.InboxFull += r.inboxFull.Load()
 	}
 	return sum, err
+}
+
+// Group describes the group, nil members when this gateway stands alone.
+func (e *Engine) Group(ctx context.Context) (role ha.Role, members []ha.PeerStatus, stats ReplicaStats, err error) {
+	if e.replica == nil {
+		return ha.Syncing, nil, ReplicaStats{}, nil
+	}
+	err = e.lookReplica(ctx, func(r *Replica) { role, members, stats = r.Role(), r.Members(), r.Stats() })
+	return role, members, stats, err
 }
 
 // Traffic adds up the traffic of all shards by connection.
@@ -107,10 +126,18 @@ func (e *Engine) Reload(ctx context.Context, p *Policy) error {
 	return e.all(ctx, Reload{Policy: p}, nil)
 }
 
-// Drain closes all tunnels and waits until the peers have confirmed, or ctx
-// ends.
+// Drain ends all tunnels. Those that other members hold are given up to them;
+// the peers of the others are told, and Drain waits until they have confirmed, or
+// ctx ends.
 func (e *Engine) Drain(ctx context.Context) error {
-	if err := e.all(ctx, Drain{}, nil); err != nil {
+	kept := false
+	if e.replica != nil {
+		var err error
+		if kept, err = e.leave(ctx); err != nil {
+			return err
+		}
+	}
+	if err := e.all(ctx, Drain{Keep: kept}, nil); err != nil {
 		return err
 	}
 	for {

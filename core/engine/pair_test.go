@@ -172,10 +172,10 @@ func (p *pair) deliver() {
 			return
 		}
 		for _, dg := range c {
-			p.server.step(Packets{[]ike.Datagram{{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload}}})
+			p.server.step(Packets{Datagrams: []ike.Datagram{{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload}}})
 		}
 		for _, dg := range s {
-			p.client.step(Packets{[]ike.Datagram{{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload}}})
+			p.client.step(Packets{Datagrams: []ike.Datagram{{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload}}})
 		}
 	}
 	p.t.Fatal("the two ends do not come to rest")

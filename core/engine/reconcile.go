@@ -84,7 +84,7 @@ func (s *Shard) reinstall(now time.Time, t *tunnel, have map[ipsec.SAID]uint64) 
 		if g, ok := have[id]; ok && g >= e.desc.Generation || !e.installed {
 			continue // it is there, or its first Install is still on its way
 		}
-		if !e.resume(now) {
+		if !e.resume(now, s.replicates(t)) {
 			exhausted = append(exhausted, id)
 		}
 		op.Install = append(op.Install, e.desc)
@@ -103,8 +103,9 @@ func (s *Shard) reinstall(now time.Time, t *tunnel, have map[ipsec.SAID]uint64) 
 // resume changes the description of e to that with which a fresh dataplane goes
 // on: outbound above the lease (I2), inbound from the last checkpoint (I9), with
 // what is left of its limits. It is false when the outbound numbers have come to
-// their end; the SA then sends nothing more and needs a successor.
-func (e *sa) resume(now time.Time) bool {
+// their end; the SA then sends nothing more and needs a successor. Numbers that
+// other members must agree to are not taken: the dataplane will ask for them.
+func (e *sa) resume(now time.Time, replicated bool) bool {
 	e.earlier.packets += e.counters.Packets
 	e.earlier.bytes += e.counters.Bytes
 	e.desc.Lifetime.Hard = used(e.desc.Lifetime.Hard, e.counters)
@@ -116,7 +117,10 @@ func (e *sa) resume(now time.Time) bool {
 		e.desc.Sequence = ipsec.Sequence{Highest: e.counters.Sequence.Highest, Bitmap: e.counters.Sequence.Bitmap}
 	} else {
 		var next ipsec.Sequence
-		if next, enough = nextLease(e.desc); !enough {
+		if next, enough = nextLease(e.desc); enough && replicated {
+			next.Ceiling = e.desc.Sequence.Ceiling
+		}
+		if !enough {
 			last := e.desc.Algorithms.MaxSequence()
 			next = ipsec.Sequence{Next: last, Ceiling: last - 1}
 		}

@@ -54,6 +54,8 @@ type Options struct {
 	Network Network
 	Routes  Routes
 	Log     *slog.Logger
+	// Replication joins a group of members; nil for a gateway that stands alone.
+	Replication *Replication
 }
 
 // Engine runs shards: the goroutines, timers and calls around the machines.
@@ -61,6 +63,10 @@ type Engine struct {
 	o      Options
 	shards []*runner
 	seed   maphash.Seed
+	// replica is nil without a group. epoch goes with every call into the
+	// dataplane; it only rises.
+	replica *replicaRunner
+	epoch   atomic.Uint64
 
 	mu     sync.Mutex
 	policy *Policy
@@ -84,13 +90,18 @@ type message struct {
 // New makes an engine. Run starts it.
 func New(o Options) *Engine {
 	e := &Engine{o: o, seed: maphash.MakeSeed(), policy: o.Policy}
+	e.epoch.Store(uint64(o.Epoch))
 	names := NewNameTable()
+	if o.Replication != nil {
+		names = NewMemberNameTable(o.Member)
+		e.replica = newReplicaRunner(e, *o.Replication)
+	}
 	limits := o.Limits.Share(o.Shards)
 	for i := range o.Shards {
 		e.shards = append(e.shards, &runner{
 			shard: NewShard(ShardOptions{
 				Index: i, Count: o.Shards, Member: o.Member, Epoch: o.Epoch, Policy: o.Policy,
-				Names: names, Limits: limits, Env: o.Env, Log: o.Log,
+				Names: names, Limits: limits, Env: o.Env, Log: o.Log, Replicated: o.Replication != nil,
 			}),
 			in:  newQueue[message](),
 			ops: newQueue[Op](),
@@ -102,15 +113,30 @@ func New(o Options) *Engine {
 // Run works until ctx ends. It then lets go of everything at once: Drain comes
 // before it, where the peers shall know.
 func (e *Engine) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var wg sync.WaitGroup
+	var failed atomic.Pointer[error]
 	for _, r := range e.shards {
 		wg.Go(func() { e.runShard(ctx, r) })
 		wg.Go(func() { e.runPlane(ctx, r) })
 		r.in.push(message{in: Reload{Policy: e.o.Policy}}) // dials what is to be up
 	}
+	if e.replica != nil {
+		wg.Go(func() {
+			if err := e.runReplica(ctx); err != nil {
+				failed.Store(&err)
+				cancel()
+			}
+		})
+		wg.Go(func() { e.runOrders(ctx) })
+	}
 	wg.Go(func() { e.runEvents(ctx) })
 	wg.Go(func() { e.runCheckpoints(ctx) })
 	wg.Wait()
+	if err := failed.Load(); err != nil {
+		return *err
+	}
 	return ctx.Err()
 }
 
@@ -119,7 +145,7 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) Receive(dgs []ike.Datagram) {
 	parts := make([][]ike.Datagram, len(e.shards))
 	for _, dg := range dgs {
-		i := e.shardFor(dg)
+		i, _ := e.shardFor(dg)
 		parts[i] = append(parts[i], dg)
 	}
 	for i, part := range parts {
@@ -137,11 +163,11 @@ func (r *runner) receive(dgs []ike.Datagram) {
 
 // shardFor finds the shard by our own SPI, or for the first message of a peer,
 // which has none, by where it comes from.
-func (e *Engine) shardFor(dg ike.Datagram) int {
+func (e *Engine) shardFor(dg ike.Datagram) (shard int, spi ipsec.IKESPI) {
 	const initiatorFlag = 0x08 // RFC 7296 section 3.1
 	b := dg.Payload
 	if len(b) < 28 {
-		return 0
+		return 0, 0
 	}
 	spii, spir := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
 	local := spii
@@ -149,9 +175,9 @@ func (e *Engine) shardFor(dg ike.Datagram) int {
 		local = spir
 	}
 	if local == 0 {
-		return ShardOf(maphash.Comparable(e.seed, firstMessage{dg.Remote, spii}), len(e.shards))
+		return ShardOf(maphash.Comparable(e.seed, firstMessage{dg.Remote, spii}), len(e.shards)), 0
 	}
-	return ShardOf(local, len(e.shards))
+	return ShardOf(local, len(e.shards)), ipsec.IKESPI(local)
 }
 
 // firstMessage is what the retransmissions of a peer's first message have in
@@ -198,19 +224,17 @@ func (e *Engine) handle(r *runner, m message) {
 
 // carryOut does the work of a Ready in its order.
 func (e *Engine) carryOut(r *runner, rd Ready) {
-	for _, route := range rd.AddRoutes {
-		if err := e.o.Routes.Add(route); err != nil {
-			e.o.Log.Error("route was not added", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
-		}
-	}
+	e.changeRoutes(rd.AddRoutes, nil)
 	if len(rd.Send) > 0 {
 		e.o.Network.Send(rd.Send)
 	}
-	for _, route := range rd.DelRoutes {
-		if err := e.o.Routes.Del(route); err != nil {
-			e.o.Log.Error("route was not deleted", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
-		}
+	for _, p := range rd.Publish {
+		e.replica.in.push(replicaMessage{in: Published{p}})
 	}
+	for _, s := range rd.Foreign {
+		e.replica.in.push(replicaMessage{in: s})
+	}
+	e.changeRoutes(nil, rd.DelRoutes)
 	for _, op := range rd.Plane {
 		r.ops.push(op)
 	}
@@ -220,6 +244,22 @@ func (e *Engine) carryOut(r *runner, rd Ready) {
 		}
 	}
 }
+
+func (e *Engine) changeRoutes(add, del []Route) {
+	for _, route := range add {
+		if err := e.o.Routes.Add(route); err != nil {
+			e.o.Log.Error("route was not added", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
+		}
+	}
+	for _, route := range del {
+		if err := e.o.Routes.Del(route); err != nil {
+			e.o.Log.Error("route was not deleted", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
+		}
+	}
+}
+
+// currentEpoch is the one that calls into the dataplane carry.
+func (e *Engine) currentEpoch() offload.Epoch { return offload.Epoch(e.epoch.Load()) }
 
 // runPlane carries out the operations of one shard in order, neighbours of one
 // kind in one call.
@@ -278,19 +318,19 @@ func (e *Engine) call(ctx context.Context, ops []Op) []Result {
 		for _, op := range ops {
 			sas = append(sas, op.Install...)
 		}
-		placements, err = e.o.Plane.Install(ctx, e.o.Epoch, offload.Active, sas...)
+		placements, err = e.o.Plane.Install(ctx, e.currentEpoch(), offload.Active, sas...)
 	case 1:
 		var changes []offload.Change
 		for _, op := range ops {
 			changes = append(changes, op.Update...)
 		}
-		placements, err = e.o.Plane.Update(ctx, e.o.Epoch, changes...)
+		placements, err = e.o.Plane.Update(ctx, e.currentEpoch(), changes...)
 	default:
 		var ids []ipsec.SAID
 		for _, op := range ops {
 			ids = append(ids, op.Delete...)
 		}
-		results[0].Counters, err = e.o.Plane.Delete(ctx, e.o.Epoch, ids...)
+		results[0].Counters, err = e.o.Plane.Delete(ctx, e.currentEpoch(), ids...)
 	}
 	if err != nil && ctx.Err() == nil {
 		e.o.Log.Error("dataplane call failed", "error", err)
@@ -338,6 +378,9 @@ func (e *Engine) onEvent(ctx context.Context, ev offload.Event) {
 		for _, r := range e.shards {
 			r.in.push(message{in: PlaneEvent{Event: ev}})
 		}
+		if e.replica != nil {
+			e.replica.in.push(replicaMessage{in: Noticed{ev}})
+		}
 	}
 }
 
@@ -364,15 +407,22 @@ func (e *Engine) export(ctx context.Context, in func([]offload.Counters) Input) 
 	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
 	defer cancel()
 	parts := make([][]offload.Counters, len(e.shards))
+	var all []offload.Counters
 	for c, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
 		if err != nil {
 			return fmt.Errorf("engine: export counters: %w", err)
 		}
 		i := ShardOf(uint64(c.Tunnel), len(e.shards))
 		parts[i] = append(parts[i], c)
+		if e.replica != nil {
+			all = append(all, c)
+		}
 	}
 	for i, r := range e.shards {
 		r.in.push(message{in: in(parts[i])})
+	}
+	if e.replica != nil {
+		e.replica.in.push(replicaMessage{in: Counted{all}})
 	}
 	return nil
 }

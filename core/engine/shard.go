@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
 	"github.com/evergate/evergate/offload"
 )
@@ -32,6 +33,9 @@ type Shard struct {
 	lastOp  OpID
 
 	totals totals
+	// replicated: other members stand by.
+	replicated bool
+	env        ike.Env
 
 	rd Ready
 }
@@ -42,6 +46,9 @@ type Names interface {
 	// Take returns the lowest free index of a connection and a serial number
 	// that no other tunnel of this process has had.
 	Take(connection string) (index int, serial uint64)
+	// Adopt notes an index that another member has given, and returns a serial
+	// number as Take does.
+	Adopt(connection string, index int) (serial uint64)
 	// Release frees an index.
 	Release(connection string, index int)
 }
@@ -56,6 +63,9 @@ type ShardOptions struct {
 	Limits       ike.Limits
 	Env          ike.Env // Stats, Log and AcceptSPI are filled in
 	Log          *slog.Logger
+	// Replicated: other members stand by for the tunnels of connections that
+	// say so (Connection.Sync).
+	Replicated bool
 }
 
 // NewShard makes an empty shard.
@@ -75,6 +85,8 @@ func NewShard(o ShardOptions) *Shard {
 	env.Member, env.Log, env.Stats = o.Member, o.Log, &s.stats.IKE
 	env.AcceptSPI = func(spi ipsec.IKESPI) bool { return ShardOf(uint64(spi), s.count) == s.index }
 	env.AcceptChildSPI = s.acceptChildSPI
+	env.Group = o.Replicated
+	s.env, s.replicated = env, o.Replicated
 	s.demux = ike.NewDemux(env, s.policy, o.Limits)
 	return s
 }
@@ -96,7 +108,27 @@ type Input interface{ input() }
 
 type (
 	// Packets are IKE messages for this shard.
-	Packets struct{ Datagrams []ike.Datagram }
+	Packets struct {
+		Datagrams []ike.Datagram
+		// Relayed: they came to another member.
+		Relayed bool
+	}
+
+	// Restore brings a tunnel to life that is ours now, Lose forgets one that is
+	// not any more.
+	Restore struct{ Tunnel ha.Restored }
+
+	// Lose is above.
+	Lose struct{ Tunnel ipsec.TunnelID }
+
+	// Raised is a lease that the other members agreed to.
+	Raised struct {
+		SA      ipsec.SAID
+		Ceiling uint64
+	}
+
+	// Worn asks for new keys for a pair that cannot go on as it is.
+	Worn struct{ Rekey ha.Rekey }
 
 	// Timeout says that NextTimeout has come.
 	Timeout struct{}
@@ -133,8 +165,9 @@ type (
 		IKE  bool
 	}
 
-	// Drain closes all tunnels, telling the peers.
-	Drain struct{}
+	// Drain closes all tunnels, telling the peers. With Keep those that other
+	// members go on with are only forgotten.
+	Drain struct{ Keep bool }
 
 	// Supersede ends the tunnels of a connection with a peer that has made a
 	// new one, Except.
@@ -146,6 +179,10 @@ type (
 )
 
 func (Packets) input()    {}
+func (Restore) input()    {}
+func (Lose) input()       {}
+func (Raised) input()     {}
+func (Worn) input()       {}
 func (Timeout) input()    {}
 func (PlaneDone) input()  {}
 func (PlaneEvent) input() {}
@@ -196,6 +233,11 @@ type Ready struct {
 	Send      []ike.Datagram
 	DelRoutes []Route
 	Plane     []Op
+	// Publish goes to the other members; what it holds back for the peers is sent
+	// when they have it.
+	Publish []Publication
+	// Foreign are messages for IKE SAs of other members.
+	Foreign []Strange
 	// Supersede goes to all shards, this one included.
 	Supersede []Supersede
 	// Matched is how many tunnels or connections an Up, Down or Rekey meant.
@@ -207,7 +249,17 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 	s.rd = Ready{}
 	switch in := in.(type) {
 	case Packets:
-		s.onPackets(now, in.Datagrams)
+		s.onPackets(now, in)
+	case Restore:
+		s.onRestore(now, in.Tunnel)
+	case Lose:
+		s.onLose(in.Tunnel)
+	case Raised:
+		s.onRaised(in.SA, in.Ceiling)
+	case Worn:
+		if t := s.tunnels[in.Rekey.Tunnel]; t != nil {
+			s.step(now, t, ike.RekeyChild{ID: in.Rekey.Child})
+		}
 	case Timeout:
 		s.onTimeout(now)
 	case PlaneDone:
@@ -227,7 +279,7 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 	case Rekey:
 		s.onRekey(now, in)
 	case Drain:
-		s.onDrain(now)
+		s.onDrain(now, in.Keep)
 	case Supersede:
 		s.onSupersede(now, in)
 	}
@@ -248,10 +300,13 @@ func (s *Shard) NextTimeout() time.Time {
 	return at
 }
 
-func (s *Shard) onPackets(now time.Time, dgs []ike.Datagram) {
-	for _, dg := range dgs {
+func (s *Shard) onPackets(now time.Time, in Packets) {
+	for _, dg := range in.Datagrams {
 		r := s.demux.Route(now, dg)
 		s.rd.Send = append(s.rd.Send, r.Reply...)
+		if r.SPI != 0 && s.replicated {
+			s.rd.Foreign = append(s.rd.Foreign, Strange{Datagram: dg, SPI: r.SPI, Relayed: in.Relayed})
+		}
 		if r.Tunnel == nil {
 			continue
 		}
@@ -283,7 +338,8 @@ func (s *Shard) onTimeout(now time.Time) {
 func (s *Shard) onEvent(now time.Time, ev offload.Event) {
 	switch ev := ev.(type) {
 	case offload.LeaseLow:
-		if t := s.bySA[ev.ID]; t != nil {
+		// Of replicated ones the other members must agree; see Replica.
+		if t := s.bySA[ev.ID]; t != nil && !s.replicates(t) {
 			s.raiseLease(now, t, ev)
 		}
 	case offload.Expired:
@@ -358,9 +414,13 @@ func (s *Shard) onRekey(now time.Time, in Rekey) {
 	}
 }
 
-func (s *Shard) onDrain(now time.Time) {
+func (s *Shard) onDrain(now time.Time, keep bool) {
 	clear(s.dial)
 	for _, t := range s.each() {
+		if keep && s.replicates(t) {
+			s.onLose(t.ike.ID())
+			continue
+		}
 		s.step(now, t, ike.Close{Reason: "the gateway stops"})
 	}
 }

@@ -17,6 +17,10 @@ type Stats struct {
 	LeasesRaised uint64
 	Reinstalled  uint64 // SAs put back into a dataplane that lost them
 	StraySAs     uint64 // SAs that nobody knew, deleted from the dataplane
+
+	// Restored tunnels came from other members, Lost went to them;
+	// RestoreFailed could not be brought to life.
+	Restored, Lost, RestoreFailed uint64
 }
 
 // Stats is a copy of the shard's counters.

@@ -65,7 +65,7 @@ func (s *Shard) Tunnels(now time.Time) []TunnelStatus {
 
 func (s *Shard) describe(now time.Time, t *tunnel) TunnelStatus {
 	st := TunnelStatus{
-		Name: t.name, Index: t.index, Serial: t.serial, ID: t.ike.ID(), Member: s.member,
+		Name: t.name, Index: t.index, Serial: t.serial, Number: t.number, ID: t.ike.ID(), Member: s.member,
 		IKE: t.ike.Status(now), Activity: t.activity,
 	}
 	if t.conn != nil {

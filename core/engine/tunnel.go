@@ -24,6 +24,8 @@ type tunnel struct {
 	name   string
 	index  int
 	serial uint64
+	// number is the tunnel's in the whole group; the serial is ours alone.
+	number uint64
 	remote ike.Identity
 
 	// pending waits for the dataplane's answer to its Install; queue for

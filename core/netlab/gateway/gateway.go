@@ -246,6 +246,13 @@ func (d *Daemon) Rekey(name string, ike bool) error {
 	return d.client.Rekey(ctx, name, ike)
 }
 
+// StandalonePeers asks what the member knows of its group.
+func (d *Daemon) StandalonePeers() (diag.StandalonePeers, error) {
+	ctx, cancel := d.context()
+	defer cancel()
+	return d.client.StandalonePeers(ctx)
+}
+
 // Reload makes the gateway read its configuration again, and returns what
 // changed.
 func (d *Daemon) Reload() ([]string, error) {

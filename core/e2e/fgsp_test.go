@@ -1,0 +1,157 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/diag"
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/strongswan"
+)
+
+// fgsp is a group of members with a strongSwan client.
+type fgsp struct {
+	t       *testing.T
+	site    *gateway.GroupSite
+	members []*gateway.Daemon
+	client  *strongswan.Daemon
+}
+
+// newFGSP starts n members with sync enabled, and as many more with it disabled.
+func newFGSP(t *testing.T, n, disabled int) *fgsp {
+	t.Helper()
+	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), n+disabled)}
+	for i, m := range f.site.Members {
+		sync := "    fgsp-sync: enable"
+		if i >= n {
+			sync = "    fgsp-sync: disable"
+		}
+		f.members = append(f.members, gateway.Start(m.Host, gateway.Settings{Binary: program("evergated"), Config: f.site.Config(m, sync, "")}))
+	}
+	f.waitSynced(f.members[:n]...)
+	f.site.Lead(f.site.Members[0])
+	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true})
+	f.client.Load(strongswan.Connection{
+		Name: "office", LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.GatewayAddr},
+		Proposals: []string{"aes128-sha1-modp1024"}, Local: strongswan.Auth{ID: strongswan.FQDN("client.example")},
+		Remote: strongswan.Auth{ID: strongswan.IPv4(gateway.GatewayAddr)}, PSK: gateway.GroupPSK,
+		Children: []strongswan.Child{{
+			Name: "lan", LocalTS: []string{gateway.ClientNet}, RemoteTS: []string{gateway.ServerLoopback + "/32"},
+			Proposals: []string{"aes128-sha1"},
+		}},
+	})
+	return f
+}
+
+// waitSynced waits until all of these members hold each other's tunnels.
+func (f *fgsp) waitSynced(members ...*gateway.Daemon) {
+	f.t.Helper()
+	for _, d := range members {
+		netlab.Eventually(f.t, time.Minute, "the members are synced", func() error {
+			p, err := d.StandalonePeers()
+			if err != nil {
+				return err
+			}
+			n := 0
+			for _, peer := range p.Peers {
+				if peer.Detected && peer.Synced && peer.Complete {
+					n++
+				}
+			}
+			if n < len(members)-1 {
+				return fmt.Errorf("%d of %d are: %+v", n, len(members)-1, p.Peers)
+			}
+			return nil
+		})
+	}
+}
+
+// role is that of a tunnel at a member, empty when it is not there.
+func role(d *gateway.Daemon, name string) string {
+	for _, t := range d.Tunnels(name) {
+		return t.Role
+	}
+	return ""
+}
+
+func (f *fgsp) waitRole(d *gateway.Daemon, name, want string) {
+	f.t.Helper()
+	netlab.Eventually(f.t, time.Minute, "the member's role is "+want, func() error {
+		if got := role(d, name); got != want {
+			return fmt.Errorf("it is %q", got)
+		}
+		return nil
+	})
+}
+
+func saPair(t diag.Tunnel) string {
+	if len(t.Proxies) != 1 || len(t.Proxies[0].SAs) != 1 {
+		return fmt.Sprintf("%d proxies", len(t.Proxies))
+	}
+	s := t.Proxies[0].SAs[0]
+	return s.Dec.SPI + s.Dec.Key + s.Dec.HashKey + "/" + s.Enc.SPI + s.Enc.Key + s.Enc.HashKey
+}
+
+func TestMemberDiesAndItsTunnelGoesOn(t *testing.T) { // F1, F2, F4, F5, F7, F10, F12, F19-F23, C10
+	t.Parallel()
+	f := newFGSP(t, 3, 1)
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	one, two, three, four := f.members[0], f.members[1], f.members[2], f.members[3]
+	f.waitRole(one, "vpn1_1", "sync-primary")
+	f.waitRole(two, "vpn1_1", "standby")
+	f.waitRole(three, "vpn1_1", "standby")
+	if n := len(four.Tunnels("")); n != 0 {
+		t.Errorf("the member with fgsp-sync disabled has %d tunnels, want none", n)
+	}
+	primary, standby := one.Tunnel("vpn1_1"), two.Tunnel("vpn1_1")
+	if saPair(primary) != saPair(standby) || saPair(primary) != saPair(three.Tunnel("vpn1_1")) {
+		t.Errorf("the SAs are %s at the primary and %s at a standby, want the same", saPair(primary), saPair(standby))
+	}
+	if s := standby.Proxies[0].SAs[0]; s.Seqno != 0x10000001 {
+		t.Errorf("a standby shows seqno %x, want 10000001", s.Seqno)
+	}
+	before := f.client.SAs()
+	wire := f.site.ClientWAN.Capture("udp port 500 or udp port 4500")
+	stream := netlab.Stream{
+		From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: 5 * time.Millisecond,
+	}.Start(t)
+	stream.WaitFor(50, time.Minute)
+
+	one.Kill()
+	f.site.Lead(f.site.Members[1])
+	stream.WaitFor(200, time.Minute)
+	f.waitRole(two, "vpn1_1", "sync-primary")
+	f.waitRole(three, "vpn1_1", "standby")
+	if after := two.Tunnel("vpn1_1"); saPair(after) != saPair(primary) {
+		t.Errorf("the survivor has the SAs %s, want those of before, %s", saPair(after), saPair(primary))
+	}
+	pingThrough(t, f)
+	after := f.client.SAs()
+	if len(after) != 1 || len(before) != 1 || after[0].InitiatorSPI != before[0].InitiatorSPI ||
+		after[0].Children[0].SPIIn != before[0].Children[0].SPIIn {
+		t.Errorf("the client has %+v, want the SAs of before, %+v", after, before)
+	}
+	for _, m := range wire.IKE("") {
+		if m.ExchangeType == 34 || m.ExchangeType == 36 {
+			t.Errorf("the client and the survivor negotiated: %+v", m)
+		}
+	}
+	if err := f.client.RekeyChild("lan"); err != nil {
+		t.Errorf("the survivor does not rekey: %v", err)
+	}
+	pingThrough(t, f)
+}
+
+// pingThrough goes from the client's network to the server and back.
+func pingThrough(t *testing.T, f *fgsp) {
+	t.Helper()
+	netlab.Eventually(t, time.Minute, "the client reaches the server", func() error {
+		r, err := f.site.Client.Ping(t.Context(), netlab.Ping{To: gateway.ServerLoopback, From: gateway.ClientHost, Count: 3})
+		return errors.Join(err, r.Err())
+	})
+}

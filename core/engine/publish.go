@@ -1,0 +1,167 @@
+package engine
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ike"
+)
+
+// Publication is what one step of a synchronized tunnel means for the members
+// that stand by for it. What the peer is told because of it waits in Send until
+// they have the rest (invariant I6).
+type Publication struct {
+	Tunnel ipsec.TunnelID
+	// IKE is the new state, nil where it is as before.
+	IKE *ha.IKE
+	// Stored are pairs that are new or changed, Dropped the inbound names of
+	// those that are gone.
+	Stored  []Pair
+	Dropped []ipsec.SAID
+	Moved   *ha.Endpoint
+	// Over: the tunnel has ended. Final: the peer knows.
+	Over, Final bool
+	Send        []ike.Datagram
+}
+
+// Pair is both SAs of a child.
+type Pair struct{ In, Out ipsec.SA }
+
+// facts are what the engine must know of a tunnel to go on with it elsewhere.
+type facts struct {
+	Name  string `json:"name"`
+	Index int    `json:"index"`
+	// Number is of tun_id6.
+	Number uint64 `json:"number"`
+	// SPIs are those by which its IKE messages are known.
+	SPIs []ipsec.IKESPI `json:"spis"`
+}
+
+func (t *tunnel) facts() []byte {
+	f := facts{Name: t.name, Index: t.index, Number: t.number}
+	f.SPIs = t.ike.LocalSPIs()
+	b, err := json.Marshal(f)
+	if err != nil {
+		panic(fmt.Sprintf("engine: facts of a tunnel have no JSON form: %v", err)) // numbers and a name
+	}
+	return b
+}
+
+// replicates tells whether other members are to know of t: from the moment that
+// its IKE SA is up, where its connection says so.
+func (s *Shard) replicates(t *tunnel) bool {
+	return s.replicated && t.name != "" && t.conn.Sync
+}
+
+// publish hands a step of t over for replication.
+func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
+	p := Publication{Tunnel: t.ike.ID(), Send: rd.Send, Over: rd.Done, Final: rd.Done && rd.Why == nil}
+	if !rd.Done && (rd.Publish || rd.Established != nil) {
+		p.IKE = &ha.IKE{Class: t.conn.Name, State: ipsec.NewKey(t.ike.Snapshot(now)), Facts: t.facts()}
+	}
+	for _, desc := range rd.Install {
+		if desc.Direction != ipsec.Inbound {
+			continue
+		}
+		if in, out, ok := t.ike.Pair(now, desc.ID); ok {
+			in.Sequence, out.Sequence = firstLease(in), firstLease(out)
+			p.Stored = append(p.Stored, Pair{In: in, Out: out})
+		}
+	}
+	for _, id := range rd.Remove {
+		if e := t.sas[id]; e != nil && e.desc.Direction == ipsec.Inbound {
+			p.Dropped = append(p.Dropped, id)
+		}
+	}
+	if m := rd.Move; m != nil {
+		p.Moved = &ha.Endpoint{Local: m.Local.Addr(), Remote: m.Remote.Addr(), Encap: m.Encap}
+	}
+	s.rd.Publish = append(s.rd.Publish, p)
+}
+
+// onRestore goes on with a tunnel of another member that is ours now. Its SAs are
+// active already.
+func (s *Shard) onRestore(now time.Time, r ha.Restored) {
+	var f facts
+	if err := json.Unmarshal(r.IKE.Facts, &f); err != nil {
+		s.lostForGood(r, fmt.Errorf("engine: read the facts of tunnel %v: %w", r.Tunnel, err))
+		return
+	}
+	m, err := ike.Restore(s.env, s.policy, r.IKE.State.Reveal(), now)
+	if err != nil {
+		s.lostForGood(r, err)
+		return
+	}
+	s.demux.Adopt(m)
+	t := s.own(m)
+	t.name, t.index, t.number = f.Name, f.Index, f.Number
+	t.serial = s.names.Adopt(r.IKE.Class, f.Index)
+	t.remote = m.Status(now).RemoteID
+	for _, c := range r.Children {
+		for _, desc := range []ipsec.SA{c.In, c.Out} {
+			s.add(now, t, desc)
+			t.sas[desc.ID].installed = true
+			s.addRoutes(t, desc)
+		}
+	}
+	s.stats.Restored++
+	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
+	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{}))
+}
+
+// lostForGood ends a tunnel that cannot be brought to life: its SAs go, and the
+// peer will dial again.
+func (s *Shard) lostForGood(r ha.Restored, err error) {
+	s.stats.RestoreFailed++
+	s.log.Error("tunnel could not be taken over", "tunnel", r.Tunnel.String(), "phase1", r.IKE.Class, "error", err)
+	op := Op{ID: s.nextOp()}
+	for _, c := range r.Children {
+		op.Delete = append(op.Delete, c.In.ID, c.Out.ID)
+	}
+	s.rd.Plane = append(s.rd.Plane, op)
+	s.rd.Publish = append(s.rd.Publish, Publication{Tunnel: r.Tunnel, Over: true})
+}
+
+// onLose forgets a tunnel that another member owns now, without a word to the
+// peer. Its SAs stay in the dataplane, to stand by, and so do their routes.
+func (s *Shard) onLose(id ipsec.TunnelID) {
+	t := s.tunnels[id]
+	if t == nil {
+		return
+	}
+	for said, e := range t.sas {
+		s.totals.bury(t, e)
+		delete(s.bySA, said)
+		delete(s.inbound, said.SPI)
+	}
+	clear(t.sas)
+	if t.pending != nil && len(t.pending.Install) > 0 {
+		// These were never published: nobody stands by for them.
+		s.rd.Plane = append(s.rd.Plane, Op{ID: s.nextOp(), Delete: idsOf(t.pending.Install)})
+	}
+	s.timers.set(&t.timer, time.Time{})
+	delete(s.tunnels, id)
+	for op, waiting := range s.waiting {
+		if waiting == t {
+			delete(s.waiting, op)
+		}
+	}
+	s.demux.Forget(t.ike)
+	t.pending, t.queue = nil, nil
+	s.names.Release(t.conn.Name, t.index)
+	s.stats.Lost++
+	s.log.Warn("tunnel belongs to another member now", "tunnel", t.name)
+}
+
+// onRaised notes a lease that the other members have agreed to.
+func (s *Shard) onRaised(id ipsec.SAID, ceiling uint64) {
+	if t := s.bySA[id]; t != nil {
+		if e := t.sas[id]; ceiling > e.desc.Sequence.Ceiling {
+			e.desc.Sequence.Ceiling = ceiling
+			s.stats.LeasesRaised++
+		}
+	}
+}

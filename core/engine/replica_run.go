@@ -1,0 +1,316 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+)
+
+// Mesh is the way to the other members. Neither call waits; what cannot go is
+// lost, and counted there.
+type Mesh interface {
+	Send(ha.Frame)
+	Relay(to ipsec.MemberID, dg ike.Datagram)
+}
+
+// HardStore keeps what must survive a crash. Save returns once it is on disk.
+type HardStore interface{ Save(ha.HardState) error }
+
+// Replication joins an engine to a group of members.
+type Replication struct {
+	Node  *ha.Node
+	Mesh  Mesh
+	Store HardStore
+	// Fit hears whether the network may route to this member.
+	Fit func(ha.Health)
+}
+
+// replicaRunner is a Replica with its queues.
+type replicaRunner struct {
+	*Replica
+	o      Replication
+	in     *queue[replicaMessage]
+	orders *queue[orders]
+}
+
+type replicaMessage struct {
+	in   ReplicaInput
+	look func(*Replica)
+}
+
+// orders are those of one Ready.
+type orders struct {
+	list   []ha.Order
+	serial uint64
+}
+
+func newReplicaRunner(e *Engine, o Replication) *replicaRunner {
+	return &replicaRunner{
+		Replica: NewReplica(o.Node, e.o.Member, e.o.Policy, e.o.Log), o: o,
+		in: newQueue[replicaMessage](), orders: newQueue[orders](),
+	}
+}
+
+// runReplica is the life of the replication machine.
+func (e *Engine) runReplica(ctx context.Context) error {
+	r := e.replica
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	defer r.in.close()
+	if err := e.carryOutReplica(r.Step(time.Now(), Reconfigured{Policy: e.o.Policy})); err != nil {
+		return err
+	}
+	for {
+		wait := time.Hour
+		if at := r.NextTimeout(); !at.IsZero() {
+			wait = max(0, time.Until(at))
+		}
+		timer.Reset(wait)
+		var batch []replicaMessage
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
+			batch = []replicaMessage{{in: Node{ha.Timeout{}}}}
+		case <-r.in.ready:
+			batch = r.in.take()
+		}
+		for _, m := range batch {
+			if m.in != nil {
+				if err := e.carryOutReplica(r.Step(time.Now(), m.in)); err != nil {
+					return err
+				}
+			}
+			if m.look != nil {
+				m.look(r.Replica)
+			}
+		}
+	}
+}
+
+// carryOutReplica does the work of a Ready in its order. An error is one of the
+// disk: a member that cannot remember must not go on.
+func (e *Engine) carryOutReplica(rd ReplicaReady) error {
+	r := e.replica
+	if rd.Hard != nil {
+		if err := r.o.Store.Save(*rd.Hard); err != nil {
+			return fmt.Errorf("engine: remember the epoch: %w", err)
+		}
+	}
+	e.epoch.Store(uint64(rd.Epoch))
+	if len(rd.Orders) > 0 {
+		r.orders.push(orders{rd.Orders, rd.Serial})
+	}
+	e.changeRoutes(rd.AddRoutes, nil)
+	for _, f := range rd.Frames {
+		r.o.Mesh.Send(f)
+	}
+	if len(rd.Send) > 0 {
+		e.o.Network.Send(rd.Send)
+	}
+	for _, relay := range rd.Relay {
+		r.o.Mesh.Relay(relay.To, relay.Datagram)
+	}
+	for _, s := range rd.Shards {
+		e.shards[ShardOf(uint64(s.Tunnel), len(e.shards))].in.push(message{in: s.Input})
+	}
+	e.changeRoutes(nil, rd.DelRoutes)
+	if rd.Health != nil && r.o.Fit != nil {
+		r.o.Fit(*rd.Health)
+	}
+	return nil
+}
+
+// runOrders carries out what the replication machine wants of the dataplane, in
+// order, and answers.
+func (e *Engine) runOrders(ctx context.Context) {
+	r := e.replica
+	defer r.orders.close()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.orders.ready:
+		}
+		for _, batch := range r.orders.take() {
+			refused := e.order(ctx, batch.list)
+			r.in.push(replicaMessage{in: Node{ha.Carried{Serial: batch.serial, Refused: refused}}})
+		}
+	}
+}
+
+// order carries out a list of orders in as few calls as their order allows, and
+// returns the SAs that were refused.
+func (e *Engine) order(ctx context.Context, list []ha.Order) []ipsec.SAID {
+	var refused []ipsec.SAID
+	for len(list) > 0 {
+		installs, updates, n := gather(list)
+		if n == 0 {
+			e.insist(ctx, func(ctx context.Context) error { return e.orderOne(ctx, list[0]) })
+			list = list[1:]
+			continue
+		}
+		list = list[n:]
+		e.insist(ctx, func(ctx context.Context) error {
+			placements, err := e.o.Plane.Install(ctx, e.currentEpoch(), offload.Standby, installs...)
+			refused = append(refused, refusedOf(placements)...)
+			return err
+		})
+		e.insist(ctx, func(ctx context.Context) error {
+			_, err := e.o.Plane.Update(ctx, e.currentEpoch(), updates...)
+			return err
+		})
+	}
+	return refused
+}
+
+// gather takes Installs and Updates from the front of a list, as far as all
+// Installs may come before all Updates: none of an SA that was updated before.
+func gather(list []ha.Order) (installs []ipsec.SA, updates []offload.Change, n int) {
+	updated := make(map[ipsec.SAID]bool)
+	for ; n < len(list); n++ {
+		switch o := list[n]; o.Kind {
+		case ha.Install:
+			for _, sa := range o.SAs {
+				if updated[sa.ID] {
+					return installs, updates, n
+				}
+			}
+			installs = append(installs, o.SAs...)
+		case ha.Update:
+			for _, c := range o.Changes {
+				updated[c.ID] = true
+				updates = append(updates, changeOf(c))
+			}
+		default:
+			return installs, updates, n
+		}
+	}
+	return installs, updates, n
+}
+
+func (e *Engine) orderOne(ctx context.Context, o ha.Order) error {
+	group, epoch := offload.Group(o.Group), e.currentEpoch()
+	switch o.Kind {
+	case ha.Discard:
+		_, err := e.o.Plane.Delete(ctx, epoch, o.IDs...)
+		return err
+	case ha.Arm:
+		return e.o.Plane.Arm(ctx, group, epoch)
+	case ha.Disarm:
+		return e.o.Plane.Demote(ctx, group, epoch)
+	default:
+		return fmt.Errorf("engine: order of unknown kind %d", o.Kind)
+	}
+}
+
+// insist repeats a call for as long as there is no dataplane: what the
+// replication machine ordered is done before it hears that it is.
+func (e *Engine) insist(ctx context.Context, call func(context.Context) error) {
+	for ctx.Err() == nil {
+		bounded, cancel := context.WithTimeout(ctx, planeDeadline)
+		err := call(bounded)
+		cancel()
+		if err == nil {
+			return
+		}
+		if !errors.Is(err, offload.ErrDown) && !errors.Is(err, offload.ErrNotConfigured) {
+			if ctx.Err() == nil {
+				e.o.Log.Error("dataplane refused an order", "error", err)
+			}
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(planePause):
+		}
+	}
+}
+
+// planePause is between two tries of a call to a dataplane that is down.
+const planePause = 20 * time.Millisecond
+
+func refusedOf(placements []offload.Placement) []ipsec.SAID {
+	var out []ipsec.SAID
+	for _, p := range placements {
+		if p.Err != nil {
+			out = append(out, p.ID)
+		}
+	}
+	return out
+}
+
+func changeOf(c ha.Change) offload.Change {
+	out := offload.Change{ID: c.ID, Sequence: c.Sequence, PathMTU: c.MTU}
+	if c.Active != nil {
+		role := offload.Standby
+		if *c.Active {
+			role = offload.Active
+		}
+		out.Role = &role
+	}
+	if c.Group != nil {
+		group := offload.Group(*c.Group)
+		out.Group = &group
+	}
+	if c.Endpoint != nil {
+		out.Endpoint = &offload.Endpoint{Local: c.Endpoint.Local, Remote: c.Endpoint.Remote, Encap: c.Endpoint.Encap}
+	}
+	return out
+}
+
+// ReceiveFrame takes a frame from another member.
+func (e *Engine) ReceiveFrame(f ha.Frame) {
+	e.replica.in.push(replicaMessage{in: Node{ha.Received{Frame: f}}})
+}
+
+// ReceiveRelayed takes an IKE message that came to another member.
+func (e *Engine) ReceiveRelayed(dg ike.Datagram) {
+	i, spi := e.shardFor(dg)
+	if spi == 0 {
+		return // the first message of a peer is never relayed
+	}
+	e.shards[i].in.offer(message{in: Packets{Datagrams: []ike.Datagram{dg}, Relayed: true}}, maxInbox)
+}
+
+// leave gives up all tunnels to the other members, and tells whether one of them
+// has them.
+func (e *Engine) leave(ctx context.Context) (kept bool, err error) {
+	err = e.lookReplica(ctx, func(r *Replica) {
+		kept = slices.ContainsFunc(r.Members(), func(p ha.PeerStatus) bool { return p.Alive && p.Synced })
+	})
+	if err != nil || !kept {
+		return false, err
+	}
+	done := make(chan struct{})
+	if !e.replica.in.push(replicaMessage{in: Node{ha.Leave{}}, look: func(*Replica) { close(done) }}) {
+		return false, ErrStopped
+	}
+	select {
+	case <-done:
+		return true, nil
+	case <-ctx.Done():
+		return false, fmt.Errorf("engine: leave the group: %w", ctx.Err())
+	}
+}
+
+// lookReplica lets f see the replica in its own goroutine.
+func (e *Engine) lookReplica(ctx context.Context, f func(*Replica)) error {
+	done := make(chan struct{})
+	if !e.replica.in.push(replicaMessage{look: func(r *Replica) { f(r); close(done) }}) {
+		return ErrStopped
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("engine: wait for the replication machine: %w", ctx.Err())
+	}
+}

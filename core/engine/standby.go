@@ -1,0 +1,498 @@
+package engine
+
+import (
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
+)
+
+// Replica joins the shards of a member with its replication machine: it hands
+// over what they publish, holds back what their peers must not hear yet, keeps
+// the routes of tunnels that stand by, and finds the owner of a message that came
+// to the wrong member. It is a pure machine; one goroutine owns it.
+type Replica struct {
+	node   *ha.Node
+	policy *livePolicy
+	log    *slog.Logger
+	member ipsec.MemberID
+
+	// held are messages that wait for an index, in order; last is the highest
+	// index that each tunnel waits for.
+	held []heldMessages
+	last map[ipsec.TunnelID]ha.Index
+
+	standby map[ipsec.TunnelID]*standbyTunnel
+	bySPI   map[ipsec.IKESPI]ipsec.TunnelID
+	bySA    map[ipsec.SAID]ipsec.TunnelID
+	// counters are the dataplane's last word of the SAs that stand by.
+	counters map[ipsec.SAID]offload.Counters
+	// waiting are messages for tunnels that are about to be ours.
+	waiting map[ipsec.TunnelID][]ike.Datagram
+
+	stats ReplicaStats
+	rd    ReplicaReady
+}
+
+type heldMessages struct {
+	index  ha.Index
+	tunnel ipsec.TunnelID
+	send   []ike.Datagram
+}
+
+// standbyTunnel is what the engine does for a tunnel of another member.
+type standbyTunnel struct {
+	facts facts
+	class string
+	// sas are those that are in the dataplane, each with the routes that it
+	// needs.
+	sas map[ipsec.SAID][]Route
+}
+
+// ReplicaStats counts what a Replica did.
+type ReplicaStats struct {
+	HA ha.Stats
+
+	Held      uint64 // messages that waited for other members
+	RelayedTo uint64 // IKE messages that went to their owner
+	RelayedBy uint64 // IKE messages that other members sent here
+	NoOwner   uint64 // IKE messages for tunnels that nobody has
+	Takeovers uint64
+}
+
+// maxWaiting bounds the messages that wait for one tunnel to come to life.
+const maxWaiting = 8
+
+// ReplicaInput is what may happen to a Replica.
+type ReplicaInput interface{ replicaInput() }
+
+type (
+	// Published is what a shard asks for.
+	Published struct{ Publication Publication }
+
+	// Node is for the replication machine itself: frames, answers of the
+	// dataplane, what the operator wants.
+	Node struct{ Input ha.Input }
+
+	// Noticed is an event of the dataplane.
+	Noticed struct{ Event offload.Event }
+
+	// Counted are the counters of all SAs.
+	Counted struct{ Counters []offload.Counters }
+
+	// Strange is an IKE message for a tunnel that no shard of ours has. Relayed
+	// ones came from another member and go no further.
+	Strange struct {
+		Datagram ike.Datagram
+		SPI      ipsec.IKESPI
+		Relayed  bool
+	}
+
+	// Reconfigured replaces the connections.
+	Reconfigured struct{ Policy *Policy }
+)
+
+func (Published) replicaInput()    {}
+func (Node) replicaInput()         {}
+func (Noticed) replicaInput()      {}
+func (Counted) replicaInput()      {}
+func (Strange) replicaInput()      {}
+func (Reconfigured) replicaInput() {}
+
+// ReplicaReady is what one step asks for, in the order in which it must be done.
+type ReplicaReady struct {
+	Hard   *ha.HardState // to disk before anything else (I3)
+	Epoch  offload.Epoch // of all calls into the dataplane from now on
+	Orders []ha.Order
+	Serial uint64
+	// Routes of tunnels that stand by.
+	AddRoutes, DelRoutes []Route
+	Frames               []ha.Frame
+	Send                 []ike.Datagram
+	Relay                []Relay
+	// Shards are inputs for the shard of a tunnel.
+	Shards []ForShard
+	Health *ha.Health
+}
+
+// Relay is an IKE message for its owner.
+type Relay struct {
+	To       ipsec.MemberID
+	Datagram ike.Datagram
+}
+
+// ForShard is an input for the shard that owns a tunnel.
+type ForShard struct {
+	Tunnel ipsec.TunnelID
+	Input  Input
+}
+
+// NewReplica makes a Replica around a node.
+func NewReplica(n *ha.Node, m ipsec.MemberID, p *Policy, log *slog.Logger) *Replica {
+	return &Replica{
+		node: n, member: m, policy: &livePolicy{p}, log: log,
+		last:    make(map[ipsec.TunnelID]ha.Index),
+		standby: make(map[ipsec.TunnelID]*standbyTunnel),
+		bySPI:   make(map[ipsec.IKESPI]ipsec.TunnelID),
+		bySA:    make(map[ipsec.SAID]ipsec.TunnelID),
+		waiting: make(map[ipsec.TunnelID][]ike.Datagram),
+
+		counters: make(map[ipsec.SAID]offload.Counters),
+	}
+}
+
+// NextTimeout is when Node{ha.Timeout{}} is due.
+func (r *Replica) NextTimeout() time.Time { return r.node.NextTimeout() }
+
+// Step takes one input. The Ready belongs to the caller.
+func (r *Replica) Step(now time.Time, in ReplicaInput) ReplicaReady {
+	r.rd = ReplicaReady{}
+	switch in := in.(type) {
+	case Published:
+		r.publish(now, in.Publication)
+	case Node:
+		r.step(now, in.Input)
+	case Noticed:
+		r.onEvent(now, in.Event)
+	case Counted:
+		r.onCounters(now, in.Counters)
+	case Strange:
+		r.onStrange(now, in)
+	case Reconfigured:
+		r.policy.Policy = in.Policy
+		r.step(now, ha.Configure{Classes: classesOf(in.Policy)})
+	}
+	r.rd.Epoch = offload.Epoch(r.node.Epoch())
+	return r.rd
+}
+
+// classesOf are the connections that are synchronized.
+func classesOf(p *Policy) map[string]uint64 {
+	out := make(map[string]uint64)
+	for _, c := range p.connections {
+		if c.Sync {
+			out[c.Name] = c.Shared
+		}
+	}
+	return out
+}
+
+// step gives an input to the machine and gathers what it asks for.
+func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
+	rd := r.node.Step(now, in)
+	if rd.Hard != nil {
+		r.rd.Hard = rd.Hard
+	}
+	for _, o := range rd.Orders {
+		r.onOrder(o)
+	}
+	r.rd.Orders = append(r.rd.Orders, rd.Orders...)
+	r.rd.Serial = max(r.rd.Serial, rd.Serial)
+	r.rd.Frames = append(r.rd.Frames, rd.Send...)
+	r.release(rd.Commit)
+	for _, restored := range rd.Restore {
+		r.onRestored(restored)
+	}
+	for _, id := range rd.Lost {
+		r.onLost(id)
+	}
+	for _, id := range rd.Gone {
+		r.drop(id)
+		r.toShard(id, Lose{Tunnel: id})
+	}
+	for _, k := range rd.Rekey {
+		r.toShard(k.Tunnel, Worn{Rekey: k})
+	}
+	if rd.Health != nil {
+		r.rd.Health = rd.Health
+	}
+	return rd.Index
+}
+
+func (r *Replica) toShard(id ipsec.TunnelID, in Input) {
+	r.rd.Shards = append(r.rd.Shards, ForShard{Tunnel: id, Input: in})
+}
+
+// publish hands over one step of a tunnel of ours, and keeps its messages until
+// the other members have it.
+func (r *Replica) publish(now time.Time, p Publication) {
+	var index ha.Index
+	note := func(i ha.Index) { index = max(index, i) }
+	if p.IKE != nil {
+		note(r.step(now, ha.StoreIKE{Tunnel: p.Tunnel, IKE: *p.IKE}))
+	}
+	for _, pair := range p.Stored {
+		note(r.step(now, ha.StoreChild{Tunnel: p.Tunnel, In: pair.In, Out: pair.Out}))
+	}
+	for _, id := range p.Dropped {
+		note(r.step(now, ha.DeleteChild{Tunnel: p.Tunnel, Child: id}))
+	}
+	if p.Moved != nil {
+		note(r.step(now, ha.Moved{Tunnel: p.Tunnel, Endpoint: *p.Moved}))
+	}
+	if p.Over {
+		note(r.step(now, ha.Delete{Tunnel: p.Tunnel, Final: p.Final}))
+	}
+	if index == 0 {
+		index = r.last[p.Tunnel] // what came before has not gone yet
+	}
+	if len(p.Send) > 0 && index > r.committed() {
+		r.stats.Held += uint64(len(p.Send))
+		r.held = append(r.held, heldMessages{index: index, tunnel: p.Tunnel, send: p.Send})
+		r.last[p.Tunnel] = index
+		return
+	}
+	r.rd.Send = append(r.rd.Send, p.Send...)
+}
+
+func (r *Replica) committed() ha.Index { return r.node.Committed() }
+
+// release lets go of what the other members have.
+func (r *Replica) release(commit ha.Index) {
+	n := 0
+	for n < len(r.held) && r.held[n].index <= commit {
+		h := r.held[n]
+		r.rd.Send = append(r.rd.Send, h.send...)
+		if r.last[h.tunnel] == h.index {
+			delete(r.last, h.tunnel)
+		}
+		n++
+	}
+	r.held = r.held[n:]
+}
+
+// onEvent passes on what concerns tunnels of the group.
+func (r *Replica) onEvent(now time.Time, ev offload.Event) {
+	switch ev := ev.(type) {
+	case offload.Activated:
+		r.step(now, ha.Activated{Tunnel: ev.Tunnel, Group: ipsec.MemberID(ev.Group)})
+	case offload.FirstPacket:
+		r.step(now, ha.Stray{Tunnel: ev.Tunnel})
+	case offload.LeaseLow:
+		r.step(now, ha.LeaseLow{SA: ev.ID})
+	case offload.MTUChanged:
+		r.step(now, ha.Learned{SA: ev.ID, MTU: ev.MTU})
+	}
+}
+
+// onCounters passes on the counters of the tunnels that are ours.
+func (r *Replica) onCounters(now time.Time, counters []offload.Counters) {
+	in := ha.Count{SAs: make([]ha.Counted, 0, len(counters))}
+	for _, c := range counters {
+		if _, stands := r.bySA[c.ID]; stands {
+			r.counters[c.ID] = c
+		}
+		if c.Role != offload.Active {
+			continue
+		}
+		in.SAs = append(in.SAs, ha.Counted{ID: c.ID, Sequence: c.Sequence})
+	}
+	r.step(now, in)
+}
+
+// onOrder follows what the machine does to the dataplane: routes come and go with
+// the SAs that stand by, and shards hear of higher ceilings.
+func (r *Replica) onOrder(o ha.Order) {
+	switch o.Kind {
+	case ha.Install:
+		for _, desc := range o.SAs {
+			r.stand(desc)
+		}
+	case ha.Discard:
+		for _, id := range o.IDs {
+			r.unstand(id)
+		}
+	case ha.Update:
+		for _, c := range o.Changes {
+			if c.Sequence != nil && c.Sequence.Ceiling != 0 && r.standby[r.bySA[c.ID]] == nil {
+				if id, ok := r.node.TunnelOf(c.ID); ok {
+					r.toShard(id, Raised{SA: c.ID, Ceiling: c.Sequence.Ceiling})
+				}
+			}
+		}
+	case ha.Arm, ha.Disarm: // of no SA in particular
+	}
+}
+
+// stand notes an SA of another member. Traffic for its networks is to reach the
+// dataplane here too, so that the first packet after a failover finds it.
+func (r *Replica) stand(desc ipsec.SA) {
+	t := r.standby[desc.Tunnel]
+	status, ok := r.node.Tunnel(desc.Tunnel)
+	if !ok {
+		return
+	}
+	if t == nil {
+		t = &standbyTunnel{sas: make(map[ipsec.SAID][]Route)}
+		r.standby[desc.Tunnel] = t
+	}
+	r.learn(desc.Tunnel, t, status.IKE)
+	r.bySA[desc.ID] = desc.Tunnel
+	if t.sas[desc.ID] != nil {
+		return
+	}
+	t.sas[desc.ID] = []Route{}
+	conn := r.policy.Connection(t.class)
+	if conn == nil || !conn.AddRoute {
+		return
+	}
+	for _, p := range routePrefixes(desc) {
+		t.sas[desc.ID] = append(t.sas[desc.ID], Route{
+			Prefix: p, Peer: desc.Remote, Tunnel: desc.Tunnel, Name: t.facts.Name, Metric: conn.Priority,
+		})
+	}
+	r.rd.AddRoutes = append(r.rd.AddRoutes, t.sas[desc.ID]...)
+}
+
+// learn reads the facts of a tunnel that stands by.
+func (r *Replica) learn(id ipsec.TunnelID, t *standbyTunnel, m ha.IKE) {
+	var f facts
+	if err := json.Unmarshal(m.Facts, &f); err != nil {
+		r.log.Error("facts of a tunnel were not understood", "tunnel", id.String(), "error", err)
+		return
+	}
+	for _, spi := range t.facts.SPIs {
+		delete(r.bySPI, spi)
+	}
+	t.facts, t.class = f, m.Class
+	for _, spi := range f.SPIs {
+		r.bySPI[spi] = id
+	}
+}
+
+// unstand forgets an SA of another member.
+func (r *Replica) unstand(id ipsec.SAID) {
+	t := r.standby[r.bySA[id]]
+	if t == nil {
+		return
+	}
+	tunnel := r.bySA[id]
+	delete(r.bySA, id)
+	delete(r.counters, id)
+	r.rd.DelRoutes = append(r.rd.DelRoutes, t.withdraw(id)...)
+	if len(t.sas) == 0 {
+		r.drop(tunnel)
+	}
+}
+
+// withdraw returns the routes that only this SA needs.
+func (t *standbyTunnel) withdraw(id ipsec.SAID) []Route {
+	var out []Route
+	mine := t.sas[id]
+	delete(t.sas, id)
+	for _, route := range mine {
+		needed := false
+		for _, others := range t.sas {
+			for _, o := range others {
+				needed = needed || o.Prefix == route.Prefix
+			}
+		}
+		if !needed {
+			out = append(out, route)
+		}
+	}
+	return out
+}
+
+// drop forgets a tunnel that stood by, with its routes.
+func (r *Replica) drop(id ipsec.TunnelID) {
+	t := r.standby[id]
+	if t == nil {
+		return
+	}
+	for said := range t.sas {
+		r.rd.DelRoutes = append(r.rd.DelRoutes, t.withdraw(said)...)
+		delete(r.bySA, said)
+		delete(r.counters, said)
+	}
+	r.forgetStandby(id, t)
+}
+
+func (r *Replica) forgetStandby(id ipsec.TunnelID, t *standbyTunnel) {
+	for _, spi := range t.facts.SPIs {
+		if r.bySPI[spi] == id {
+			delete(r.bySPI, spi)
+		}
+	}
+	for said := range t.sas {
+		delete(r.bySA, said)
+		delete(r.counters, said)
+	}
+	delete(r.standby, id)
+	delete(r.waiting, id)
+}
+
+// onRestored gives a tunnel to its shard. Its routes are the shard's now; the
+// claims in the kernel are the same, so nothing changes there.
+func (r *Replica) onRestored(restored ha.Restored) {
+	waiting := r.waiting[restored.Tunnel]
+	if t := r.standby[restored.Tunnel]; t != nil {
+		r.forgetStandby(restored.Tunnel, t)
+	}
+	r.stats.Takeovers++
+	r.toShard(restored.Tunnel, Restore{Tunnel: restored})
+	if len(waiting) > 0 {
+		r.toShard(restored.Tunnel, Packets{Datagrams: waiting})
+	}
+}
+
+// onLost takes a tunnel from its shard. It stands by from now on.
+func (r *Replica) onLost(id ipsec.TunnelID) {
+	r.toShard(id, Lose{Tunnel: id})
+	status, ok := r.node.Tunnel(id)
+	if !ok {
+		return
+	}
+	for _, c := range status.Children {
+		r.stand(c.In)
+		r.stand(c.Out)
+	}
+}
+
+// onStrange finds the member that a message is for. While its owner lives it goes
+// there; without one, it makes the tunnel ours where we stand by for it.
+func (r *Replica) onStrange(now time.Time, in Strange) {
+	id, known := r.bySPI[in.SPI]
+	if in.Relayed {
+		r.stats.RelayedBy++
+	}
+	if !known {
+		if to := in.SPI.Member(); to != r.member && !in.Relayed {
+			r.relay(to, in.Datagram) // a handshake under way, or one that we may not know
+			return
+		}
+		r.stats.NoOwner++
+		return
+	}
+	status, ok := r.node.Tunnel(id)
+	switch {
+	case !ok:
+		r.stats.NoOwner++
+	case status.Owned || status.Orphan:
+		// On its way to our shard, or ours for the asking.
+		if w := r.waiting[id]; len(w) < maxWaiting {
+			r.waiting[id] = append(w, in.Datagram)
+		}
+		r.step(now, ha.Stray{Tunnel: id})
+	case !in.Relayed:
+		r.relay(status.Owner, in.Datagram)
+	default:
+		r.stats.NoOwner++
+	}
+}
+
+func (r *Replica) relay(to ipsec.MemberID, dg ike.Datagram) {
+	r.stats.RelayedTo++
+	r.rd.Relay = append(r.rd.Relay, Relay{To: to, Datagram: dg})
+}
+
+// Stats returns the counters.
+func (r *Replica) Stats() ReplicaStats {
+	s := r.stats
+	s.HA = r.node.Stats()
+	return s
+}
