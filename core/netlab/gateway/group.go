@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/evergate/evergate/core/netlab"
 )
@@ -87,14 +88,12 @@ func (s *GroupSite) Lead(members ...*GroupMember) {
 // Config is a member's configuration: the example's, with what else the caller
 // wants of phase 1 (fgsp-sync) and below.
 func (s *GroupSite) Config(m *GroupMember, phase1, more string) string {
-	peers := ""
-	var peersSb91 strings.Builder
+	var peers strings.Builder
 	for _, o := range s.Members {
 		if o != m {
-			peersSb91.WriteString(fmt.Sprintf("    - {peerip: %s, member-id: %d}\n", o.SyncAddr(), o.ID))
+			fmt.Fprintf(&peers, "    - {peerip: %s, member-id: %d}\n", o.SyncAddr(), o.ID)
 		}
 	}
-	peers += peersSb91.String()
 	return fmt.Sprintf(`
 standalone-cluster:
   standalone-group-id: 1
@@ -120,7 +119,7 @@ phase2:
     phase1name: vpn1
     proposal: [aes128-sha1]
     keylifeseconds: 10800
-%s`, m.ID, peers, GatewayAddr, phase1, more)
+%s`, m.ID, peers.String(), GatewayAddr, phase1, more)
 }
 
 // GroupPSK is the key of Config.
