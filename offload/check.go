@@ -3,6 +3,7 @@ package offload
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/evergate/evergate/core/ipsec"
 )
@@ -39,6 +40,37 @@ func CheckConfig(c Config) error {
 		}
 	}
 	return nil
+}
+
+// CheckStats tells whether stats keep to what Stat promises; the error wraps
+// ErrInvalid and names the one that does not. It is for who gets them.
+func CheckStats(stats []Stat) error {
+	if len(stats) > MaxStats {
+		return fmt.Errorf("%w: %d stats, want at most %d", ErrInvalid, len(stats), MaxStats)
+	}
+	seen := make(map[string]bool, len(stats))
+	for i, s := range stats {
+		switch {
+		case !hyphenated(s.Name):
+			return fmt.Errorf("%w: stats[%d] is called %.80q, want words of lower-case letters and digits with hyphens between them", ErrInvalid, i, s.Name)
+		case seen[s.Name]:
+			return fmt.Errorf("%w: stats[%d] is called %s like one before", ErrInvalid, i, s.Name)
+		}
+		seen[s.Name] = true
+	}
+	return nil
+}
+
+func hyphenated(name string) bool {
+	if len(name) > MaxStatName {
+		return false
+	}
+	for word := range strings.SplitSeq(name, "-") {
+		if word == "" || strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') }) {
+			return false
+		}
+	}
+	return true
 }
 
 // CheckSA tells whether sa contradicts itself, which is so whatever the

@@ -18,6 +18,7 @@
 //	Configure   then, and again when addresses or settings change
 //	Events      then, for as long as the dataplane lives
 //	Export      then, to reconcile with what a dataplane that lived on holds
+//	Stats       when an operator or a metrics server asks
 //	Install     an SA was negotiated (Active) or replicated (Standby)
 //	Update      a lease, a peer's address, a replay checkpoint, an owner changed
 //	Arm         a member died: once per survivor, with one more than its epoch
@@ -160,6 +161,13 @@
 // of time are the core's, which knows an SA's age on all members; a dataplane
 // may count them too.
 //
+// # Stats
+//
+// What belongs to an SA is in its Counters. Stats has the rest: every packet that
+// went no further, and those that are a dataplane's own, each kind under a name of
+// its own. The names and their order are the same whenever it is asked
+// [stats.names], and no value falls while the boot id stays [stats.counts].
+//
 // # Events, Overrun and Reset
 //
 // Events are kept while nobody reads, up to a limit of the dataplane. When it is
@@ -191,6 +199,7 @@
 //	Promote    ErrStaleEpoch, ErrInvalid
 //	Demote     ErrStaleEpoch, ErrInvalid
 //	Export     ErrInvalid
+//	Stats
 //	Events
 //
 // Beyond them ErrNotConfigured, ErrDown and the context's own. ErrInvalid is

@@ -72,6 +72,9 @@ type Engine interface {
 	// is installed or deleted meanwhile may come or not. An error ends it.
 	Export(context.Context, Group) iter.Seq2[Counters, error]
 
+	// Stats yields what the dataplane counted of packets that belong to no SA.
+	Stats(context.Context) ([]Stat, error)
+
 	// Events yields what the dataplane noticed. It ends without an error when ctx
 	// does or a newer stream was opened, as there is one at a time, and with
 	// ErrDown when the dataplane goes away. Events that nobody read are kept up
@@ -281,6 +284,24 @@ type Counters struct {
 	PathMTU  uint16
 	Drops    Drops
 }
+
+// Stat counts packets that belong to no SA, or that no SA can be blamed for:
+// unknown SPIs, packets that no SA selects, what the network did not take.
+type Stat struct {
+	// Name is what is counted, in words of lower-case letters and digits with
+	// hyphens between them. Each dataplane has a closed set of names, and documents
+	// them.
+	Name string
+	// Value is the number of packets since the dataplane started.
+	Value uint64
+}
+
+// MaxStats bounds the Stats of a dataplane, and MaxStatName their names in octets:
+// they become labels of metrics.
+const (
+	MaxStats    = 256
+	MaxStatName = 64
+)
 
 // Drops counts the packets of one SA that went no further, by reason.
 type Drops struct {

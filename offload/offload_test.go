@@ -130,6 +130,23 @@ func TestCheckGroupAndRole(t *testing.T) {
 	}
 }
 
+func TestCheckStatsNamesTheBadOne(t *testing.T) {
+	if err := offload.CheckStats([]offload.Stat{{Name: "no-sa"}, {Name: "ipv6-short"}, {Name: "ike"}}); err != nil {
+		t.Errorf("Good names should pass, got %v.", err)
+	}
+	for _, name := range []string{"", "No-SA", "no sa", "-sa", "sa-", "no--sa", "sä", strings.Repeat("a", offload.MaxStatName+1)} {
+		if err := offload.CheckStats([]offload.Stat{{Name: "ike"}, {Name: name}}); !errors.Is(err, offload.ErrInvalid) || !strings.Contains(err.Error(), "stats[1]") {
+			t.Errorf("The name %q should be refused by its place, got %v.", name, err)
+		}
+	}
+	if err := offload.CheckStats([]offload.Stat{{Name: "ike"}, {Name: "ike"}}); !errors.Is(err, offload.ErrInvalid) {
+		t.Errorf("A name that comes twice should be refused, got %v.", err)
+	}
+	if err := offload.CheckStats(make([]offload.Stat, offload.MaxStats+1)); !errors.Is(err, offload.ErrInvalid) {
+		t.Errorf("More than %d should be refused, got %v.", offload.MaxStats, err)
+	}
+}
+
 func TestSupportsComparesWholeSets(t *testing.T) {
 	gcm := ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 128}
 	info := offload.Info{Transforms: []offload.Capability{{Algorithms: gcm}}}

@@ -17,6 +17,7 @@ func (c *cli) diagnose() *cobra.Command {
 		return cmd
 	}
 	return tree("diagnose", "Look inside, in FortiOS's words",
+		tree("dataplane", "What carries the packets", c.dataplaneStats()),
 		tree("sys", "System", tree("ha", "Other members", c.standalonePeers())),
 		tree("vpn", "VPN",
 			tree("tunnel", "Tunnels and their SAs", c.tunnelList()),
@@ -71,6 +72,25 @@ func (c *cli) ikeStats() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := c.client().IKEStats(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.print(cmd, s, func(w io.Writer) error { return diag.WriteStats(w, s) })
+		},
+	}
+}
+
+func (c *cli) dataplaneStats() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stats",
+		Short: "Count the packets that belong to no SA since the dataplane started",
+		Long: `Count the packets that belong to no SA since the dataplane started: unknown SPIs,
+packets that no SA selects, what the network did not take. The dataplane's
+documentation says what each name means. What was dropped of an SA is in the metrics
+of its phase 1.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := c.client().DataplaneStats(cmd.Context())
 			if err != nil {
 				return err
 			}

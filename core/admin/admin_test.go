@@ -46,6 +46,10 @@ func (g *gateway) IKEStats(context.Context) (diag.Stats, error) {
 	return diag.Stats{{Name: "ike.half_open", Value: 3}}, g.note("stats")
 }
 
+func (g *gateway) DataplaneStats(context.Context) (diag.Stats, error) {
+	return diag.Stats{{Name: "no-sa", Value: 4}}, g.note("plane")
+}
+
 func (g *gateway) StandalonePeers(context.Context) (diag.StandalonePeers, error) {
 	s := diag.StandalonePeers{Group: 1, Member: 2, Peers: []diag.StandalonePeer{{Address: netip.MustParseAddrPort("172.31.1.1:708")}}}
 	s.Links[2] = []diag.Link{{Name: "port1", MAC: "00:0c:29:06:4e:d6", Up: true}}
@@ -97,6 +101,10 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 	if err != nil || len(stats) != 1 || stats[0].Value != 3 {
 		t.Errorf("IKEStats returned %+v, %v", stats, err)
 	}
+	plane, err := c.DataplaneStats(ctx)
+	if err != nil || len(plane) != 1 || plane[0] != (diag.Counter{Name: "no-sa", Value: 4}) {
+		t.Errorf("DataplaneStats returned %+v, %v", plane, err)
+	}
 	peers, err := c.StandalonePeers(ctx)
 	if err != nil || peers.Member != 2 || len(peers.Peers) != 1 || peers.Peers[0].Address.Port() != 708 || len(peers.Links[2]) != 1 || !peers.Links[2][0].Up {
 		t.Errorf("StandalonePeers returned %+v, %v", peers, err)
@@ -109,7 +117,7 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 		t.Error(err)
 	}
 	got := strings.Join(g.asked, ", ")
-	if want := "status, tunnels a/b c? with keys, stats, peers, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
+	if want := "status, tunnels a/b c? with keys, stats, plane, peers, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
 		t.Errorf("the gateway was asked for %q, want %q", got, want)
 	}
 }

@@ -54,6 +54,11 @@ func (c *Client) IKEStats(ctx context.Context) (diag.Stats, error) {
 	return call[diag.Stats](ctx, c, http.MethodGet, "/v1/ike/stats")
 }
 
+// DataplaneStats counts the packets that belong to no SA.
+func (c *Client) DataplaneStats(ctx context.Context) (diag.Stats, error) {
+	return call[diag.Stats](ctx, c, http.MethodGet, "/v1/dataplane/stats")
+}
+
 // StandalonePeers describes the group of members; see Gateway.
 func (c *Client) StandalonePeers(ctx context.Context) (diag.StandalonePeers, error) {
 	return call[diag.StandalonePeers](ctx, c, http.MethodGet, "/v1/ha/peers")

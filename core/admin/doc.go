@@ -5,6 +5,7 @@
 //	GET  /v1/status               diag.Status
 //	GET  /v1/tunnels?name=&keys=1 []diag.Tunnel
 //	GET  /v1/ike/stats            diag.Stats
+//	GET  /v1/dataplane/stats      diag.Stats
 //	GET  /v1/ha/peers             diag.StandalonePeers
 //	POST /v1/tunnels/NAME/up      initiate a connection
 //	POST /v1/tunnels/NAME/down    close a tunnel, or all of a connection

@@ -25,6 +25,8 @@ type Gateway interface {
 	// The keys are filled in only when keys is set.
 	Tunnels(ctx context.Context, name string, keys bool) ([]diag.Tunnel, error)
 	IKEStats(context.Context) (diag.Stats, error)
+	// DataplaneStats counts the packets that belong to no SA.
+	DataplaneStats(context.Context) (diag.Stats, error)
 	// StandalonePeers describes the group, and is an error for a gateway that is in
 	// none.
 	StandalonePeers(context.Context) (diag.StandalonePeers, error)
@@ -65,6 +67,9 @@ func NewServer(g Gateway, log *slog.Logger) *Server {
 	}))
 	mux.HandleFunc("GET /v1/ike/stats", answer(s, func(r *http.Request) (any, error) {
 		return g.IKEStats(r.Context())
+	}))
+	mux.HandleFunc("GET /v1/dataplane/stats", answer(s, func(r *http.Request) (any, error) {
+		return g.DataplaneStats(r.Context())
 	}))
 	mux.HandleFunc("GET /v1/ha/peers", answer(s, func(r *http.Request) (any, error) {
 		return g.StandalonePeers(r.Context())

@@ -10,12 +10,14 @@ import (
 
 	"github.com/evergate/evergate/core/engine"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
 )
 
 // Stats are named counters in a fixed order.
 type Stats []Counter
 
-// Counter is one of them. Names are words with dots between: ike.drops.message_id.
+// Counter is one of them. Names are words with dots between, ike.drops.message_id,
+// or those of a dataplane with hyphens, unknown-spi.
 type Counter struct {
 	Name  string `json:"name"`
 	Value uint64 `json:"value"`
@@ -28,6 +30,15 @@ func FromStats(s engine.Stats) Stats {
 	walk(reflect.ValueOf(s), "", func(name string, v uint64) {
 		out = append(out, Counter{Name: name, Value: v})
 	})
+	return out
+}
+
+// FromDataplane takes a dataplane's own counters as they are named there.
+func FromDataplane(stats []offload.Stat) Stats {
+	out := make(Stats, 0, len(stats))
+	for _, s := range stats {
+		out = append(out, Counter{Name: s.Name, Value: s.Value})
+	}
 	return out
 }
 

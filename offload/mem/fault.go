@@ -21,6 +21,7 @@ const (
 	CallPromote   Call = "promote"
 	CallDemote    Call = "demote"
 	CallExport    Call = "export"
+	CallStats     Call = "stats"
 )
 
 // Fault is what goes wrong with one call. Its funcs may be nil.

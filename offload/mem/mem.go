@@ -58,6 +58,7 @@ type Engine struct {
 	groups     [offload.MaxGroups]group
 	npuUse     map[offload.NPUID]int
 	faults     map[Call][]Fault
+	stats      stats
 }
 
 var _ offload.Engine = (*Engine)(nil)
@@ -216,6 +217,7 @@ func (e *Engine) Reset() {
 	defer e.mu.Unlock()
 	e.forget()
 	e.resets++
+	e.stats = stats{}
 	e.configured = false
 	e.minBoot = e.boot + 1
 	e.about = e.describe()

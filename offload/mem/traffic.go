@@ -80,6 +80,9 @@ func (e *Engine) Inbound(id ipsec.SAID, seq uint64) error {
 
 // Acquire plays a packet that no SA selects.
 func (e *Engine) Acquire(local, remote ipsec.TrafficSelector) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stats.noSA++
 	e.events.push(offload.Acquire{Local: local, Remote: remote})
 }
 
@@ -93,6 +96,7 @@ func (e *Engine) carrier(id ipsec.SAID, d ipsec.Direction) (*entry, error) {
 	}
 	sa := e.sas[id]
 	if sa == nil || sa.desc.Direction != d {
+		e.stats.unknownSA++
 		return nil, fmt.Errorf("mem: carry a packet by %v: %w", id, offload.ErrNotFound)
 	}
 	if sa.role == offload.Standby {

@@ -31,6 +31,7 @@ type broken struct {
 	demote         func(offload.Group, offload.Epoch) error
 	export         func(offload.Group) iter.Seq2[offload.Counters, error]
 	exported       func(*offload.Counters)
+	stats          func([]offload.Stat) []offload.Stat
 	event          func(offload.Event) []offload.Event
 	eventsEnd      func(context.Context) error
 	reset          func()
@@ -115,6 +116,14 @@ func (b *broken) Export(ctx context.Context, g offload.Group) iter.Seq2[offload.
 			}
 		}
 	}
+}
+
+func (b *broken) Stats(ctx context.Context) ([]offload.Stat, error) {
+	list, err := b.Engine.Stats(ctx)
+	if b.stats != nil {
+		list = b.stats(list)
+	}
+	return list, err
 }
 
 func (b *broken) Events(ctx context.Context) iter.Seq2[offload.Event, error] {
@@ -241,6 +250,24 @@ func controlBugs() []bug {
 			b.info = func(i offload.Info) offload.Info {
 				i.Transforms[0].NPUInbound = true
 				return i
+			}
+		}},
+		{"stats.names", "names only what happened", func(_ context.Context, b *broken) {
+			asked := false
+			b.stats = func(list []offload.Stat) []offload.Stat {
+				if asked {
+					return list
+				}
+				asked = true
+				return list[:1]
+			}
+		}},
+		{"stats.counts", "counts since it was asked last", func(_ context.Context, b *broken) {
+			left := uint64(10)
+			b.stats = func(list []offload.Stat) []offload.Stat {
+				left--
+				list[0].Value = left
+				return list
 			}
 		}},
 		{"boot.fresh", "has always the same boot id", func(_ context.Context, b *broken) {

@@ -38,6 +38,8 @@ func configureFirst(p *probe) {
 		break
 	}
 	p.want("Export before Configure", err, offload.ErrNotConfigured)
+	_, err = e.Stats(p.ctx)
+	p.want("Stats before Configure", err, offload.ErrNotConfigured)
 }
 
 func configureAgain(p *probe) {

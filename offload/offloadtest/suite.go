@@ -77,7 +77,7 @@ func (r Report) Count(o Outcome) int {
 func Clauses() []Clause {
 	return slices.Concat(
 		configureClauses(), installClauses(), updateClauses(), batchClauses(),
-		epochClauses(), groupClauses(), exportClauses(), eventClauses(),
+		epochClauses(), groupClauses(), exportClauses(), statsClauses(), eventClauses(),
 		sequenceClauses(), standbyClauses(), armClauses(),
 	)
 }

@@ -157,6 +157,19 @@ func (c *Client) Export(ctx context.Context, g offload.Group) iter.Seq2[offload.
 	}
 }
 
+// Stats implements offload.Engine. Stats that no dataplane may have are an error.
+func (c *Client) Stats(ctx context.Context) ([]offload.Stat, error) {
+	m, err := c.rpc.Stats(ctx, &offloadv1.StatsRequest{})
+	if err != nil {
+		return nil, decodeError("stats", err)
+	}
+	stats := decodeEach(m.GetStats(), decodeStat)
+	if err := offload.CheckStats(stats); err != nil {
+		return nil, fmt.Errorf("pluginrpc: read the answer to stats: %w", err)
+	}
+	return stats, nil
+}
+
 // Events implements offload.Engine. Events of kinds that this version does not
 // know are passed over.
 func (c *Client) Events(ctx context.Context) iter.Seq2[offload.Event, error] {

@@ -246,6 +246,20 @@ func (l later) Events(ctx context.Context) iter.Seq2[offload.Event, error] {
 	}
 }
 
+// chatty is a plane whose stats would make metrics without end.
+type chatty struct{ *mem.Engine }
+
+func (chatty) Stats(context.Context) ([]offload.Stat, error) {
+	return []offload.Stat{{Name: "packets from 192.0.2.1"}}, nil
+}
+
+func TestStatsOutsideOfTheContractAreAnError(t *testing.T) {
+	_, err := served(t, chatty{mem.New(mem.Options{})}).Stats(t.Context())
+	if !errors.Is(err, offload.ErrInvalid) || !strings.Contains(err.Error(), "stats[0]") {
+		t.Errorf("A name that is none should be refused by its place, got %v.", err)
+	}
+}
+
 func TestUnknownEventsArePassedOver(t *testing.T) {
 	var got []offload.Event
 	for ev, err := range served(t, later{mem.New(mem.Options{})}).Events(t.Context()) {

@@ -201,6 +201,9 @@ func TestEveryFieldCrosses(t *testing.T) {
 	t.Run("Counters", func(t *testing.T) { crosses(t, encodeCounters, (*decoder).counters) })
 	t.Run("Config", func(t *testing.T) { crosses(t, encodeConfig, (*decoder).config) })
 	t.Run("Info", func(t *testing.T) { crosses(t, encodeInfo, (*decoder).info) })
+	t.Run("Stat", func(t *testing.T) {
+		crosses(t, encodeStat, func(_ *decoder, m *offloadv1.Stat) offload.Stat { return decodeStat(m) })
+	})
 	event[offload.FirstPacket](t)
 	event[offload.Activated](t)
 	event[offload.Acquire](t)

@@ -270,6 +270,10 @@ func (d *decoder) info(m *offloadv1.InfoResponse) offload.Info {
 	}
 }
 
+func decodeStat(m *offloadv1.Stat) offload.Stat {
+	return offload.Stat{Name: m.GetName(), Value: m.GetValue()}
+}
+
 // decodeIVSource takes a source that this version does not know as unspecified,
 // which is the careful reading.
 func decodeIVSource(m offloadv1.IVSource) offload.IVSource {

@@ -123,6 +123,10 @@ func encodeChange(c offload.Change) *offloadv1.Change {
 	return m
 }
 
+func encodeStat(s offload.Stat) *offloadv1.Stat {
+	return &offloadv1.Stat{Name: s.Name, Value: s.Value}
+}
+
 func encodePlacement(p offload.Placement) *offloadv1.Placement {
 	ids := make([]uint32, len(p.SelectorIDs))
 	for i, id := range p.SelectorIDs {

@@ -124,6 +124,14 @@ func (s *server) Export(m *offloadv1.ExportRequest, stream grpc.ServerStreamingS
 	return stream.Send(part)
 }
 
+func (s *server) Stats(ctx context.Context, _ *offloadv1.StatsRequest) (*offloadv1.StatsResponse, error) {
+	stats, err := s.engine.Stats(ctx)
+	if err != nil {
+		return nil, encodeError(err)
+	}
+	return &offloadv1.StatsResponse{Stats: encodeEach(stats, encodeStat)}, nil
+}
+
 func (s *server) Events(_ *offloadv1.EventsRequest, stream grpc.ServerStreamingServer[offloadv1.EventsResponse]) error {
 	for ev, err := range s.engine.Events(stream.Context()) {
 		if err != nil {

@@ -76,7 +76,8 @@
 // # Drops
 //
 // Every packet that goes no further is counted with its reason: in
-// offload.Counters.Drops where it belongs to an SA, in Stats where it does not.
+// offload.Counters.Drops where it belongs to an SA, in Stats where it does not (the
+// fields of counters, in stats.go, say what each name means).
 // Stats are logged once a minute when they have changed.
 //
 // # Failover

@@ -73,10 +73,7 @@ func TestPacketsWithoutSAAreReported(t *testing.T) {
 		t.Errorf("The packet's own selectors should be named, got %v and %v.", e.Local, e.Remote)
 	}
 	netlab.Eventually(t, patience, "all packets are counted", func() error {
-		if n := a.engine.Stats().NoSA; n != 20 {
-			return fmt.Errorf("%d are", n)
-		}
-		return nil
+		return wantStats(a.engine, map[string]uint64{"no-sa": 20})
 	})
 }
 

@@ -191,7 +191,7 @@ func TestSettings(t *testing.T) {
 	if want := (settings{tunName: "esp7", mtu: 9000, queues: 4, mark: 16}); err != nil || got != want {
 		t.Errorf("The settings should be %+v, got %+v, %v.", want, got, err)
 	}
-	if got, err := parseSettings(nil); err != nil || got != (settings{tunName: "evg0", mtu: 1400, queues: 1}) {
+	if got, err := parseSettings(nil); err != nil || got != (settings{tunName: "evg0", mtu: 1500, queues: 1, mark: offload.OuterMark}) {
 		t.Errorf("The defaults should be evg0, 1500 and one queue, got %+v, %v.", got, err)
 	}
 	_, err = parseSettings(map[string]string{"tun-name": "a/b", "tun-mtu": "68", "queues": "none", "speed": "fast"})
