@@ -244,3 +244,23 @@ func TestClientThatCameBackReplacesItsOldTunnel(t *testing.T) {
 	}
 	p.server.wantSAs(2)
 }
+
+func TestDataplaneThatLiesIsNotBelieved(t *testing.T) {
+	lies := map[string]func([]offload.Placement) []offload.Placement{
+		"answers nothing": func([]offload.Placement) []offload.Placement { return nil },
+		"answers for one": func(p []offload.Placement) []offload.Placement { return p[:1] },
+		"answers twice":   func(p []offload.Placement) []offload.Placement { return append(p, p...) },
+	}
+	for name, lie := range lies {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t)
+			p.server.plane.Inject(mem.CallInstall, mem.Lie(lie))
+			p.client.step(Reload{p.client.shard.policy.Policy})
+			p.deliver()
+			p.server.wantSAs(0)
+			p.client.wantSAs(0)
+			p.pass(5 * time.Second)
+			p.server.wantSAs(2)
+		})
+	}
+}
