@@ -59,9 +59,9 @@ func (cl *client) live() {
 		if !cl.dialing && roll < 20 && !cl.c.still {
 			cl.dial()
 		}
-	case roll < 2 && !cl.c.quiet:
+	case roll < 2 && cl.c.busy():
 		cl.hangUp()
-	case roll < 4 && !cl.c.quiet:
+	case roll < 4 && cl.c.busy():
 		cl.rekey()
 	case roll < 16 && !cl.c.still:
 		cl.ask()
@@ -69,6 +69,9 @@ func (cl *client) live() {
 		cl.traffic()
 	}
 }
+
+// busy tells whether clients come, go and rekey.
+func (c *Cluster) busy() bool { return !c.quiet && !c.cfg.Steady }
 
 // dial makes a tunnel with whom the router chooses.
 func (cl *client) dial() {

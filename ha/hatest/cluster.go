@@ -34,8 +34,9 @@ type Config struct {
 	Clients int // 0 to draw 3 to 12
 	// Run is how long there is trouble, Settle how long after it is healed.
 	Run, Settle time.Duration
-	// Calm leaves the trouble to the caller.
-	Calm bool
+	// Calm leaves the trouble to the caller. Steady clients keep their tunnels and
+	// SAs.
+	Calm, Steady bool
 	// Disjoint and MinAcks are those of ha.Config; both are drawn when Calm is
 	// not set.
 	Disjoint bool
@@ -117,12 +118,7 @@ func (c *Cluster) Run() error {
 		c.after(c.upTo(300*time.Millisecond), c.trouble)
 	}
 	c.Play(c.cfg.Run)
-	c.Heal()
-	c.Play(c.cfg.Settle)
-	c.still = true
-	c.Play(500 * time.Millisecond)
-	c.checkSettled()
-	return c.breach_
+	return c.Settle(c.cfg.Settle)
 }
 
 // Start boots all members and lets the clients dial.

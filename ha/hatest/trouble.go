@@ -109,3 +109,34 @@ func (c *Cluster) Freeze(id ipsec.MemberID) { c.members[id].freeze() }
 
 // Thaw lets it go on.
 func (c *Cluster) Thaw(id ipsec.MemberID) { c.members[id].thaw() }
+
+// Owners counts the tunnels that each member owns.
+func (c *Cluster) Owners() []int {
+	out := make([]int, len(c.members))
+	for i, m := range c.members {
+		if !m.up {
+			continue
+		}
+		for _, id := range m.node.Tunnels() {
+			if st, ok := m.node.Tunnel(id); ok && st.Owned {
+				out[i]++
+			}
+		}
+	}
+	return out
+}
+
+// Stats are the counters of a member's present life.
+func (c *Cluster) Stats(id ipsec.MemberID) ha.Stats { return c.members[id].node.Stats() }
+
+// Settle heals everything, lets time pass, and checks that all is well then.
+func (c *Cluster) Settle(d time.Duration) error {
+	c.Heal()
+	c.Play(d)
+	c.still = true
+	c.Play(500 * time.Millisecond)
+	if c.breach_ == nil {
+		c.checkSettled()
+	}
+	return c.breach_
+}
