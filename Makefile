@@ -17,7 +17,8 @@ PACKAGES ?= \
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
-INTEGRATION := core/e2e core/netlab cmd/evergate-demo plugins/softesp ha/transport/e2e ha/witness
+INTEGRATION := cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/netlab core/netlab/strongswan core/route \
+	ha/transport/e2e ha/witness plugins/softesp plugins/softesp/device
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
 # before 1.27 may report "context deadline exceeded" as the failure of a target
