@@ -274,7 +274,7 @@ func (n *Node) onClaim(now time.Time, p *peer, r Claim) {
 	}
 	had, complete := t.version, t.complete()
 	if had.Compare(r.From) > 0 && complete {
-		n.enqueue(p, t.supply(now, had), 0)
+		n.note(p, t.supply(now, had))
 	}
 	t.raiseBounds(r.Children)
 	n.cede(t, r.Version.Epoch)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ha/wire"
 )
 
 // Fault is an assumption that a run breaks on purpose.
@@ -170,10 +171,29 @@ func (c *Cluster) upTo(d time.Duration) time.Duration {
 	return time.Duration(c.rnd.Int64N(int64(d) + 1))
 }
 
+// encodedEvery is how many seeds there are to one whose frames go through their
+// encoding.
+const encodedEvery = 16
+
+// encoded is a frame as it comes out at the other end.
+func (c *Cluster) encoded(f ha.Frame) ha.Frame {
+	b, err := wire.Marshal(f)
+	if err == nil {
+		f, err = wire.Unmarshal(b)
+	}
+	if err != nil {
+		c.breach("a frame of member %d does not survive its encoding: %v", f.From, err)
+	}
+	return f
+}
+
 // send carries a frame, or does not.
 func (c *Cluster) send(f ha.Frame) {
 	if c.cut[f.From][f.To] || c.rnd.Float64() < c.loss {
 		return
+	}
+	if c.cfg.Seed%encodedEvery == 0 {
+		f = c.encoded(f)
 	}
 	copies := 1
 	if c.rnd.Float64() < c.twice {

@@ -16,7 +16,7 @@ import (
 //
 //	go test ./ha/hatest -run TestSeeds -seed n -v
 func flags() (seeds, seed *uint64) {
-	return flag.Uint64("seeds", 2000, "how many runs TestSeeds plays"),
+	return flag.Uint64("seeds", defaultSeeds, "how many runs TestSeeds plays"),
 		flag.Uint64("seed", 0, "the one run that TestSeeds plays, with a trace")
 }
 
