@@ -13,8 +13,6 @@ const (
 	// DefaultHoldTime is the least that RFC 4271 section 4.2 allows.
 	DefaultHoldTime      = 3 * time.Second
 	DefaultShutdownDelay = 5 * time.Second
-	DefaultBFDInterval   = 300 * time.Millisecond
-	DefaultBFDMultiplier = 3
 )
 
 // BGP tells routers what to send here.
@@ -49,10 +47,7 @@ type BGPNeighbor struct {
 	MultihopTTL uint8 `json:"ebgp-multihop"`
 	TTLSecurity bool  `json:"ttl-security"`
 	// Families to announce, that of Address when there are none.
-	Families      []Family      `json:"families"`
-	BFD           bool          `json:"bfd"`
-	BFDInterval   time.Duration `json:"bfd-interval"`
-	BFDMultiplier uint8         `json:"bfd-multiplier"`
+	Families []Family `json:"families"`
 
 	file section
 }
@@ -96,9 +91,7 @@ func newBGP() *BGP {
 	}
 }
 
-func newBGPNeighbor() *BGPNeighbor {
-	return &BGPNeighbor{BFDInterval: DefaultBFDInterval, BFDMultiplier: DefaultBFDMultiplier}
-}
+func newBGPNeighbor() *BGPNeighbor { return new(BGPNeighbor) }
 
 func bgpFields(dir string) []field[BGP] {
 	return []field[BGP]{
@@ -127,9 +120,6 @@ func bgpNeighborFields(dir string) []field[BGPNeighbor] {
 		{"ebgp-multihop", func(n *BGPNeighbor, v value) { number(v, &n.MultihopTTL, 2, 255) }},
 		{"ttl-security", func(n *BGPNeighbor, v value) { v.enable(&n.TTLSecurity) }},
 		{"families", func(n *BGPNeighbor, v value) { listOf(v, &n.Families, true, parseFamily) }},
-		{"bfd", func(n *BGPNeighbor, v value) { v.enable(&n.BFD) }},
-		{"bfd-interval", func(n *BGPNeighbor, v value) { v.milliseconds(&n.BFDInterval, 10, 60000) }},
-		{"bfd-multiplier", func(n *BGPNeighbor, v value) { number(v, &n.BFDMultiplier, 1, 255) }},
 	}
 }
 

@@ -37,9 +37,8 @@ func TestSpeakerWithEverything(t *testing.T) { // F4
 	n := c.BGP.Neighbors[0]
 	want(t, "source", n.Source, netip.MustParseAddr("192.168.125.254"))
 	want(t, "password", string(n.Password.Reveal()), "a third one")
-	want(t, "passive, ttl-security, bfd", fmt.Sprint(n.Passive, n.TTLSecurity, n.BFD), "true true true")
+	want(t, "passive, ttl-security", fmt.Sprint(n.Passive, n.TTLSecurity), "true true")
 	want(t, "families", fmt.Sprint(n.Families), "[4 6]")
-	want(t, "BFD's times", fmt.Sprint(n.BFDInterval, n.BFDMultiplier), "300ms 3")
 	want(t, "ebgp-multihop", c.BGP.Neighbors[1].MultihopTTL, 4)
 	want(t, "the health endpoint", c.Health.Listen, netip.MustParseAddrPort("192.168.125.254:8080"))
 }
@@ -59,13 +58,11 @@ func TestMistakesOfANeighbor(t *testing.T) {
 		{"families: [ipv6]", at + "families: ipv6 over a session of IPv4 needs bgp.next-hop6: the address to send it to"},
 		{"families: ipx", at + "families: allowed: ipv4, ipv6"},
 		{"password: " + strings.Repeat("x", 81), at + "password: the password has 81 octets; it has at most 80"},
-		{"bfd-interval: 1", at + `bfd-interval: "1" is not allowed; allowed: 10-60000 milliseconds, or a duration with its unit, such as 1.5s`},
 	} {
 		t.Run(m.line, func(t *testing.T) { wantProblems(t, speaker+"      "+m.line+"\n", m.want) })
 	}
-	wantProblems(t, speaker+"      ebgp-multihop: 2\n      ttl-security: enable\n      bfd: enable\n",
-		"gw.yaml:16: bgp.neighbors[0].ttl-security: accepts the same network only, and ebgp-multihop is for others; want one of them",
-		"gw.yaml:17: bgp.neighbors[0].bfd: watches the same network only, and ebgp-multihop is for others; want one of them")
+	wantProblems(t, speaker+"      ebgp-multihop: 2\n      ttl-security: enable\n",
+		"gw.yaml:16: bgp.neighbors[0].ttl-security: accepts the same network only, and ebgp-multihop is for others; want one of them")
 	wantProblems(t, speaker+"    - {address: 10.0.0.2, remote-as: 65000}\n",
 		"gw.yaml:15: bgp.neighbors[1].address: 10.0.0.2 is that of bgp.neighbors[0] too")
 }

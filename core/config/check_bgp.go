@@ -74,10 +74,6 @@ func (k checker) neighbor(b *BGP, n *BGPNeighbor) {
 	if n.MultihopTTL > 0 && n.TTLSecurity {
 		k.at(n.file, "ttl-security", "accepts the same network only, and ebgp-multihop is for others; want one of them")
 	}
-	if n.MultihopTTL > 0 && n.BFD {
-		// Over several hops it has another port and other rules (RFC 5883).
-		k.at(n.file, "bfd", "watches the same network only, and ebgp-multihop is for others; want one of them")
-	}
 	for _, f := range n.Families {
 		if f == IPv6 && n.Address.Is4() && !b.NextHop6.IsValid() {
 			k.at(n.file, "families", "ipv6 over a session of IPv4 needs bgp.next-hop6: the address to send it to")

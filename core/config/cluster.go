@@ -64,8 +64,8 @@ type ClusterPeer struct {
 
 // ClusterSync says how sure a change must be before a tunnel's peer learns of it.
 type ClusterSync struct {
-	// MinAcks is how many synced members must have it, 0 for none, and AckTimeout
-	// how long that may take; then it goes on unprotected.
+	// MinAcks is how many synced members must have it, at least 1, and AckTimeout how
+	// long that may take; then it goes on unprotected.
 	MinAcks    int           `json:"min-acks"`
 	AckTimeout time.Duration `json:"ack-timeout"`
 }
@@ -115,7 +115,7 @@ func clusterPeerFields() []field[ClusterPeer] {
 
 func clusterSyncFields() []field[ClusterSync] {
 	return []field[ClusterSync]{
-		{"min-acks", func(s *ClusterSync, v value) { number(v, &s.MinAcks, 0, ipsec.MaxMembers-1) }},
+		{"min-acks", func(s *ClusterSync, v value) { number(v, &s.MinAcks, 1, ipsec.MaxMembers-1) }},
 		{"ack-timeout", func(s *ClusterSync, v value) { v.milliseconds(&s.AckTimeout, 1, 2000) }},
 	}
 }

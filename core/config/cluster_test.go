@@ -89,6 +89,7 @@ func TestMistakesOfAMember(t *testing.T) {
 		{"hb-interval: 20", "hb-interval: 20 could mean 20 ms, or 2s as with FortiOS, which counts in 100 ms; write the unit"},
 		{"hb-lost-threshold: 61", `hb-lost-threshold: "61" is not allowed; allowed: 1-60`},
 		{"hb-intervall: 3", "hb-intervall: unknown key; did you mean hb-interval?"},
+		{"sync: {min-acks: 0}", `sync.min-acks: "0" is not allowed; allowed: 1-15`},
 		{"sync: {min-acks: 3}", "sync: min-acks 3 can never be reached with 2 cluster-peers"},
 		{"sync: {ack-timeout: 0}", `sync.ack-timeout: "0" is not allowed; allowed: 1-2000 milliseconds, or a duration with its unit, such as 1.5s`},
 		{"local: 192.0.2.1", "local: 192.0.2.1 is the local-gw of phase 1 vpn1, which all members share; want one that a single member has"},
