@@ -96,6 +96,21 @@ func TestSplitBrainHeals(t *testing.T) { // F23, B1
 	}
 }
 
+func TestSixteenMembersLoseFive(t *testing.T) { // F3, F11, F12, F13
+	c := calm(t, 16, func(cfg *hatest.Config) { cfg.Clients = 100 })
+	for id := ipsec.MemberID(0); id < 5; id++ {
+		c.Crash(3 * id)
+		c.Play(300 * time.Millisecond)
+	}
+	c.Play(3 * time.Second)
+	for id, n := range c.Owners() {
+		if n == 0 && id%3 != 0 {
+			t.Errorf("Member %d owns nothing of what 16 members served; owners %v.", id, c.Owners())
+		}
+	}
+	wantSettled(t, c)
+}
+
 func TestCleanStopMovesTunnels(t *testing.T) { // F4
 	c := calm(t, 3)
 	c.Leave(1)
