@@ -4,18 +4,25 @@ import (
 	"fmt"
 	"syscall"
 
+	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/core/netlab/strongswan"
 )
 
 type act struct {
 	name, title string
-	play        func(*scene)
+	play        func(netlab.TB, *stage, string)
+}
+
+// alone is an act with one gateway.
+func alone(play func(*scene)) func(netlab.TB, *stage, string) {
+	return func(tb netlab.TB, s *stage, binary string) { play(newScene(tb, s, binary)) }
 }
 
 var acts = []act{
-	{"strongSwan", "First run: strongSwan 5.9 dials in", playStrongSwan},
-	{"Evergate", "Second run: Evergate dials in", playEvergate},
+	{"strongSwan", "First run: strongSwan 5.9 dials in", alone(playStrongSwan)},
+	{"Evergate", "Second run: Evergate dials in", alone(playEvergate)},
+	{"FGSP", "Third run: four gateways, one of which dies", playFGSP},
 }
 
 func playStrongSwan(sc *scene) {

@@ -49,7 +49,7 @@ func run() error {
 	for _, act := range acts {
 		err := netlab.Run(ctx, act.name, s.logf(*verbose), func(tb netlab.TB) {
 			s.act(act.name, act.title)
-			act.play(newScene(tb, s, binary))
+			act.play(tb, s, binary)
 		})
 		if ctx.Err() != nil {
 			s.failed()

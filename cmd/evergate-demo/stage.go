@@ -102,6 +102,6 @@ func (s *stage) logf(verbose bool) func(string, ...any) {
 }
 
 func (s *stage) summary() {
-	fmt.Fprintf(s.w, "\n%s %d steps in %v, with %s as clients. Everything was taken down.\n",
-		s.paint(green, "All of it worked:"), s.steps, time.Since(s.begin).Round(time.Second), strings.Join(s.done, " and "))
+	fmt.Fprintf(s.w, "\n%s %d steps in %v: %s. Everything was taken down.\n",
+		s.paint(green, "All of it worked:"), s.steps, time.Since(s.begin).Round(time.Second), strings.Join(s.done, ", "))
 }
