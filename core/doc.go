@@ -15,7 +15,8 @@
 //	core/telemetry   logging and metrics             core/netlab    real networks for tests
 //	core/e2e         the whole gateway against real peers
 //	ike              IKEv2 as a pure machine; wire (codec), suite (cryptography), iketest
-//	ha               replication between members: to come
+//	ha               replication between members as a pure machine; hatest (simulation), wire (codec),
+//	                 transport (TLS between members), witness (what routers are told)
 //	offload          the contract with dataplanes; proto, pluginrpc, mem, offloadtest, ikesock
 //	plugins/softesp  the pure Go dataplane
 //	cmd              evergated, evergate, evergate-plugin-softesp, offload-probe, evergate-demo
@@ -45,6 +46,17 @@
 // Tunnel.Step returns Ready{Install, Send, ...}; the shard asks the dataplane to
 // install, and the tunnel waits while the others go on; the answer comes back,
 // routes are added, and only then does the response leave.
+//
+// # Its gateway dies
+//
+// A shard publishes what a step of a synchronized tunnel means (publish.go); the
+// Replica (standby.go) hands it to ha.Node and holds the messages for the peer
+// back until other members have it in their dataplanes, as standby. Heartbeat
+// silence makes every survivor arm the dead member's group with one call; the
+// first packet of a tunnel, in either direction, starts it inside the dataplane.
+// Activated comes up, the node claims the tunnel, and the shard brings its IKE SA
+// to life from the last snapshot. IKE messages that reach another member than the
+// owner are relayed to it.
 //
 // # A dataplane dies
 //
