@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -87,18 +88,15 @@ func (f *fgspScene) dial() *strongswan.Daemon {
 }
 
 // wait waits until a member has a role for the tunnel.
-func (f *fgspScene) wait(member int, role string) diag.Tunnel {
-	var found diag.Tunnel
+func (f *fgspScene) wait(member int, role string) {
 	netlab.Eventually(f.tb, time.Minute, fmt.Sprintf("DC1_VM%d is %s", member+1, role), func() error {
 		for _, t := range f.members[member].Tunnels("vpn1_1") {
 			if t.Role == role {
-				found = t
 				return nil
 			}
 		}
-		return fmt.Errorf("it is not")
+		return errors.New("it is not")
 	})
-	return found
 }
 
 // roles shows the tunnel as each living member sees it.
