@@ -86,6 +86,10 @@ type (
 	// Plane says whether there is a dataplane that works. Without one we own
 	// what we own, but are not fit to be routed to.
 	Plane struct{ Up bool }
+
+	// Inventory names all SAs that the dataplane holds, after it was found to have
+	// lost its state or its events. It works, then, as Plane says.
+	Inventory struct{ SAs map[ipsec.SAID]bool }
 )
 
 // From the operator.
@@ -113,5 +117,6 @@ func (Activated) input()   {}
 func (Stray) input()       {}
 func (LeaseLow) input()    {}
 func (Plane) input()       {}
+func (Inventory) input()   {}
 func (Configure) input()   {}
 func (Leave) input()       {}

@@ -118,6 +118,8 @@ func (n *Node) Step(now time.Time, in Input) Ready {
 		n.onLeaseLow(in)
 	case Plane:
 		n.planeUp = in.Up
+	case Inventory:
+		n.onInventory(now, in)
 	case Configure:
 		n.onConfigure(in)
 	case Leave:

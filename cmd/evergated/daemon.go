@@ -99,7 +99,10 @@ func (d *daemon) makeHost() error {
 	if err != nil {
 		return err
 	}
-	d.host, err = pluginhost.New(pluginhost.Config{Plugin: spec, RuntimeDir: d.dir, Boot: st.NextBoot, Log: d.log})
+	d.host, err = pluginhost.New(pluginhost.Config{
+		Plugin: spec, RuntimeDir: d.dir, Boot: st.NextBoot, Log: d.log,
+		Down: func() { d.engine.PlaneDown() }, // there is one by the time that the host runs
+	})
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ var ErrNoSuchTunnel = errors.New("engine: no such tunnel")
 func (e *Engine) Tunnels(ctx context.Context) ([]TunnelStatus, error) {
 	fresh, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if err := e.export(fresh, func(c []offload.Counters) Input { return Checkpoint{Counters: c} }); err != nil {
+	if err := e.checkpoint(fresh); err != nil {
 		e.o.Log.Debug("dataplane counters were not read", "error", err)
 	}
 	var out []TunnelStatus
@@ -123,6 +123,9 @@ func (e *Engine) Reload(ctx context.Context, p *Policy) error {
 	e.mu.Lock()
 	e.policy = p
 	e.mu.Unlock()
+	if e.replica != nil {
+		e.replica.in.push(replicaMessage{in: Reconfigured{Policy: p}})
+	}
 	return e.all(ctx, Reload{Policy: p}, nil)
 }
 

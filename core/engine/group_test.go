@@ -140,6 +140,9 @@ func (m *member) stepReplica(in ReplicaInput) {
 	for _, s := range rd.Shards {
 		m.step(s.Input)
 	}
+	if rd.Inventoried {
+		m.step(Inventory{rd.Inventory})
+	}
 	m.changeRoutes(nil, rd.DelRoutes)
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
 )
 
 // Publication is what one step of a synchronized tunnel means for the members
@@ -103,7 +104,9 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 	for _, c := range r.Children {
 		for _, desc := range []ipsec.SA{c.In, c.Out} {
 			s.add(now, t, desc)
-			t.sas[desc.ID].installed = true
+			e := t.sas[desc.ID]
+			e.installed = true
+			e.counters = offload.Counters{Placement: offload.Placement{ID: desc.ID}, Sequence: desc.Sequence, Idle: -1}
 			s.addRoutes(t, desc)
 		}
 	}

@@ -121,6 +121,9 @@ func (e *Engine) carryOutReplica(rd ReplicaReady) error {
 	for _, s := range rd.Shards {
 		e.shards[ShardOf(uint64(s.Tunnel), len(e.shards))].in.push(message{in: s.Input})
 	}
+	if rd.Inventoried {
+		e.deal(rd.Inventory, func(c []offload.Counters) Input { return Inventory{Counters: c} })
+	}
 	e.changeRoutes(nil, rd.DelRoutes)
 	if rd.Health != nil && r.o.Fit != nil {
 		r.o.Fit(*rd.Health)
@@ -278,6 +281,14 @@ func (e *Engine) ReceiveRelayed(dg ike.Datagram) {
 		return // the first message of a peer is never relayed
 	}
 	e.shards[i].in.offer(message{in: Packets{Datagrams: []ike.Datagram{dg}, Relayed: true}}, maxInbox)
+}
+
+// PlaneDown says that there is no dataplane for the moment. The Reset that
+// follows ends it.
+func (e *Engine) PlaneDown() {
+	if e.replica != nil {
+		e.replica.in.push(replicaMessage{in: Node{ha.Plane{Up: false}}})
+	}
 }
 
 // leave gives up all tunnels to the other members, and tells whether one of them

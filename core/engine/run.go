@@ -371,7 +371,7 @@ func (e *Engine) onEvent(ctx context.Context, ev offload.Event) {
 		if err := e.o.Routes.Refresh(); err != nil {
 			e.o.Log.Error("routes were not put back", "error", err)
 		}
-		if err := e.export(ctx, func(c []offload.Counters) Input { return Inventory{Counters: c} }); err != nil && ctx.Err() == nil {
+		if err := e.inventory(ctx); err != nil && ctx.Err() == nil {
 			e.o.Log.Error("dataplane could not be reconciled", "error", err)
 		}
 	default:
@@ -394,37 +394,64 @@ func (e *Engine) runCheckpoints(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		start := time.Now()
-		err := e.export(ctx, func(c []offload.Counters) Input { return Checkpoint{Counters: c} })
-		if err != nil && ctx.Err() == nil {
+		if err := e.checkpoint(ctx); err != nil && ctx.Err() == nil {
 			e.o.Log.Debug("dataplane counters were not read", "error", err)
 		}
 		wait = max(checkpointEvery, checkpointShare*time.Since(start))
 	}
 }
 
-// export reads all counters and deals them out to the shards that own them.
-func (e *Engine) export(ctx context.Context, in func([]offload.Counters) Input) error {
-	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
-	defer cancel()
-	parts := make([][]offload.Counters, len(e.shards))
-	var all []offload.Counters
-	for c, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
-		if err != nil {
-			return fmt.Errorf("engine: export counters: %w", err)
-		}
-		i := ShardOf(uint64(c.Tunnel), len(e.shards))
-		parts[i] = append(parts[i], c)
-		if e.replica != nil {
-			all = append(all, c)
-		}
+// checkpoint reads all counters and hands them to those who live on them.
+func (e *Engine) checkpoint(ctx context.Context) error {
+	all, err := e.export(ctx)
+	if err != nil {
+		return err
 	}
-	for i, r := range e.shards {
-		r.in.push(message{in: in(parts[i])})
-	}
+	e.deal(all, func(c []offload.Counters) Input { return Checkpoint{Counters: c} })
 	if e.replica != nil {
 		e.replica.in.push(replicaMessage{in: Counted{all}})
 	}
 	return nil
+}
+
+// inventory reads all that the dataplane holds and has it put right. In a group
+// the replication machine says first what of it is the shards'.
+func (e *Engine) inventory(ctx context.Context) error {
+	all, err := e.export(ctx)
+	if err != nil {
+		return err
+	}
+	if e.replica != nil {
+		e.replica.in.push(replicaMessage{in: Inventoried{all}})
+		return nil
+	}
+	e.deal(all, func(c []offload.Counters) Input { return Inventory{Counters: c} })
+	return nil
+}
+
+// deal hands counters to the shards that own them.
+func (e *Engine) deal(all []offload.Counters, in func([]offload.Counters) Input) {
+	parts := make([][]offload.Counters, len(e.shards))
+	for _, c := range all {
+		i := ShardOf(uint64(c.Tunnel), len(e.shards))
+		parts[i] = append(parts[i], c)
+	}
+	for i, r := range e.shards {
+		r.in.push(message{in: in(parts[i])})
+	}
+}
+
+func (e *Engine) export(ctx context.Context) ([]offload.Counters, error) {
+	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
+	defer cancel()
+	var all []offload.Counters
+	for c, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
+		if err != nil {
+			return nil, fmt.Errorf("engine: export counters: %w", err)
+		}
+		all = append(all, c)
+	}
+	return all, nil
 }
 
 // ErrStopped answers calls to an engine that does not run any more.

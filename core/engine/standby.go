@@ -84,6 +84,10 @@ type (
 	// Counted are the counters of all SAs.
 	Counted struct{ Counters []offload.Counters }
 
+	// Inventoried is a Counted that is complete: what is not in it is not in the
+	// dataplane. It follows a Reset or an Overrun.
+	Inventoried struct{ Counters []offload.Counters }
+
 	// Strange is an IKE message for a tunnel that no shard of ours has. Relayed
 	// ones came from another member and go no further.
 	Strange struct {
@@ -100,6 +104,7 @@ func (Published) replicaInput()    {}
 func (Node) replicaInput()         {}
 func (Noticed) replicaInput()      {}
 func (Counted) replicaInput()      {}
+func (Inventoried) replicaInput()  {}
 func (Strange) replicaInput()      {}
 func (Reconfigured) replicaInput() {}
 
@@ -116,7 +121,10 @@ type ReplicaReady struct {
 	Relay                []Relay
 	// Shards are inputs for the shard of a tunnel.
 	Shards []ForShard
-	Health *ha.Health
+	// Inventory goes to the shards, each its part, if Inventoried is set.
+	Inventory   []offload.Counters
+	Inventoried bool
+	Health      *ha.Health
 }
 
 // Relay is an IKE message for its owner.
@@ -160,6 +168,8 @@ func (r *Replica) Step(now time.Time, in ReplicaInput) ReplicaReady {
 		r.onEvent(now, in.Event)
 	case Counted:
 		r.onCounters(now, in.Counters)
+	case Inventoried:
+		r.onInventory(now, in.Counters)
 	case Strange:
 		r.onStrange(now, in)
 	case Reconfigured:

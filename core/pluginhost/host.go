@@ -26,6 +26,9 @@ type Config struct {
 	// run of this member (offload.Config.Boot). It is called for every process,
 	// and for every Reset of one.
 	Boot func() (uint32, error)
+	// Down, unless nil, is called when a process that was up is gone. It must not
+	// wait. The offload.Reset of the next process follows.
+	Down func()
 	Log  *slog.Logger
 
 	// StartTimeout is for a plugin's first sign of life; 0 means 15 s.

@@ -83,6 +83,9 @@ func (h *Host) live(ctx context.Context) error {
 	}
 	err = h.tend(ctx, p)
 	h.setCurrent(nil)
+	if h.config.Down != nil {
+		h.config.Down()
+	}
 	if ctx.Err() != nil {
 		p.stop(h.config.StopTimeout)
 		h.log.Info("dataplane plugin stopped", "pid", p.program.pid())

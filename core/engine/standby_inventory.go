@@ -1,0 +1,53 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/offload"
+)
+
+// onInventory compares what the dataplane holds with what stands by. The shards
+// hear of the rest only: to them an SA of another member would be a stray one.
+func (r *Replica) onInventory(now time.Time, counters []offload.Counters) {
+	r.onCounters(now, counters)
+	for _, c := range counters {
+		r.missed(now, c)
+	}
+	in := ha.Inventory{SAs: make(map[ipsec.SAID]bool, len(counters))}
+	for _, c := range counters {
+		in.SAs[c.ID] = true
+	}
+	r.step(now, in)
+	for _, c := range counters {
+		if !r.standsBy(c.ID) {
+			r.rd.Inventory = append(r.rd.Inventory, c)
+		}
+	}
+	r.rd.Inventoried = true
+}
+
+// missed makes up for events that were lost: what they said shows in the
+// counters.
+func (r *Replica) missed(now time.Time, c offload.Counters) {
+	if c.Role != offload.Active {
+		return
+	}
+	if r.standsBy(c.ID) {
+		r.step(now, ha.Activated{Tunnel: c.Tunnel, Group: ipsec.MemberID(c.Group)})
+	}
+	if c.Direction == ipsec.Outbound && c.Sequence.Next > c.Sequence.Ceiling {
+		r.step(now, ha.LeaseLow{SA: c.ID})
+	}
+}
+
+// standsBy tells whether an SA is of a tunnel that another member owns.
+func (r *Replica) standsBy(id ipsec.SAID) bool {
+	tunnel, ok := r.node.TunnelOf(id)
+	if !ok {
+		return false
+	}
+	status, ok := r.node.Tunnel(tunnel)
+	return ok && !status.Owned
+}
