@@ -55,6 +55,7 @@ type daemon struct {
 	engine *engine.Engine
 	// cluster is nil for a gateway that stands alone.
 	cluster *cluster
+	network *network
 
 	mu  sync.Mutex // guards cfg; held during a reload
 	cfg *config.Config
@@ -106,6 +107,9 @@ func (d *daemon) makeHost() error {
 	if err != nil {
 		return err
 	}
+	if d.network, err = newNetwork(d.cfg, d.log); err != nil {
+		return err
+	}
 	o := engine.Options{
 		Shards: runtime.GOMAXPROCS(0), Epoch: offload.NewEpoch(uint64(boot), 0), Policy: policyOf(d.cfg),
 		Env:   ike.Env{Rand: rand.Reader, Boot: boot},
@@ -116,7 +120,7 @@ func (d *daemon) makeHost() error {
 			return fmt.Errorf("standalone-cluster: %w", err)
 		}
 		o.Member = d.cfg.Cluster.Member
-		o.Replication = &engine.Replication{Node: d.cluster.node, Mesh: d.cluster, Store: d.cluster}
+		o.Replication = &engine.Replication{Node: d.cluster.node, Mesh: d.cluster, Store: d.cluster, Fit: d.network.group}
 	}
 	d.engine = engine.New(o)
 	if d.cluster != nil {
@@ -146,20 +150,22 @@ func pluginSpec(cfg *config.Config) (pluginhost.Spec, error) {
 
 // serve runs the parts until ctx ends or one of them fails. The dataplane
 // outlives the engine, which outlives the operator's socket: whoever stops needs
-// those behind it.
+// those behind it. All of them serve on while the network is led elsewhere.
 func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 	plane, stopPlane := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopPlane()
 	work, stopWork := context.WithCancel(plane)
 	defer stopWork()
-	front, stopFront := context.WithCancel(ctx)
+	front, stopFront := context.WithCancel(plane)
 	defer stopFront()
+	stay, leave := context.WithCancel(ctx)
+	defer leave()
 
 	var parts errgroup.Group
 	part := func(name string, run func() error) {
 		parts.Go(func() error {
 			err := run()
-			stopFront()
+			leave()
 			if err != nil && !errors.Is(err, context.Canceled) {
 				return fmt.Errorf("%s: %w", name, err)
 			}
@@ -182,12 +188,17 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 		if d.cluster != nil {
 			part("standalone-cluster", func() error { return d.cluster.run(work) })
 		}
+		part("network", func() error { return d.network.run(work, d.host) })
 		part("admin socket", func() error { return admin.NewServer(d, d.log).Serve(front, operators) })
 		part("metrics", func() error { return d.serveMetrics(front, cfg.Metrics.Listen) })
 		part("signals", func() error { return d.hear(front, hup) })
 		d.log.Info("gateway ready", "version", version, "config", cfg.Path, "dataplane", cfg.Dataplane.Plugin)
 		notify(d.log, ready)
-		<-front.Done()
+		<-stay.Done()
+		d.log.Info("gateway stops")
+		notify(d.log, stopping)
+		d.network.drain()
+		stopFront()
 		d.stop()
 	}
 	stopWork()
@@ -197,8 +208,6 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 
 // stop tells the peers.
 func (d *daemon) stop() {
-	d.log.Info("gateway stops")
-	notify(d.log, stopping)
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	if err := d.engine.Drain(ctx); err != nil {
@@ -269,14 +278,31 @@ func (d *daemon) member() ipsec.MemberID {
 // tunnelRoutes leads the engine's routes into the dataplane's interface.
 type tunnelRoutes struct{ d *daemon }
 
+// Add implements engine.Routes. The network hears of what is routed here only.
 func (t tunnelRoutes) Add(r engine.Route) error {
-	return t.d.routes.Add(owner(r), route.Route{
+	err := t.d.routes.Add(owner(r), route.Route{
 		Prefix: r.Prefix, Interface: t.d.plaintextInterface(), Metric: uint32(r.Metric), Peer: r.Peer,
 	})
+	if err == nil {
+		t.d.network.add(r)
+	}
+	return err
 }
 
-func (t tunnelRoutes) Del(r engine.Route) error { return t.d.routes.Remove(owner(r), r.Prefix) }
-func (t tunnelRoutes) Refresh() error           { return t.d.routes.Refresh() }
+// Del implements engine.Routes.
+func (t tunnelRoutes) Del(r engine.Route) error {
+	t.d.network.del(r)
+	return t.d.routes.Remove(owner(r), r.Prefix)
+}
+
+// Yield implements engine.Routes. For the kernel the route is the same.
+func (t tunnelRoutes) Yield(r engine.Route) error {
+	t.d.network.yield(r)
+	return nil
+}
+
+// Refresh implements engine.Routes.
+func (t tunnelRoutes) Refresh() error { return t.d.routes.Refresh() }
 
 // owner tells tunnels of one name apart: one that goes and one that comes.
 func owner(r engine.Route) string { return fmt.Sprintf("%s (%v)", r.Name, r.Tunnel) }

@@ -25,8 +25,8 @@ func (d *daemon) Status(ctx context.Context) (diag.Status, error) {
 		return diag.Status{}, err
 	}
 	s := diag.Status{
-		Version: version, PID: os.Getpid(), Uptime: time.Since(d.started), Config: path,
-		Dataplane: describe(d.host.Status()),
+		Version: version, PID: os.Getpid(), Uptime: time.Since(d.started), Config: path, Member: int(d.member()),
+		Dataplane: describe(d.host.Status()), Network: d.network.describe(),
 	}
 	for _, c := range d.engine.Policy().Connections() {
 		s.Phase1 = append(s.Phase1, diag.FromPhase1(c, tunnels))
@@ -68,7 +68,11 @@ func (d *daemon) Tunnels(ctx context.Context, name string, keys bool) ([]diag.Tu
 // IKEStats implements admin.Gateway.
 func (d *daemon) IKEStats(ctx context.Context) (diag.Stats, error) {
 	s, err := d.engine.Stats(ctx)
-	return diag.FromStats(s), err
+	if err != nil || d.cluster == nil {
+		return diag.FromStats(s), err
+	}
+	_, _, group, err := d.engine.Group(ctx)
+	return append(diag.FromStats(s), diag.FromGroup(group)...), err
 }
 
 // StandalonePeers implements admin.Gateway.

@@ -73,6 +73,9 @@ func (d *daemon) change(ctx context.Context, next *config.Config) error {
 	if err := d.engine.Reload(ctx, policyOf(next)); err != nil {
 		return err
 	}
+	if err := d.network.gateways(next); err != nil {
+		d.log.Error("addresses are announced as before", "error", err)
+	}
 	if len(both) == len(after) {
 		return nil
 	}

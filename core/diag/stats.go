@@ -33,6 +33,16 @@ func FromStats(s engine.Stats) Stats {
 	return out
 }
 
+// FromGroup names the counters of a member's part in its group likewise, all of
+// them below ha.
+func FromGroup(s engine.ReplicaStats) Stats {
+	var out Stats
+	walk(reflect.ValueOf(s), "", func(name string, v uint64) {
+		out = append(out, Counter{Name: joined("ha", strings.TrimPrefix(name, "ha.")), Value: v})
+	})
+	return out
+}
+
 // FromDataplane takes a dataplane's own counters as they are named there.
 func FromDataplane(stats []offload.Stat) Stats {
 	out := make(Stats, 0, len(stats))

@@ -17,6 +17,7 @@ type Status struct {
 	Config    string    `json:"config"`
 	Member    int       `json:"member"`
 	Dataplane Dataplane `json:"dataplane"`
+	Network   Network   `json:"network"`
 	Phase1    []Phase1  `json:"phase1"`
 }
 
@@ -67,6 +68,9 @@ func WriteStatus(w io.Writer, s Status) error {
 	fmt.Fprintln(b)
 	if d.LastError != "" {
 		fmt.Fprintf(b, "last dataplane failure: %s\n", d.LastError)
+	}
+	if err := s.Network.write(b); err != nil {
+		return err
 	}
 	fmt.Fprintln(b)
 	t := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)

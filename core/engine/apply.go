@@ -277,6 +277,18 @@ func (s *Shard) delRoutes(t *tunnel, desc ipsec.SA) {
 	}
 }
 
+// yieldRoutes tells that the routes of one SA are of another member's tunnel now.
+func (s *Shard) yieldRoutes(t *tunnel, desc ipsec.SA) {
+	for _, p := range routePrefixes(desc) {
+		if _, ok := t.routes[p]; ok {
+			delete(t.routes, p)
+			r := s.route(t, p, desc)
+			r.Standby = true
+			s.rd.YieldRoutes = append(s.rd.YieldRoutes, r)
+		}
+	}
+}
+
 // forget ends a tunnel: whatever it still had in the dataplane goes too.
 func (s *Shard) forget(now time.Time, t *tunnel, why error) {
 	s.remove(t, sortedSAs(t.sas))

@@ -30,6 +30,7 @@ type member struct {
 	replica *Replica
 	id      ipsec.MemberID
 	dead    bool
+	ours    map[netip.Prefix]bool // routes of tunnels that the member owns
 	frames  []ha.Frame
 	relayed []Relay
 	saved   ha.HardState
@@ -60,7 +61,7 @@ func (g *group) member(id ipsec.MemberID, all ha.Members) *member {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	m := &member{g: g, id: id}
+	m := &member{g: g, id: id, ours: make(map[netip.Prefix]bool)}
 	m.gateway = &gateway{
 		p: g.pair, name: string(rune('A' + id - 1)), routes: make(map[netip.Prefix]bool),
 		plane: mem.New(mem.Options{Now: func() time.Time { return g.now }}),
@@ -89,6 +90,9 @@ func (m *member) step(in Input) {
 		m.stepReplica(s)
 	}
 	m.changeRoutes(nil, rd.DelRoutes)
+	for _, r := range rd.YieldRoutes {
+		delete(m.ours, r.Prefix)
+	}
 	for _, op := range rd.Plane {
 		m.step(PlaneDone{Results: []Result{m.call(op)}})
 	}
@@ -100,9 +104,11 @@ func (m *member) step(in Input) {
 func (m *member) changeRoutes(add, del []Route) {
 	for _, r := range add {
 		m.routes[r.Prefix] = true
+		m.ours[r.Prefix] = m.ours[r.Prefix] || !r.Standby
 	}
 	for _, r := range del {
 		delete(m.routes, r.Prefix)
+		delete(m.ours, r.Prefix)
 	}
 }
 
@@ -370,4 +376,32 @@ func TestRoutesOfStandbysComeAndGoWithTheTunnel(t *testing.T) { // C13
 			t.Errorf("member %s still has routes %v and %d SAs", m.name, m.routes, len(m.inventory()))
 		}
 	}
+}
+
+func TestRoutesSayWhoOwnsTheTunnel(t *testing.T) { // F12, F23
+	g := newGroup(t, 2)
+	g.dial()
+	a, b := g.members[0], g.members[1]
+	want := func(when string, owner, other *member) {
+		t.Helper()
+		if !owner.ours[clientNet] {
+			t.Errorf("%s: %s's route is not that of an owner", when, owner.name)
+		}
+		if other.ours[clientNet] || !other.routes[clientNet] {
+			t.Errorf("%s: %s has a route: %t, of an owner: %t; want that of a standby", when, other.name, other.routes[clientNet], other.ours[clientNet])
+		}
+	}
+	want("after the dialing", a, b)
+	in := a.tunnels()[0].Children[0].In.SA.ID
+	g.pass(2 * time.Second)
+	a.dead = true
+	g.pass(500 * time.Millisecond)
+	if err := b.plane.Inbound(in, 1); err != nil {
+		t.Fatal(err)
+	}
+	g.deliver()
+	g.pass(time.Second)
+	a.dead = false // it was only cut off, and finds another owner
+	g.pass(30 * time.Second)
+	want("after the healing", b, a)
 }

@@ -129,11 +129,15 @@ func (s *Shard) lostForGood(r ha.Restored, err error) {
 }
 
 // onLose forgets a tunnel that another member owns now, without a word to the
-// peer. Its SAs stay in the dataplane, to stand by, and so do their routes.
+// peer. Its SAs stay in the dataplane, to stand by, and so do their routes, as
+// those of a standby.
 func (s *Shard) onLose(id ipsec.TunnelID) {
 	t := s.tunnels[id]
 	if t == nil {
 		return
+	}
+	for _, said := range sortedSAs(t.sas) {
+		s.yieldRoutes(t, t.sas[said].desc)
 	}
 	for said, e := range t.sas {
 		s.totals.bury(t, e)

@@ -33,10 +33,16 @@ const (
 // and returns how many went; the others are dropped and counted there.
 type Network interface{ Send([]ike.Datagram) int }
 
-// Routes changes the kernel's routes. All calls are idempotent.
+// Routes changes the kernel's routes, and knows whose tunnels they lead to. All
+// calls are idempotent.
 type Routes interface {
+	// Add makes a route. One that is there as that of a standby becomes ours; the
+	// other way it takes a Yield.
 	Add(Route) error
 	Del(Route) error
+	// Yield notes that a route leads to another member's tunnel from now on, if it
+	// is still there.
+	Yield(Route) error
 	// Refresh puts back what is missing, after the dataplane's interface went
 	// and came again.
 	Refresh() error
@@ -235,6 +241,7 @@ func (e *Engine) carryOut(r *runner, rd Ready) {
 		e.replica.in.push(replicaMessage{in: s})
 	}
 	e.changeRoutes(nil, rd.DelRoutes)
+	e.yieldRoutes(rd.YieldRoutes)
 	for _, op := range rd.Plane {
 		r.ops.push(op)
 	}
@@ -254,6 +261,14 @@ func (e *Engine) changeRoutes(add, del []Route) {
 	for _, route := range del {
 		if err := e.o.Routes.Del(route); err != nil {
 			e.o.Log.Error("route was not deleted", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
+		}
+	}
+}
+
+func (e *Engine) yieldRoutes(routes []Route) {
+	for _, route := range routes {
+		if err := e.o.Routes.Yield(route); err != nil {
+			e.o.Log.Error("route was not yielded", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
 		}
 	}
 }

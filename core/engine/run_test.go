@@ -50,6 +50,7 @@ func (r *routeSet) change(p netip.Prefix, add bool) error {
 
 func (r *routeSet) Add(route Route) error { return r.change(route.Prefix, true) }
 func (r *routeSet) Del(route Route) error { return r.change(route.Prefix, false) }
+func (r *routeSet) Yield(Route) error     { return nil }
 func (r *routeSet) Refresh() error        { return nil }
 
 func (r *routeSet) len() int {

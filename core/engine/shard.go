@@ -225,6 +225,8 @@ type Route struct {
 	Tunnel ipsec.TunnelID
 	Name   string // of the tunnel
 	Metric int
+	// Standby: another member owns the tunnel.
+	Standby bool
 }
 
 // Ready is what one step asks for, in the order in which it must be done.
@@ -232,7 +234,10 @@ type Ready struct {
 	AddRoutes []Route
 	Send      []ike.Datagram
 	DelRoutes []Route
-	Plane     []Op
+	// YieldRoutes are of tunnels that belong to other members now. They stay, as
+	// far as they are there.
+	YieldRoutes []Route
+	Plane       []Op
 	// Publish goes to the other members; what it holds back for the peers is sent
 	// when they have it.
 	Publish []Publication

@@ -352,7 +352,7 @@ func (r *Replica) stand(desc ipsec.SA) {
 	}
 	for _, p := range routePrefixes(desc) {
 		t.sas[desc.ID] = append(t.sas[desc.ID], Route{
-			Prefix: p, Peer: desc.Remote, Tunnel: desc.Tunnel, Name: t.facts.Name, Metric: conn.Priority,
+			Prefix: p, Peer: desc.Remote, Tunnel: desc.Tunnel, Name: t.facts.Name, Metric: conn.Priority, Standby: true,
 		})
 	}
 	r.rd.AddRoutes = append(r.rd.AddRoutes, t.sas[desc.ID]...)

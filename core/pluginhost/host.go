@@ -163,6 +163,14 @@ func (h *Host) setCurrent(p *process) {
 	h.changed = make(chan struct{})
 }
 
+// Serving tells whether there is a process to talk to. The channel is closed when
+// that has changed.
+func (h *Host) Serving() (serving bool, changed <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.current != nil, h.changed
+}
+
 // plane waits a moment for a process to talk to; it looks at the state before it
 // gives up, so the wait for a start that is bounded by itself may be longer.
 func (h *Host) plane(ctx context.Context, doing string) (*process, error) {

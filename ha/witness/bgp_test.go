@@ -43,6 +43,22 @@ func TestOwnerAloneGetsItsClientsTraffic(t *testing.T) { // F12
 	s.wantRoute("the client is gone", network)
 }
 
+func TestHiddenGatewaysAreNotAnnounced(t *testing.T) {
+	const network = "10.99.1.0/24"
+	s := newSite(t, 1, session4)
+	c := s.config(1)
+	c.Hide = true
+	m := s.start(1, c)
+	m.do("fit", "")
+	m.do("own", "vpn1_1", network)
+	s.wantRoute("the client's network is announced", network, 1)
+	s.wantRoute("the gateway's address is not", gateway4)
+	refused := m.order("own", "vpn1_2", gateway4)
+	if got := m.process.WaitLog(refused, limit)[1]; !strings.Contains(got, "is an address of the gateways") {
+		t.Errorf("A client may have the gateway's hidden address announced: %s.", got)
+	}
+}
+
 func TestStandbyIsTheNextPath(t *testing.T) {
 	const network = "10.99.1.0/24"
 	s := newSite(t, 2, session4)

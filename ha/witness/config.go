@@ -29,6 +29,9 @@ type Config struct {
 	// Gateways are the addresses that all members share: the local-gw of the
 	// phases 1. They are announced while the member is fit.
 	Gateways []netip.Addr
+	// HideGateways keeps them from being announced. They stay what no client may
+	// have announced.
+	HideGateways bool
 	// BGP is the speaker; without neighbors there is none.
 	BGP BGP
 	// Health is where the health endpoint listens, if anywhere.

@@ -44,6 +44,7 @@ const limit = 60 * time.Second
 // memberConfig is a witness.Config that JSON can carry.
 type memberConfig struct {
 	Gateways []netip.Addr
+	Hide     bool
 	BGP      bgp
 	Health   netip.AddrPort
 	Drain    time.Duration
@@ -65,7 +66,7 @@ func (c memberConfig) witness(log *slog.Logger) witness.Config {
 		n.Neighbor.Password = ipsec.NewKey([]byte(n.Password))
 		b.Neighbors = append(b.Neighbors, n.Neighbor)
 	}
-	return witness.Config{Gateways: c.Gateways, BGP: b, Health: c.Health, DrainDelay: c.Drain, Log: log}
+	return witness.Config{Gateways: c.Gateways, HideGateways: c.Hide, BGP: b, Health: c.Health, DrainDelay: c.Drain, Log: log}
 }
 
 // order is one command to a member, which answers "done N" in its log.

@@ -187,10 +187,19 @@ func (w *Witness) plan() (plan, uint64) {
 	}
 	ph := w.phase()
 	for _, p := range changed {
-		pl.add(p, prefer(w.table.role(p), ph, w.cfg.BGP.AnnounceStandby), w.known[p])
+		pl.add(p, w.prefer(p, ph), w.known[p])
 	}
 	pl.order()
 	return pl, w.wanted
+}
+
+// prefer returns what to announce p with in this phase. The caller holds mu.
+func (w *Witness) prefer(p netip.Prefix, ph phase) preference {
+	r := w.table.role(p)
+	if r == gateway && w.cfg.HideGateways {
+		return withdrawn
+	}
+	return prefer(r, ph, w.cfg.BGP.AnnounceStandby)
 }
 
 func (w *Witness) phase() phase {
