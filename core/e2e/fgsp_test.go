@@ -29,7 +29,7 @@ func newFGSP(t *testing.T, n, disabled int) *fgsp {
 		if i >= n {
 			sync = "    fgsp-sync: disable"
 		}
-		f.members = append(f.members, gateway.Start(m.Host, gateway.Settings{Binary: program("evergated"), Config: f.site.Config(m, sync, "")}))
+		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, sync, "")))
 	}
 	f.waitSynced(f.members[:n]...)
 	f.site.Lead(f.site.Members[0])

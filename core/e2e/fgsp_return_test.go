@@ -1,0 +1,55 @@
+package e2e_test
+
+import "testing"
+
+// TestDeadMemberReturns restarts a member that was killed. It stands by for what
+// was its own, and goes on with it when the others die, one after the other.
+func TestDeadMemberReturns(t *testing.T) { // F5, F23, C1
+	t.Parallel()
+	f := newFGSP(t, 3, 0)
+	one, two, three := f.members[0], f.members[1], f.members[2]
+	w := f.connect(two, three)
+	one.Kill()
+	f.site.Lead(f.site.Members[1])
+	w.flows()
+	f.waitRole(two, "vpn1_1", "sync-primary")
+
+	one.Restart()
+	f.waitSynced(one, two, three)
+	w.flows()
+	f.waitRole(one, "vpn1_1", "standby") // it does not pre-empt
+	w.wantOneOwner(one, two, three)
+	f.waitRole(two, "vpn1_1", "sync-primary")
+
+	two.Kill()
+	f.site.Lead(f.site.Members[2])
+	w.flows()
+	f.waitRole(three, "vpn1_1", "sync-primary")
+	w.wantOneOwner(one, three)
+	three.Kill()
+	f.site.Lead(f.site.Members[0])
+	pingThrough(t, f)
+	f.waitRole(one, "vpn1_1", "primary")
+	wantSameSAs(t, w.before, f.client.SAs())
+	w.unbroken()
+}
+
+// TestMemberStops stops a member as an operator does: the others go on with its
+// tunnels at once, and the client is not told.
+func TestMemberStops(t *testing.T) { // F5, I7
+	t.Parallel()
+	f := newFGSP(t, 3, 0)
+	one, two, three := f.members[0], f.members[1], f.members[2]
+	w := f.connect(two, three)
+	one.Stop()
+	f.site.Lead(f.site.Members[1])
+	w.flows()
+	f.waitRole(two, "vpn1_1", "sync-primary")
+	w.wantOneOwner(two, three)
+	w.unbroken()
+	for _, m := range w.wire.IKE("") {
+		if m.ExchangeType == 37 && m.Src.Addr().String() != w.before[0].Local.Addr().String() && !m.Response {
+			t.Errorf("the client was told of the stop: %+v", m)
+		}
+	}
+}

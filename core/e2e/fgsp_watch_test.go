@@ -1,0 +1,127 @@
+package e2e_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/strongswan"
+)
+
+// watch sees what no trouble of members may change: the client's SAs, and that
+// nothing is negotiated for them. Traffic flows in both directions meanwhile.
+type watch struct {
+	*fgsp
+	before []strongswan.IKESA
+	wire   *netlab.Capture
+	up     *netlab.Streaming
+	down   *netlab.Streaming
+}
+
+// connect brings the client's tunnel up at the first member, with all others
+// standing by, and watches it.
+func (f *fgsp) connect(standbys ...*gateway.Daemon) *watch {
+	f.t.Helper()
+	if err := f.client.Initiate("lan"); err != nil {
+		f.t.Fatal(err)
+	}
+	f.waitRole(f.members[0], "vpn1_1", "sync-primary")
+	for _, d := range standbys {
+		f.waitRole(d, "vpn1_1", "standby")
+	}
+	w := &watch{fgsp: f, before: f.client.SAs(), wire: f.site.ClientWAN.Capture("udp port 500 or udp port 4500 or esp")}
+	w.up = netlab.Stream{
+		From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: 5 * time.Millisecond,
+	}.Start(f.t)
+	w.down = netlab.Stream{
+		From: f.site.Server, Source: gateway.ServerLoopback, To: f.site.Client, Dest: gateway.ClientHost, Every: 5 * time.Millisecond,
+	}.Start(f.t)
+	w.flows()
+	return w
+}
+
+// flows waits for traffic in both directions.
+func (w *watch) flows() {
+	w.t.Helper()
+	w.up.WaitFor(50, time.Minute)
+	w.down.WaitFor(50, time.Minute)
+}
+
+// wantOneOwner waits until the client's tunnel has one owner among the members
+// that live, and all others stand by for it.
+func (w *watch) wantOneOwner(live ...*gateway.Daemon) {
+	w.t.Helper()
+	wantOneOwner(w.t, "vpn1_1", live...)
+}
+
+func wantOneOwner(t *testing.T, name string, live ...*gateway.Daemon) {
+	t.Helper()
+	netlab.Eventually(t, time.Minute, name+" has one owner, and all others stand by", func() error {
+		owners, standbys := 0, 0
+		var roles []string
+		for _, d := range live {
+			r := role(d, name)
+			roles = append(roles, r)
+			switch r {
+			case "sync-primary", "primary":
+				owners++
+			case "standby":
+				standbys++
+			}
+		}
+		if owners != 1 || standbys != len(live)-1 {
+			return fmt.Errorf("the roles are %q", roles)
+		}
+		return nil
+	})
+}
+
+// unbroken checks that the client has the SAs of before, that none were
+// negotiated on the way, and that no number of an SA was on the wire twice. F5, I1
+func (w *watch) unbroken() {
+	w.t.Helper()
+	wantSameSAs(w.t, w.before, w.client.SAs())
+	w.wire.Stop()
+	for _, m := range w.wire.IKE("") {
+		if m.ExchangeType == 34 || m.ExchangeType == 36 {
+			w.t.Errorf("new SAs were negotiated: %+v", m)
+		}
+	}
+	wantNumbersOnce(w.t, w.wire)
+}
+
+// wantNumbersOnce checks the sequence numbers of all ESP on a wire.
+func wantNumbersOnce(t *testing.T, wire *netlab.Capture) {
+	t.Helper()
+	type number struct{ spi, sequence uint32 }
+	seen := make(map[number]bool)
+	for _, p := range wire.ESP("") {
+		n := number{p.SPI, p.Sequence}
+		if seen[n] {
+			t.Errorf("SPI %08x had number %#x twice on the wire", p.SPI, p.Sequence)
+			return
+		}
+		seen[n] = true
+	}
+	if len(seen) == 0 {
+		t.Error("no ESP was on the wire")
+	}
+}
+
+func wantSameSAs(t *testing.T, before, after []strongswan.IKESA) {
+	t.Helper()
+	names := func(sas []strongswan.IKESA) (out []string) {
+		for _, sa := range sas {
+			out = append(out, fmt.Sprintf("ike %016x/%016x", sa.InitiatorSPI, sa.ResponderSPI))
+			for _, c := range sa.Children {
+				out = append(out, fmt.Sprintf("esp %08x/%08x", c.SPIIn, c.SPIOut))
+			}
+		}
+		return out
+	}
+	if b, a := fmt.Sprint(names(before)), fmt.Sprint(names(after)); a != b {
+		t.Errorf("the client has the SAs %s, want those of before, %s", a, b)
+	}
+}
