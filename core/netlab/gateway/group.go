@@ -77,12 +77,26 @@ func NewGroupSite(lab *netlab.Lab, n int) *GroupSite {
 // Lead leads the clients' packets, and the server's towards them, to these
 // members by equal-cost routes.
 func (s *GroupSite) Lead(members ...*GroupMember) {
-	var up, down []string
+	s.LeadUp(members...)
+	s.LeadDown(members...)
+}
+
+// LeadUp leads the clients' packets only.
+func (s *GroupSite) LeadUp(members ...*GroupMember) {
+	var via []string
 	for _, m := range members {
-		up, down = append(up, m.port2Addr()), append(down, m.port3Addr())
+		via = append(via, m.port2Addr())
 	}
-	s.Router.Route(GatewayAddr+"/32", up...)
-	s.Server.Route("10.10.0.0/16", down...)
+	s.Router.Route(GatewayAddr+"/32", via...)
+}
+
+// LeadDown leads the server's packets only.
+func (s *GroupSite) LeadDown(members ...*GroupMember) {
+	var via []string
+	for _, m := range members {
+		via = append(via, m.port3Addr())
+	}
+	s.Server.Route("10.10.0.0/16", via...)
 }
 
 // Config is a member's configuration: the example's, with what else the caller
