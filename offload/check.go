@@ -107,7 +107,33 @@ func CheckSA(sa ipsec.SA) error {
 	if err := checkKeys(sa); err != nil {
 		return err
 	}
+	if sa.Link != nil {
+		return checkLink(sa)
+	}
 	return checkSelectors(sa.Selectors)
+}
+
+func checkLink(sa ipsec.SA) error {
+	switch {
+	case sa.Link.Member >= ipsec.MaxMembers:
+		return fmt.Errorf("%w: link to member %d, want one below %d", ErrInvalid, sa.Link.Member, ipsec.MaxMembers)
+	case sa.Link.Member == sa.Sender:
+		return fmt.Errorf("%w: link of member %d to itself", ErrInvalid, sa.Sender)
+	case sa.Mode != ipsec.Tunnel:
+		return fmt.Errorf("%w: link in %v mode, want tunnel", ErrInvalid, sa.Mode)
+	case len(sa.Selectors.Local) > 0 || len(sa.Selectors.Remote) > 0:
+		return fmt.Errorf("%w: link with traffic selectors: it carries those of others", ErrInvalid)
+	}
+	return nil
+}
+
+// CheckLinkChange tells whether c can be made to an SA of a link; the error wraps
+// ErrInvalid.
+func CheckLinkChange(c Change) error {
+	if c.Group != nil || c.Role != nil {
+		return fmt.Errorf("%w: an sa of a link is always active and in no group", ErrInvalid)
+	}
+	return nil
 }
 
 // CheckEndpoint tells whether e contradicts itself; the error wraps ErrInvalid.

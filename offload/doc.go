@@ -47,7 +47,7 @@
 // An active SA sends and receives. A standby SA decrypts and forwards what
 // arrives, as router and peer may know of a change before we do [standby.accepts],
 // but sends nothing: outbound packets are dropped and counted (invariant I7)
-// [standby.silent]. Its first packet, in either direction, is reported by one
+// [standby.silent], or go to the owner over a link (see below). Its first packet, in either direction, is reported by one
 // FirstPacket until its role changes [standby.reports].
 //
 // An SA keeps the name, ipsec.SAID, that it was installed under, also when an
@@ -109,6 +109,45 @@
 // sent on them after it returns, not even what was in a queue before
 // (invariant I7) [demote.silent]; a later packet reports, it does not activate
 // [demote.disarms].
+//
+// # Links between members
+//
+// The network may hand a packet for a client to a member that does not own the
+// tunnel. Two senders with one SA would break the peer's replay window, so the
+// packet goes to the owner: over a link, a pair of tunnel mode SAs between the two
+// members' own addresses, which SA.Link names the other end of. Keys come from
+// what the members trust each other by; a link lasts as long as they do, so a
+// packet never crosses in the clear. Where Info.Links is false, SAs of links are
+// ErrUnsupported.
+//
+// An SA of a link selects nothing: it has no selectors, and is in tunnel mode
+// [link.invalid]. It is of no group and no tunnel: its Install and Delete touch
+// none, whatever their epoch; it is active whatever the role, and Arm, Promote and
+// Demote pass it by; Export yields it with AllGroups only, and Counters.Link tells
+// it apart [link.groups]. It has neither lease nor failover: after a Reset, or when
+// the other end lost its state, the members make a new link with new keys. With ESN
+// its numbers outlast the members.
+//
+// An outbound packet that a standby SA selects, whose group is not armed, leaves
+// through the link to the group's member if there is one, whole and as it came. The
+// standby counts it in Counters.Relayed, not as dropped; FirstPacket is reported as
+// ever [link.carries]. Of several links to a member the newest by first
+// installation carries, so that a link is replaced as a tunnel is: the inbound SA
+// at both ends, then the outbound ones, then the old pair goes [link.newest]. While
+// the group is armed the tunnel starts here instead [link.armed].
+//
+// A packet that arrives over a link is dealt with like one of our own network: the
+// SA that selects it sends it, under its own numbers, limits and path MTU
+// [link.arrives]. But it is never put on a link again, so nothing goes in circles
+// when two members take each other for the owner: where the SA is standby here too,
+// and does not start, or where none selects the packet, the link's SA counts it in
+// Drops.Standby or Drops.Selector [link.once].
+//
+// The addresses of links are among Config.Addresses. Plain ESP is the natural
+// choice there: between members is no NAT, and it leaves eight octets more for the
+// packets of tunnels, which have a header of their own already. Encap is for networks
+// that do not pass protocol 50. Header.DF should be ipsec.DFClear, as it is the
+// path of the tunnel that senders must learn, from the owner, and not this one.
 //
 // # Sequence numbers and leases
 //

@@ -143,7 +143,8 @@ type Config struct {
 	// meets the same IV again after a restart (invariant I1). A repeated
 	// Configure has the same one; after a Reset it must be higher.
 	Boot uint32
-	// Addresses are our outer addresses: where ESP and IKE packets arrive.
+	// Addresses are our outer addresses: where ESP and IKE packets arrive, those of
+	// links to other members included.
 	Addresses []netip.Addr
 	// IKESocket is the path of the local datagram socket on which the daemon
 	// takes and gives the IKE packets of UDP port 4500 (package ikesock), for
@@ -186,7 +187,9 @@ type Info struct {
 	// MaxReplayWindow in packets; an SA that asks for more gets this.
 	MaxReplayWindow uint32
 	TransportMode   bool
-	IVSource        IVSource
+	// Links: SAs of links between members (ipsec.Link) can be installed.
+	Links    bool
+	IVSource IVSource
 	// EnforcesCeiling: the dataplane itself stops at Sequence.Ceiling. CeilingMargin
 	// is how many packets it may run over, where it can only approximate.
 	EnforcesCeiling bool
@@ -255,9 +258,10 @@ type Change struct {
 	Endpoint *Endpoint
 	Lifetime *ipsec.Lifetime
 	PathMTU  *uint16
-	// Group moves the SA, with its tunnel's new owner.
+	// Group moves the SA, with its tunnel's new owner. An SA of a link has none.
 	Group *Group
-	// Role changes this SA only; a whole group changes by Promote and Demote.
+	// Role changes this SA only; a whole group changes by Promote and Demote. An
+	// SA of a link is always active.
 	Role *Role
 }
 
@@ -271,9 +275,12 @@ type Endpoint struct {
 type Counters struct {
 	// Placement names the SA and tells its role and where it is; its Err is nil.
 	Placement
-	Direction  ipsec.Direction
-	Tunnel     ipsec.TunnelID
-	Group      Group
+	Direction ipsec.Direction
+	Tunnel    ipsec.TunnelID
+	Group     Group
+	// Link is that of the SA: set for those of links, which are in no group, and
+	// whose Tunnel and Group mean nothing.
+	Link       *ipsec.Link
 	Generation uint64
 	// Packets and Bytes of payload: inner packets in tunnel mode.
 	Packets, Bytes uint64
@@ -282,7 +289,10 @@ type Counters struct {
 	// Sequence is Next and Ceiling outbound, Highest and Bitmap inbound.
 	Sequence ipsec.Sequence
 	PathMTU  uint16
-	Drops    Drops
+	// Relayed counts the outbound packets of a standby SA that went to the owner
+	// over a link.
+	Relayed uint64
+	Drops   Drops
 }
 
 // Stat counts packets that belong to no SA, or that no SA can be blamed for:
@@ -308,10 +318,10 @@ type Drops struct {
 	Replayed       uint64 // seen before, or left of the window
 	Authentication uint64 // integrity check failed
 	Malformed      uint64 // padding, next header or inner packet made no sense
-	Selector       uint64 // inner packet outside the SA's selectors
+	Selector       uint64 // inner packet outside the SA's selectors; of a link, selected by no SA
 	Lifetime       uint64 // after the hard limit
 	Ceiling        uint64 // no leased sequence number left
-	Standby        uint64 // outbound packets for a standby SA
+	Standby        uint64 // outbound packets for a standby SA; of a link, where they arrived for one
 	TooBig         uint64 // did not fit the path and must not be fragmented
 	Queue          uint64 // a queue was full
 }

@@ -69,6 +69,9 @@ func TestCheckSAExplainsWhatIsWrong(t *testing.T) {
 	if err := offload.CheckSA(goodSA(func(sa *ipsec.SA) { sa.Remote = netip.MustParseAddr("198.51.100.7") })); err != nil {
 		t.Errorf("An SA whose peer moved keeps its name and should pass, got %v.", err)
 	}
+	if err := offload.CheckSA(goodSA(func(sa *ipsec.SA) { sa.Link, sa.Selectors = &ipsec.Link{Member: 1}, ipsec.Selectors{} })); err != nil {
+		t.Errorf("An SA of a link should pass, got %v.", err)
+	}
 	for _, c := range []struct {
 		says   string
 		want   error
@@ -94,6 +97,10 @@ func TestCheckSAExplainsWhatIsWrong(t *testing.T) {
 		{"encryption key of 0 octets", offload.ErrInvalid, func(sa *ipsec.SA) { sa.Encryption = ipsec.Key{} }},
 		{"integrity key of 33 octets", offload.ErrInvalid, func(sa *ipsec.SA) { sa.Integrity = ipsec.NewKey(make([]byte, 33)) }},
 		{"no traffic selectors", offload.ErrInvalid, func(sa *ipsec.SA) { sa.Selectors.Local = nil }},
+		{"to itself", offload.ErrInvalid, func(sa *ipsec.SA) { sa.Link, sa.Selectors = &ipsec.Link{}, ipsec.Selectors{} }},
+		{"link to member 16", offload.ErrInvalid, func(sa *ipsec.SA) { sa.Link = &ipsec.Link{Member: 16} }},
+		{"transport mode", offload.ErrInvalid, func(sa *ipsec.SA) { sa.Link, sa.Mode = &ipsec.Link{Member: 1}, ipsec.Transport }},
+		{"link with traffic selectors", offload.ErrInvalid, func(sa *ipsec.SA) { sa.Link = &ipsec.Link{Member: 1} }},
 		{"without addresses", offload.ErrInvalid, func(sa *ipsec.SA) { sa.Selectors.Local = make([]ipsec.TrafficSelector, 1) }},
 	} {
 		err := offload.CheckSA(goodSA(c.change))

@@ -69,6 +69,11 @@ type SA struct {
 	// Encap is set when ESP travels in UDP (RFC 3948).
 	Encap *Encap
 
+	// Link is set for the SAs of a link between two members, which carry what
+	// tunnels of the other one need; they have no Selectors, and Tunnel and Group
+	// mean nothing.
+	Link *Link
+
 	Selectors Selectors
 	Lifetime  Lifetime
 	// ReplayWindow in packets, inbound only; 0 means DefaultReplayWindow, there
@@ -92,6 +97,13 @@ func (sa SA) Window() uint32 {
 // Encap are the UDP ports that ESP travels between (RFC 3948 section 2.1).
 type Encap struct {
 	LocalPort, RemotePort uint16
+}
+
+// Link is a way from one member of the group to another: a pair of tunnel mode
+// SAs between their own addresses.
+type Link struct {
+	// Member is at the other end, whatever the direction of the SA.
+	Member MemberID
 }
 
 // DFPolicy says what the outer IPv4 header's Don't Fragment bit becomes

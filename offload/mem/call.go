@@ -20,9 +20,11 @@ func (e *Engine) Install(ctx context.Context, epoch offload.Epoch, role offload.
 			if checks[i] = e.checkSA(sa); checks[i] != nil {
 				continue
 			}
-			touched.add(offload.Group(sa.Group))
+			if sa.Link == nil {
+				touched.add(offload.Group(sa.Group))
+			}
 			if old := e.sas[sa.ID]; old != nil {
-				touched.add(old.group())
+				touched.addOf(old)
 			}
 		}
 		if err := e.claim("install", epoch, touched); err != nil {
@@ -49,11 +51,17 @@ func (e *Engine) checkSA(sa ipsec.SA) error {
 	if sa.Mode == ipsec.Transport && !e.about.TransportMode {
 		return fmt.Errorf("mem: install %v: %w: transport mode", sa.ID, offload.ErrUnsupported)
 	}
+	if sa.Link != nil && !e.about.Links {
+		return fmt.Errorf("mem: install %v: %w: links", sa.ID, offload.ErrUnsupported)
+	}
 	return nil
 }
 
 // install puts one good SA in its place.
 func (e *Engine) install(role offload.Role, sa ipsec.SA) error {
+	if sa.Link != nil {
+		role = offload.Active
+	}
 	if old := e.sas[sa.ID]; old != nil {
 		if sa.Generation > old.desc.Generation {
 			e.unlink(old)
@@ -101,7 +109,7 @@ func (e *Engine) Update(ctx context.Context, epoch offload.Epoch, changes ...off
 			if checks[i] = e.checkChange(c); checks[i] != nil {
 				continue
 			}
-			touched.add(e.sas[c.ID].group())
+			touched.addOf(e.sas[c.ID])
 			if c.Group != nil {
 				touched.add(*c.Group)
 			}
@@ -124,7 +132,10 @@ func (e *Engine) checkChange(c offload.Change) (err error) {
 	if e.sas[c.ID] == nil {
 		return fmt.Errorf("mem: update %v: %w", c.ID, offload.ErrNotFound)
 	}
-	if c.Endpoint != nil {
+	if e.sas[c.ID].desc.Link != nil {
+		err = offload.CheckLinkChange(c)
+	}
+	if err == nil && c.Endpoint != nil {
 		err = offload.CheckEndpoint(*c.Endpoint)
 	}
 	if err == nil && c.Group != nil {
@@ -166,7 +177,7 @@ func (e *Engine) Delete(ctx context.Context, epoch offload.Epoch, ids ...ipsec.S
 		var touched groupSet
 		for _, id := range ids {
 			if sa := e.sas[id]; sa != nil {
-				touched.add(sa.group())
+				touched.addOf(sa)
 			}
 		}
 		if err := e.claim("delete", epoch, touched); err != nil {
@@ -189,6 +200,13 @@ func (e *Engine) Delete(ctx context.Context, epoch offload.Epoch, ids ...ipsec.S
 type groupSet uint32
 
 func (s *groupSet) add(g offload.Group) { *s |= 1 << g }
+
+// addOf adds the group of an SA, unless that is of a link and in none.
+func (s *groupSet) addOf(sa *entry) {
+	if sa.desc.Link == nil {
+		s.add(sa.group())
+	}
+}
 
 // claim checks that epoch is stale for none of the groups, then remembers it
 // for all of them.

@@ -20,6 +20,7 @@ type entry struct {
 	packets, bytes     uint64
 	last               time.Time // of the last packet, zero for never
 	drops              offload.Drops
+	relayed            uint64
 	reported           bool // FirstPacket was sent for this role
 	softSent, hardSent bool
 
@@ -52,6 +53,9 @@ func (sa *entry) describe(desc ipsec.SA) {
 }
 
 func (sa *entry) group() offload.Group { return offload.Group(sa.desc.Group) }
+
+// in tells whether the SA is in g; those of links are in no group.
+func (sa *entry) in(g offload.Group) bool { return sa.desc.Link == nil && sa.group() == g }
 
 // mergeSequence moves nothing backwards. A changed Next or Ceiling is a new
 // lease.
@@ -114,11 +118,13 @@ func (sa *entry) export(now time.Time) offload.Counters {
 		Direction:  sa.desc.Direction,
 		Tunnel:     sa.desc.Tunnel,
 		Group:      sa.group(),
+		Link:       sa.desc.Link,
 		Generation: sa.desc.Generation,
 		Packets:    sa.packets,
 		Bytes:      sa.bytes,
 		Idle:       -1,
 		PathMTU:    sa.desc.PathMTU,
+		Relayed:    sa.relayed,
 		Drops:      sa.drops,
 	}
 	if !sa.last.IsZero() {

@@ -52,7 +52,7 @@ func (e *Engine) groupCall(ctx context.Context, call Call, g offload.Group, epoc
 
 func (e *Engine) setRoles(g offload.Group, role offload.Role) {
 	for _, sa := range e.inOrder() {
-		if sa.group() == g {
+		if sa.in(g) {
 			e.setRole(sa, role)
 		}
 	}
@@ -79,7 +79,7 @@ func (e *Engine) noteFirst(sa *entry) {
 		return
 	}
 	for _, o := range e.tunnels[sa.desc.Tunnel] {
-		if o.group() == sa.group() {
+		if o.in(sa.group()) {
 			e.setRole(o, offload.Active)
 		}
 	}

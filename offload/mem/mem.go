@@ -34,7 +34,7 @@ type Options struct {
 	Settings []string
 	// Adjust changes what Info says about itself, such as IVSource. It does not
 	// change what the engine does, except that ReportsFirstPacket false makes
-	// Arm unsupported.
+	// Arm unsupported, and Links false the SAs of links.
 	Adjust func(*offload.Info)
 }
 
@@ -159,6 +159,7 @@ func (e *Engine) describe() offload.Info {
 		MaxSAs:             e.options.Capacity,
 		MaxReplayWindow:    ipsec.MaxReplayWindow,
 		TransportMode:      true,
+		Links:              true,
 		IVSource:           offload.IVMember,
 		EnforcesCeiling:    true,
 		ReportsFirstPacket: true,
@@ -183,7 +184,7 @@ func (e *Engine) Export(ctx context.Context, g offload.Group) iter.Seq2[offload.
 				}
 			}
 			for _, sa := range e.inOrder() {
-				if g == offload.AllGroups || g == sa.group() {
+				if g == offload.AllGroups || sa.in(g) {
 					all = append(all, sa.export(e.options.Now()))
 				}
 			}

@@ -21,10 +21,14 @@ var (
 	ErrNoNumber = errors.New("mem: no leased sequence number is left")
 	ErrExpired  = errors.New("mem: the sa is beyond its hard limit")
 	ErrReplayed = errors.New("mem: the packet was received before or is left of the window")
+	ErrNoSA     = errors.New("mem: no sa selects the packet that came over the link")
 )
 
 // Packet is an ESP packet that left.
 type Packet struct {
+	// By is the SA that carried it: the one that was asked for, or that of the link
+	// to its owner.
+	By ipsec.SAID
 	// Seq is the sequence number, all 64 bits.
 	Seq uint64
 	// IV is the explicit IV: four bits of Sender, 24 of boot, and a count of the
@@ -32,7 +36,7 @@ type Packet struct {
 	IV uint64
 }
 
-// Outbound plays a packet that leaves by SA id. Errors: offload.ErrNotFound,
+// Outbound plays a packet that SA id selects. Errors: offload.ErrNotFound,
 // ErrStandby, ErrNoNumber, ErrExpired.
 func (e *Engine) Outbound(id ipsec.SAID) (Packet, error) {
 	e.mu.Lock()
@@ -41,11 +45,21 @@ func (e *Engine) Outbound(id ipsec.SAID) (Packet, error) {
 	if err != nil {
 		return Packet{}, err
 	}
-	switch {
-	case sa.role != offload.Active:
+	if sa.role == offload.Active {
+		return e.send(sa)
+	}
+	link := e.linkTo(sa.group())
+	if link == nil {
 		sa.drops.Standby++
 		return Packet{}, ErrStandby
-	case e.expired(sa):
+	}
+	sa.relayed++
+	return e.send(link)
+}
+
+// send makes the packet of an active SA.
+func (e *Engine) send(sa *entry) (Packet, error) {
+	if e.expired(sa) {
 		return Packet{}, ErrExpired
 	}
 	seq, err := e.take(sa)
@@ -54,7 +68,7 @@ func (e *Engine) Outbound(id ipsec.SAID) (Packet, error) {
 	}
 	e.carried(sa)
 	e.ivs++
-	return Packet{Seq: seq, IV: uint64(sa.desc.Sender)<<60 | uint64(e.boot)<<36 | e.ivs}, nil
+	return Packet{By: sa.desc.ID, Seq: seq, IV: uint64(sa.desc.Sender)<<60 | uint64(e.boot)<<36 | e.ivs}, nil
 }
 
 // Inbound plays an authentic packet with the number seq that arrives for SA id.
@@ -66,6 +80,15 @@ func (e *Engine) Inbound(id ipsec.SAID, seq uint64) error {
 	if err != nil {
 		return err
 	}
+	if err := e.accept(sa, seq); err != nil {
+		return err
+	}
+	e.carried(sa)
+	return nil
+}
+
+// accept checks the number of an inbound packet, and marks it.
+func (e *Engine) accept(sa *entry, seq uint64) error {
 	switch {
 	case e.expired(sa):
 		return ErrExpired
@@ -74,7 +97,6 @@ func (e *Engine) Inbound(id ipsec.SAID, seq uint64) error {
 		return ErrReplayed
 	}
 	sa.window.mark(seq)
-	e.carried(sa)
 	return nil
 }
 

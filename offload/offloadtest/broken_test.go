@@ -36,6 +36,8 @@ type broken struct {
 	eventsEnd      func(context.Context) error
 	reset          func()
 	send           func(ipsec.SA, int) []offloadtest.Sent
+	sendOver       func(ipsec.SA, []ipsec.SA) ipsec.SA
+	deliverOver    func(ipsec.SA, []ipsec.SA) ipsec.SA
 	forwardsAlways bool
 	forwardsNever  bool
 }
@@ -178,7 +180,7 @@ func (b *broken) Flood(ctx context.Context, n int) error { return played{b.Engin
 // TestEveryClauseFindsItsBug breaks each clause once: a suite that passes on a
 // good plane proves nothing.
 func TestEveryClauseFindsItsBug(t *testing.T) { // B8
-	bugs := slices.Concat(controlBugs(), groupBugs(), trafficBugs())
+	bugs := slices.Concat(controlBugs(), groupBugs(), trafficBugs(), linkBugs())
 	found := make(map[string]bool)
 	for _, bug := range bugs {
 		clauses, err := offloadtest.Select(bug.clause)
@@ -193,7 +195,7 @@ func TestEveryClauseFindsItsBug(t *testing.T) { // B8
 				if b.Engine == nil {
 					b.Engine = mem.New(b.options)
 				}
-				return &offloadtest.Harness{Engine: b, Traffic: b, Faults: b, Close: b.Close}, nil
+				return &offloadtest.Harness{Engine: b, Traffic: b, Links: b, Faults: b, Close: b.Close}, nil
 			})
 			if r.Outcome != offloadtest.Failed {
 				t.Errorf("A plane that %s should fail %s, but the clause %s: %q.", bug.what, bug.clause, r.Outcome, r.Notes)

@@ -20,6 +20,8 @@ type Harness struct {
 	Local, Remote netip.Addr
 	// Traffic moves packets through the plane; nil when nothing can.
 	Traffic Traffic
+	// Links moves packets over links between members; nil when nothing can.
+	Links Links
 	// Faults make the plane lose things; nil when nothing can.
 	Faults Faults
 	// Close ends the plane; nil when there is nothing to end.
@@ -46,8 +48,23 @@ type Traffic interface {
 	Deliver(ctx context.Context, sa ipsec.SA, seqs ...uint64) (int, error)
 }
 
+// Links moves packets over links between members, as Traffic does otherwise. SAs
+// of links are between the harness's addresses, too: the peer plays the member.
+type Links interface {
+	// SendOver gives the plane n packets that the outbound sa selects, and returns
+	// those that left as ESP, by sa or by one of the links, in order.
+	SendOver(ctx context.Context, sa ipsec.SA, n int, links ...ipsec.SA) ([]Sent, error)
+	// DeliverOver gives the plane ESP packets as the other member makes them with
+	// the keys of the inbound link, with these sequence numbers in this order. In
+	// them are packets that the outbound sa selects. It returns those that left as
+	// ESP by sa, or by one of the links, in order.
+	DeliverOver(ctx context.Context, link ipsec.SA, seqs []uint64, sa ipsec.SA, links ...ipsec.SA) ([]Sent, error)
+}
+
 // Sent is an ESP packet that left the plane.
 type Sent struct {
+	// SPI is that of the SA; Traffic may leave it out.
+	SPI ipsec.SPI
 	Seq uint64
 	// IV is the explicit initialization vector.
 	IV []byte

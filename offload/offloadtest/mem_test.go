@@ -40,6 +40,26 @@ func (p played) Deliver(_ context.Context, sa ipsec.SA, seqs ...uint64) (int, er
 	return n, nil
 }
 
+func (p played) SendOver(_ context.Context, sa ipsec.SA, n int, _ ...ipsec.SA) ([]offloadtest.Sent, error) {
+	var sent []offloadtest.Sent
+	for range n {
+		if packet, err := p.Outbound(sa.ID); err == nil {
+			sent = append(sent, offloadtest.Sent{SPI: packet.By.SPI, Seq: packet.Seq})
+		}
+	}
+	return sent, nil
+}
+
+func (p played) DeliverOver(_ context.Context, link ipsec.SA, seqs []uint64, sa ipsec.SA, _ ...ipsec.SA) ([]offloadtest.Sent, error) {
+	var sent []offloadtest.Sent
+	for _, seq := range seqs {
+		if packet, err := p.Arrived(link.ID, seq, sa.ID); err == nil {
+			sent = append(sent, offloadtest.Sent{SPI: packet.By.SPI, Seq: packet.Seq})
+		}
+	}
+	return sent, nil
+}
+
 func (p played) Reset(context.Context) error {
 	p.Engine.Reset()
 	return nil
@@ -59,7 +79,7 @@ func memory(o mem.Options) offloadtest.Open {
 		o := o
 		o.Name = fmt.Sprintf("plane-%d", opened.Add(1))
 		e := mem.New(o)
-		return &offloadtest.Harness{Engine: e, Traffic: played{e}, Faults: played{e}, Close: e.Close}, nil
+		return &offloadtest.Harness{Engine: e, Traffic: played{e}, Links: played{e}, Faults: played{e}, Close: e.Close}, nil
 	}
 }
 

@@ -34,6 +34,7 @@ type needs uint8
 const (
 	traffic needs = 1 << iota
 	faults
+	links
 )
 
 // Outcome of a clause.
@@ -78,7 +79,7 @@ func Clauses() []Clause {
 	return slices.Concat(
 		configureClauses(), installClauses(), updateClauses(), batchClauses(),
 		epochClauses(), groupClauses(), exportClauses(), statsClauses(), eventClauses(),
-		sequenceClauses(), standbyClauses(), armClauses(),
+		sequenceClauses(), standbyClauses(), armClauses(), linkClauses(),
 	)
 }
 
@@ -185,6 +186,8 @@ func (p *probe) run(c Clause) {
 	switch {
 	case c.needs&traffic != 0 && p.Traffic == nil:
 		p.notExercised("the harness moves no packets")
+	case c.needs&links != 0 && p.Links == nil:
+		p.notExercised("the harness moves no packets over links")
 	case c.needs&faults != 0 && p.Faults == nil:
 		p.notExercised("the harness injects no faults")
 	}

@@ -294,6 +294,7 @@ func TestWhatTheGoTypesCannotSayIsRefused(t *testing.T) {
 		spoil func(*offloadv1.SA)
 	}{
 		{"encap.local_port", func(m *offloadv1.SA) { m.Encap = &offloadv1.Encap{LocalPort: 65536 + 80} }},
+		{"link.member", func(m *offloadv1.SA) { m.Link = &offloadv1.Link{Member: 256} }},
 		{"sa.path_mtu", func(m *offloadv1.SA) { m.PathMtu = 70000 }},
 		{"sa.group", func(m *offloadv1.SA) { m.Group = 256 }},
 		{"sa.local", func(m *offloadv1.SA) { m.Local = make([]byte, 5) }},

@@ -69,6 +69,13 @@ func (d *decoder) encap(m *offloadv1.Encap) *ipsec.Encap {
 	}
 }
 
+func (d *decoder) link(m *offloadv1.Link) *ipsec.Link {
+	if m == nil {
+		return nil
+	}
+	return &ipsec.Link{Member: narrow[ipsec.MemberID](d, "link.member", m.GetMember())}
+}
+
 func (d *decoder) selector(m *offloadv1.TrafficSelector) ipsec.TrafficSelector {
 	return ipsec.TrafficSelector{
 		Proto:   narrow[uint8](d, "traffic_selector.protocol", m.GetProtocol()),
@@ -125,6 +132,7 @@ func (d *decoder) sa(m *offloadv1.SA) ipsec.SA {
 			HideDSCP: m.GetHeader().GetHideDscp(),
 			DSCP:     narrow[uint8](d, "header_policy.dscp", m.GetHeader().GetDscp()),
 		},
+		Link: d.link(m.GetLink()),
 	}
 }
 
@@ -208,12 +216,14 @@ func (d *decoder) counters(m *offloadv1.Counters) offload.Counters {
 		Direction:  ipsec.Direction(m.GetDirection()),
 		Tunnel:     ipsec.TunnelID(m.GetTunnel()),
 		Group:      offload.Group(m.GetGroup()),
+		Link:       d.link(m.GetLink()),
 		Generation: m.GetGeneration(),
 		Packets:    m.GetPackets(),
 		Bytes:      m.GetBytes(),
 		Idle:       time.Duration(m.GetIdleNanos()),
 		Sequence:   decodeSequence(m.GetSequence()),
 		PathMTU:    narrow[uint16](d, "counters.path_mtu", m.GetPathMtu()),
+		Relayed:    m.GetRelayed(),
 		Drops: offload.Drops{
 			Replayed:       drops.GetReplayed(),
 			Authentication: drops.GetAuthentication(),
@@ -258,6 +268,7 @@ func (d *decoder) info(m *offloadv1.InfoResponse) offload.Info {
 		MaxSAs:             int(m.GetMaxSas()),
 		MaxReplayWindow:    m.GetMaxReplayWindow(),
 		TransportMode:      m.GetTransportMode(),
+		Links:              m.GetLinks(),
 		IVSource:           decodeIVSource(m.GetIvSource()),
 		EnforcesCeiling:    m.GetEnforcesCeiling(),
 		CeilingMargin:      m.GetCeilingMargin(),

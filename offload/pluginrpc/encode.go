@@ -36,6 +36,13 @@ func encodeEncap(e *ipsec.Encap) *offloadv1.Encap {
 	return &offloadv1.Encap{LocalPort: uint32(e.LocalPort), RemotePort: uint32(e.RemotePort)}
 }
 
+func encodeLink(l *ipsec.Link) *offloadv1.Link {
+	if l == nil {
+		return nil
+	}
+	return &offloadv1.Link{Member: uint32(l.Member)}
+}
+
 func encodeSelector(t ipsec.TrafficSelector) *offloadv1.TrafficSelector {
 	return &offloadv1.TrafficSelector{
 		Protocol:   uint32(t.Proto),
@@ -91,6 +98,7 @@ func encodeSA(sa ipsec.SA) *offloadv1.SA {
 			HideDscp: sa.Header.HideDSCP,
 			Dscp:     uint32(sa.Header.DSCP),
 		},
+		Link: encodeLink(sa.Link),
 	}
 }
 
@@ -157,6 +165,8 @@ func encodeCounters(c offload.Counters) *offloadv1.Counters {
 		IdleNanos:  int64(c.Idle),
 		Sequence:   encodeSequence(c.Sequence),
 		PathMtu:    uint32(c.PathMTU),
+		Link:       encodeLink(c.Link),
+		Relayed:    c.Relayed,
 		Drops: &offloadv1.Drops{
 			Replayed:       c.Drops.Replayed,
 			Authentication: c.Drops.Authentication,
@@ -199,6 +209,7 @@ func encodeInfo(i offload.Info) *offloadv1.InfoResponse {
 		MaxSas:             int64(i.MaxSAs),
 		MaxReplayWindow:    i.MaxReplayWindow,
 		TransportMode:      i.TransportMode,
+		Links:              i.Links,
 		IvSource:           offloadv1.IVSource(i.IVSource),
 		EnforcesCeiling:    i.EnforcesCeiling,
 		CeilingMargin:      i.CeilingMargin,

@@ -27,9 +27,9 @@ type association struct {
 	path     atomic.Pointer[path]
 	lifetime atomic.Pointer[ipsec.Lifetime]
 	geometry esp.Geometry
-	// ciphers has one for each queue: the entry is made and used by the queue's
-	// goroutine of the SA's direction only.
-	ciphers [maxQueues]*esp.Cipher
+	// ciphers has one for each goroutine that uses the SA, which makes it: by queue,
+	// and behind those for what receivers relay.
+	ciphers [2 * maxQueues]*esp.Cipher
 
 	*usage
 	out      *sequencer   // outbound
@@ -47,6 +47,7 @@ type usage struct {
 	last               atomic.Int64
 	softTold, hardTold atomic.Bool
 	drops              [dropReasons]atomic.Uint64
+	relayed            atomic.Uint64
 }
 
 // dropReason is an index of usage.drops, a field of offload.Drops.
@@ -124,17 +125,17 @@ func newPath(e offload.Endpoint, slot int) *path {
 
 const udpHeaderLen = 8
 
-// cipher returns the cipher of a queue. The keys were checked at installation,
+// cipher returns the cipher of a goroutine. The keys were checked at installation,
 // so it does not fail afterwards.
-func (a *association) cipher(queue int) (*esp.Cipher, error) {
-	if a.ciphers[queue] == nil {
+func (a *association) cipher(slot int) (*esp.Cipher, error) {
+	if a.ciphers[slot] == nil {
 		c, err := esp.New(a.Algorithms, a.Encryption, a.Integrity)
 		if err != nil {
 			return nil, err
 		}
-		a.ciphers[queue] = c
+		a.ciphers[slot] = c
 	}
-	return a.ciphers[queue], nil
+	return a.ciphers[slot], nil
 }
 
 func (a *association) active() bool { return offload.Role(a.role.Load()) == offload.Active }

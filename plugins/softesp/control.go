@@ -67,11 +67,19 @@ func checkEncap(c *ipsec.Encap) error {
 // groupsOf lists the groups that an installation touches: the one that the SA
 // names, and the one in which an SA of the same name is now.
 func (e *Engine) groupsOf(sa ipsec.SA) []*group {
-	gs := []*group{e.groups[sa.Group]}
+	gs := []*group{e.groupOf(sa)}
 	if old := e.sas[sa.ID]; old != nil {
 		gs = append(gs, old.group.Load())
 	}
 	return gs
+}
+
+// groupOf is the group that an SA begins in.
+func (e *Engine) groupOf(sa ipsec.SA) *group {
+	if sa.Link != nil {
+		return e.unowned
+	}
+	return e.groups[sa.Group]
 }
 
 // install adds or replaces one SA that makes sense. It tells whether an SA
@@ -83,8 +91,13 @@ func (e *Engine) install(role offload.Role, sa ipsec.SA) (stopped bool, err erro
 		return false, nil
 	case old != nil && old.Direction != sa.Direction:
 		return false, fmt.Errorf("%w: %v is installed for the other direction", offload.ErrInvalid, sa.ID)
+	case old != nil && (old.Link == nil) != (sa.Link == nil):
+		return false, fmt.Errorf("%w: %v is installed, and either it or the new one is of a link", offload.ErrInvalid, sa.ID)
 	case old == nil && len(e.sas) >= maxSAs:
 		return false, offload.ErrExhausted
+	}
+	if sa.Link != nil {
+		role = offload.Active
 	}
 	a, err := e.newAssociation(role, sa, old)
 	if err != nil {
@@ -110,7 +123,7 @@ func (e *Engine) newAssociation(role offload.Role, sa ipsec.SA, old *association
 		return nil, fmt.Errorf("%w: %w", offload.ErrInvalid, err)
 	}
 	a.iv = prefix
-	a.group.Store(e.groups[sa.Group])
+	a.group.Store(e.groupOf(sa))
 	a.role.Store(uint32(role))
 	a.lifetime.Store(&sa.Lifetime)
 	a.path.Store(e.pathOf(offload.Endpoint{Local: sa.Local, Remote: sa.Remote, Encap: sa.Encap}))
@@ -149,9 +162,12 @@ func (e *Engine) publish(old, a *association) {
 	if at == nil {
 		at = old
 	}
-	if at.Direction == ipsec.Inbound {
+	switch {
+	case at.Direction == ipsec.Inbound:
 		e.inbound.replace(old, a)
-	} else {
+	case at.Link != nil:
+		e.links.replace(old, a)
+	default:
 		e.outbound.replace(old, a)
 	}
 	if old != nil && (a == nil || old.tunnel != a.tunnel) {

@@ -65,6 +65,16 @@
 // the TUN device too, so its reverse path filter must be loose or off. Fragments
 // are not for transport mode (RFC 4303 section 3.3.4).
 //
+// # Links between members
+//
+// A packet that a standby SA selects leaves through the link to its owner, if there
+// is one, by the transmitter that read it. At the owner, the receiver that opens it
+// has a transmitter of its own, without a goroutine, which encrypts it anew and
+// sends it at the end of the same batch: no queue is in between whose length would
+// have to be bounded, and packets of a flow keep their order, as all that one link
+// carries goes to one queue. Arriving packets of a batch make trains as those from
+// the TUN device do.
+//
 // # Headers
 //
 // DSCP is copied to the outer header or set by the SA's policy; inner DSCP stays.

@@ -49,6 +49,9 @@ type Engine struct {
 	inbound  inboundTable
 	outbound *policyTable
 	groups   [offload.MaxGroups]*group
+	links    linkTable
+	// unowned is the group of what belongs to none: the SAs of links.
+	unowned *group
 
 	// names guards sas for those who do not hold mu: the writers of sas hold
 	// both. Who holds mu may wait for goroutines that read sas.
@@ -85,6 +88,7 @@ func New(o Options) (*Engine, error) {
 		sas:    make(map[ipsec.SAID]*association), tunnels: make(map[ipsec.TunnelID]*tunnel),
 		slots: make(map[netip.Addr]int),
 	}
+	e.unowned = new(group)
 	for i := range e.groups {
 		e.groups[i] = &group{id: offload.Group(i)}
 	}
@@ -129,6 +133,7 @@ func (e *Engine) info() offload.Info {
 		MaxSAs:             maxSAs,
 		MaxReplayWindow:    ipsec.MaxReplayWindow,
 		TransportMode:      true,
+		Links:              true,
 		IVSource:           offload.IVMember,
 		EnforcesCeiling:    true,
 		ReportsFirstPacket: true,

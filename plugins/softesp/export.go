@@ -41,7 +41,7 @@ func (e *Engine) inventory(id offload.Group) ([]*association, error) {
 	}
 	var sas []*association
 	for _, a := range e.sas {
-		if id == offload.AllGroups || a.group.Load().id == id {
+		if id == offload.AllGroups || a.group.Load() == e.groups[id] {
 			sas = append(sas, a)
 		}
 	}
@@ -53,9 +53,9 @@ func (e *Engine) countersOf(a *association) offload.Counters {
 	c := offload.Counters{
 		Placement: a.placement(),
 		Direction: a.Direction, Tunnel: a.tunnel.id, Group: a.group.Load().id,
-		Generation: a.Generation,
-		Packets:    a.packets.Load(), Bytes: a.bytes.Load(),
-		Idle: a.idle(e.now()), Drops: a.dropped(),
+		Link: a.Link, Generation: a.Generation,
+		Packets: a.packets.Load(), Bytes: a.bytes.Load(),
+		Idle: a.idle(e.now()), Relayed: a.relayed.Load(), Drops: a.dropped(),
 	}
 	c.PathMTU = pathMTUOf(a)
 	if a.window != nil {

@@ -152,6 +152,7 @@ func (n *network) setAddresses(addrs []netip.Addr, mark uint32) error {
 			}
 		}
 		n.rx[q].sockets.Store(next)
+		n.rx[q].onward.sockets.Store(next)
 		n.tx[q].sockets.Store(next)
 		n.rx[q].wake.Signal()
 	}

@@ -55,7 +55,9 @@ func newBench(tb testing.TB, a ipsec.Algorithms) *bench {
 	set := &socketSet{bySlot: []localSockets{local}}
 	b.tx = &transmitter{n: n, e: e, out: make([]byte, outLen), batched: make([]outgoing, 0, maxMessages)}
 	b.tx.sockets.Store(set)
-	b.rx = &receiver{n: n, e: e}
+	onward := &transmitter{n: n, e: e, slot: maxQueues, out: make([]byte, outLen), batched: make([]outgoing, 0, maxMessages)}
+	onward.sockets.Store(set)
+	b.rx = &receiver{n: n, e: e, onward: onward}
 	b.rx.joiner = packet.NewCoalescer(&b.frames)
 	b.rx.from = arrival{socket: socket, train: new(device.Received)}
 	return b
@@ -186,6 +188,40 @@ func TestBatchesCostNoAllocation(t *testing.T) {
 		if n != 0 || b.in.packets.Load() != uint64(next) {
 			t.Errorf("Receiving with %v allocates %v times; %d of %d packets passed.", a, n, b.in.packets.Load(), next)
 		}
+	}
+}
+
+// TestRelayingCostsNoAllocation opens packets of a link and sends what is in them.
+func TestRelayingCostsNoAllocation(t *testing.T) {
+	b := newBench(t, gcm)
+	sa := b.in.SA
+	sa.ID.SPI += 0x100
+	sa.Link, sa.Selectors = &ipsec.Link{Member: 3}, ipsec.Selectors{}
+	link, err := b.e.newAssociation(offload.Active, sa, nil)
+	if err != nil {
+		t.Fatalf("The SA of the link cannot be made: %v.", err)
+	}
+	b.e.publish(nil, link)
+	var packets [][]byte
+	for i := range 60 {
+		p, err := esptest.KeysOf(sa).Seal(esptest.Packet{
+			SPI: sa.ID.SPI, Seq: uint64(i + 1), Next: 4, Payload: ipv4(benchHere, benchThere, packet.ProtoUDP, 1300),
+		})
+		if err != nil {
+			t.Fatalf("The member cannot seal: %v.", err)
+		}
+		packets = append(packets, p)
+	}
+	next := 0
+	n := testing.AllocsPerRun(50, func() {
+		b.rx.esp(packets[next])
+		b.rx.settle()
+		b.rx.onward.batched = b.rx.onward.batched[:0]
+		b.rx.onward.used = 0
+		next++
+	})
+	if n != 0 || b.out.packets.Load() != uint64(next) || link.packets.Load() != uint64(next) {
+		t.Errorf("Relaying allocates %v times; of %d packets %d arrived and %d left.", n, next, link.packets.Load(), b.out.packets.Load())
 	}
 }
 

@@ -29,6 +29,8 @@ type receiver struct {
 	errors device.Errors
 	writer *device.FrameWriter
 	joiner *packet.Coalescer
+	// onward sends what arrives over links.
+	onward *transmitter
 
 	now    time.Duration
 	header packet.Header
@@ -57,6 +59,7 @@ func newReceiver(n *network, index int, wake *device.Wake) *receiver {
 		n: n, e: n.e, index: index,
 		memory: device.NewReceiver(),
 		writer: n.tun.Queue(index).NewWriter(),
+		onward: newOnward(n, index),
 		ike:    make([]ikesock.Datagram, 0, ikeBatch),
 	}
 	r.joiner = packet.NewCoalescer(r)
@@ -125,6 +128,7 @@ func (r *receiver) once(set *socketSet, s *device.Socket) bool {
 	}
 	r.settle()
 	r.joiner.Flush()
+	r.onward.flush()
 	r.handOver()
 	return true
 }
@@ -259,7 +263,7 @@ func (r *receiver) tunnel(a *association, payload []byte, next uint8) {
 	case next != packet.ProtoIPv4 && next != packet.ProtoIPv6, !h.Parse(payload), h.V6 != (next == packet.ProtoIPv6):
 		a.drop(dropMalformed, 1)
 		return
-	case !a.selectsIn(h):
+	case a.Link == nil && !a.selectsIn(h):
 		a.drop(dropSelector, 1)
 		return
 	}
@@ -271,8 +275,13 @@ func (r *receiver) tunnel(a *association, payload []byte, next uint8) {
 	if ecn != h.TrafficClass&3 {
 		packet.SetECN(payload, ecn)
 	}
+	payload = payload[:h.Len] // without padding for traffic flow confidentiality
+	if a.Link != nil {
+		r.relay(a, payload)
+		return
+	}
 	r.count(h.Len)
-	r.joiner.Add(payload[:h.Len], h) // without padding for traffic flow confidentiality
+	r.joiner.Add(payload, h)
 }
 
 // transport puts the IP header before a payload and delivers the packet. It comes

@@ -91,7 +91,7 @@ func (a *association) setRole(r offload.Role) {
 // Nothing is recorded when one of them is stale.
 func (e *Engine) enter(epoch offload.Epoch, gs ...*group) error {
 	for _, g := range gs {
-		if epoch < g.epoch {
+		if g != e.unowned && epoch < g.epoch {
 			return fmt.Errorf("%w: group %d is at epoch %d, the call has %d", offload.ErrStaleEpoch, g.id, g.epoch, epoch)
 		}
 	}

@@ -30,7 +30,9 @@ type transmitter struct {
 	n     *network
 	e     *Engine
 	index int
-	queue *device.Queue
+	// slot is the place of its ciphers in an SA.
+	slot  int
+	queue *device.Queue // nil for one that carries on what a receiver gives it
 	// back writes ICMP messages to the TUN device.
 	back   *device.FrameWriter
 	sender device.Sender
@@ -57,13 +59,19 @@ type outgoing struct {
 }
 
 func newTransmitter(n *network, index int, wake *device.Wake) *transmitter {
+	t := newOnward(n, index)
+	t.slot, t.queue, t.wake = index, n.tun.Queue(index), wake
+	t.frame = make([]byte, device.FrameLen)
+	return t
+}
+
+// newOnward makes one without a goroutine, for the receiver of a queue.
+func newOnward(n *network, index int) *transmitter {
 	t := &transmitter{
-		n: n, e: n.e, index: index, queue: n.tun.Queue(index), back: n.tun.Queue(index).NewWriter(),
-		frame:   make([]byte, device.FrameLen),
+		n: n, e: n.e, index: index, slot: maxQueues + index, back: n.tun.Queue(index).NewWriter(),
 		out:     make([]byte, outLen),
 		batched: make([]outgoing, 0, maxMessages),
 	}
-	t.wake = wake
 	t.sockets.Store(new(socketSet))
 	return t
 }
@@ -124,11 +132,21 @@ func (t *transmitter) packet(frame []byte) {
 		}
 		return
 	}
-	count := t.super.Count()
 	if !a.active() && !t.e.knock(a) {
-		a.drop(dropStandby, count)
-		return
+		link := t.e.links.find(a.group.Load().id)
+		if link == nil {
+			a.drop(dropStandby, t.super.Count())
+			return
+		}
+		a.relayed.Add(uint64(t.super.Count()))
+		a = link
 	}
+	t.carry(a)
+}
+
+// carry encrypts t.super with an active SA, if it fits the path.
+func (t *transmitter) carry(a *association) {
+	count := t.super.Count()
 	p := a.path.Load()
 	whole, fits := t.fit(a, p)
 	if !fits {
@@ -178,7 +196,7 @@ func (t *transmitter) fit(a *association, p *path) (whole, fits bool) {
 // encrypt makes ESP packets of t.super's segments. What limits leave is sent,
 // the rest is dropped.
 func (t *transmitter) encrypt(a *association, p *path, socket *device.Socket, count int) {
-	cipher, err := a.cipher(t.index)
+	cipher, err := a.cipher(t.slot)
 	if err != nil {
 		a.drop(dropMalformed, count)
 		return

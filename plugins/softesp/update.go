@@ -73,6 +73,11 @@ func (e *Engine) checkChange(c offload.Change) error {
 	if e.sas[c.ID] == nil {
 		return offload.ErrNotFound
 	}
+	if e.sas[c.ID].Link != nil {
+		if err := offload.CheckLinkChange(c); err != nil {
+			return err
+		}
+	}
 	if c.Endpoint != nil {
 		if err := offload.CheckEndpoint(*c.Endpoint); err != nil {
 			return err

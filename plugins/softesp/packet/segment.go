@@ -37,6 +37,17 @@ func (s *Super) Parse(frame []byte) bool {
 	return s.plan()
 }
 
+// ParsePacket takes the IP packet p without an offload: whole, with its checksums.
+// It belongs to s until the next call. False means that it makes no sense.
+func (s *Super) ParsePacket(p []byte) bool {
+	if !s.Header.Parse(p) {
+		return false
+	}
+	s.vnet, s.packet = VnetHeader{}, p[:s.Len]
+	s.payload, s.count = 0, 1
+	return true
+}
+
 // complete fills in a checksum that the kernel left to the device. The field
 // holds the sum of the pseudo-header.
 func (s *Super) complete() bool {

@@ -1150,6 +1150,54 @@ func (x *HeaderPolicy) GetDscp() uint32 {
 	return 0
 }
 
+// Link is a way from one member of the group to another: a pair of tunnel mode
+// SAs between their own addresses, without selectors, that carries the packets of
+// standby SAs to the member that owns them.
+type Link struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member at the other end, 0 to 15, whatever the direction of the SA.
+	Member        uint32 `protobuf:"varint,1,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Link) Reset() {
+	*x = Link{}
+	mi := &file_offload_v1_offload_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Link) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Link) ProtoMessage() {}
+
+func (x *Link) ProtoReflect() protoreflect.Message {
+	mi := &file_offload_v1_offload_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Link.ProtoReflect.Descriptor instead.
+func (*Link) Descriptor() ([]byte, []int) {
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Link) GetMember() uint32 {
+	if x != nil {
+		return x.Member
+	}
+	return 0
+}
+
 // SA is all that a dataplane needs to protect traffic with one unidirectional
 // security association (RFC 4301 section 4.4.2.1).
 type SA struct {
@@ -1195,14 +1243,16 @@ type SA struct {
 	// What is known of the outer path, in octets of IP packet; 0 for unknown.
 	PathMtu uint32 `protobuf:"varint,19,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
 	// How outer headers are made.
-	Header        *HeaderPolicy `protobuf:"bytes,20,opt,name=header,proto3" json:"header,omitempty"`
+	Header *HeaderPolicy `protobuf:"bytes,20,opt,name=header,proto3" json:"header,omitempty"`
+	// Present for the SAs of links; tunnel and group mean nothing then.
+	Link          *Link `protobuf:"bytes,21,opt,name=link,proto3" json:"link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SA) Reset() {
 	*x = SA{}
-	mi := &file_offload_v1_offload_proto_msgTypes[10]
+	mi := &file_offload_v1_offload_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1264,7 @@ func (x *SA) String() string {
 func (*SA) ProtoMessage() {}
 
 func (x *SA) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[10]
+	mi := &file_offload_v1_offload_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1277,7 @@ func (x *SA) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SA.ProtoReflect.Descriptor instead.
 func (*SA) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{10}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SA) GetId() *SAID {
@@ -1370,6 +1420,13 @@ func (x *SA) GetHeader() *HeaderPolicy {
 	return nil
 }
 
+func (x *SA) GetLink() *Link {
+	if x != nil {
+		return x.Link
+	}
+	return nil
+}
+
 // Placement tells where an SA went.
 type Placement struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1392,7 +1449,7 @@ type Placement struct {
 
 func (x *Placement) Reset() {
 	*x = Placement{}
-	mi := &file_offload_v1_offload_proto_msgTypes[11]
+	mi := &file_offload_v1_offload_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1461,7 @@ func (x *Placement) String() string {
 func (*Placement) ProtoMessage() {}
 
 func (x *Placement) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[11]
+	mi := &file_offload_v1_offload_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1474,7 @@ func (x *Placement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placement.ProtoReflect.Descriptor instead.
 func (*Placement) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{11}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Placement) GetId() *SAID {
@@ -1471,13 +1528,13 @@ type Drops struct {
 	Authentication uint64 `protobuf:"varint,2,opt,name=authentication,proto3" json:"authentication,omitempty"`
 	// Padding, next header or inner packet made no sense.
 	Malformed uint64 `protobuf:"varint,3,opt,name=malformed,proto3" json:"malformed,omitempty"`
-	// Inner packet outside the SA's selectors.
+	// Inner packet outside the SA's selectors; of a link, selected by no SA.
 	Selector uint64 `protobuf:"varint,4,opt,name=selector,proto3" json:"selector,omitempty"`
 	// After the hard limit.
 	Lifetime uint64 `protobuf:"varint,5,opt,name=lifetime,proto3" json:"lifetime,omitempty"`
 	// No leased sequence number left.
 	Ceiling uint64 `protobuf:"varint,6,opt,name=ceiling,proto3" json:"ceiling,omitempty"`
-	// Outbound packet for a standby SA.
+	// Outbound packet for a standby SA; of a link, where it arrived for one.
 	Standby uint64 `protobuf:"varint,7,opt,name=standby,proto3" json:"standby,omitempty"`
 	// Did not fit the path and must not be fragmented.
 	TooBig uint64 `protobuf:"varint,8,opt,name=too_big,json=tooBig,proto3" json:"too_big,omitempty"`
@@ -1489,7 +1546,7 @@ type Drops struct {
 
 func (x *Drops) Reset() {
 	*x = Drops{}
-	mi := &file_offload_v1_offload_proto_msgTypes[12]
+	mi := &file_offload_v1_offload_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1501,7 +1558,7 @@ func (x *Drops) String() string {
 func (*Drops) ProtoMessage() {}
 
 func (x *Drops) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[12]
+	mi := &file_offload_v1_offload_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1514,7 +1571,7 @@ func (x *Drops) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drops.ProtoReflect.Descriptor instead.
 func (*Drops) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{12}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Drops) GetReplayed() uint64 {
@@ -1604,14 +1661,18 @@ type Counters struct {
 	// What is known of the outer path, in octets of IP packet.
 	PathMtu uint32 `protobuf:"varint,10,opt,name=path_mtu,json=pathMtu,proto3" json:"path_mtu,omitempty"`
 	// Packets that went no further.
-	Drops         *Drops `protobuf:"bytes,11,opt,name=drops,proto3" json:"drops,omitempty"`
+	Drops *Drops `protobuf:"bytes,11,opt,name=drops,proto3" json:"drops,omitempty"`
+	// Present for the SAs of links, which are in no group.
+	Link *Link `protobuf:"bytes,12,opt,name=link,proto3" json:"link,omitempty"`
+	// Outbound packets of a standby SA that went to the owner over a link.
+	Relayed       uint64 `protobuf:"varint,13,opt,name=relayed,proto3" json:"relayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_offload_v1_offload_proto_msgTypes[13]
+	mi := &file_offload_v1_offload_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1684,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[13]
+	mi := &file_offload_v1_offload_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1697,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{13}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Counters) GetPlacement() *Placement {
@@ -1716,6 +1777,20 @@ func (x *Counters) GetDrops() *Drops {
 	return nil
 }
 
+func (x *Counters) GetLink() *Link {
+	if x != nil {
+		return x.Link
+	}
+	return nil
+}
+
+func (x *Counters) GetRelayed() uint64 {
+	if x != nil {
+		return x.Relayed
+	}
+	return 0
+}
+
 // NPU is one network processor.
 type NPU struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1731,7 +1806,7 @@ type NPU struct {
 
 func (x *NPU) Reset() {
 	*x = NPU{}
-	mi := &file_offload_v1_offload_proto_msgTypes[14]
+	mi := &file_offload_v1_offload_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1818,7 @@ func (x *NPU) String() string {
 func (*NPU) ProtoMessage() {}
 
 func (x *NPU) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[14]
+	mi := &file_offload_v1_offload_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1831,7 @@ func (x *NPU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NPU.ProtoReflect.Descriptor instead.
 func (*NPU) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{14}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *NPU) GetId() uint32 {
@@ -1795,7 +1870,7 @@ type Capability struct {
 
 func (x *Capability) Reset() {
 	*x = Capability{}
-	mi := &file_offload_v1_offload_proto_msgTypes[15]
+	mi := &file_offload_v1_offload_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1807,7 +1882,7 @@ func (x *Capability) String() string {
 func (*Capability) ProtoMessage() {}
 
 func (x *Capability) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[15]
+	mi := &file_offload_v1_offload_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1820,7 +1895,7 @@ func (x *Capability) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capability.ProtoReflect.Descriptor instead.
 func (*Capability) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{15}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Capability) GetAlgorithms() *Algorithms {
@@ -1859,7 +1934,7 @@ type SocketOption struct {
 
 func (x *SocketOption) Reset() {
 	*x = SocketOption{}
-	mi := &file_offload_v1_offload_proto_msgTypes[16]
+	mi := &file_offload_v1_offload_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1871,7 +1946,7 @@ func (x *SocketOption) String() string {
 func (*SocketOption) ProtoMessage() {}
 
 func (x *SocketOption) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[16]
+	mi := &file_offload_v1_offload_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1884,7 +1959,7 @@ func (x *SocketOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SocketOption.ProtoReflect.Descriptor instead.
 func (*SocketOption) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{16}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SocketOption) GetLevel() int64 {
@@ -1917,7 +1992,8 @@ type ConfigureRequest struct {
 	// twice. It goes into IVs, so that the same key never meets the same IV again
 	// after a restart.
 	Boot uint32 `protobuf:"varint,2,opt,name=boot,proto3" json:"boot,omitempty"`
-	// Our outer addresses: where ESP and IKE packets arrive.
+	// Our outer addresses: where ESP and IKE packets arrive, those of links to other
+	// members included.
 	Addresses [][]byte `protobuf:"bytes,3,rep,name=addresses,proto3" json:"addresses,omitempty"`
 	// Path of the local datagram socket on which the daemon takes and gives the
 	// IKE packets of UDP port 4500, for dataplanes that own that port.
@@ -1930,7 +2006,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[17]
+	mi := &file_offload_v1_offload_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1942,7 +2018,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[17]
+	mi := &file_offload_v1_offload_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1955,7 +2031,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{17}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ConfigureRequest) GetMember() uint32 {
@@ -2004,7 +2080,7 @@ type ConfigureResponse struct {
 
 func (x *ConfigureResponse) Reset() {
 	*x = ConfigureResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[18]
+	mi := &file_offload_v1_offload_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2016,7 +2092,7 @@ func (x *ConfigureResponse) String() string {
 func (*ConfigureResponse) ProtoMessage() {}
 
 func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[18]
+	mi := &file_offload_v1_offload_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2029,7 +2105,7 @@ func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{18}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ConfigureResponse) GetInfo() *InfoResponse {
@@ -2048,7 +2124,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[19]
+	mi := &file_offload_v1_offload_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2060,7 +2136,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[19]
+	mi := &file_offload_v1_offload_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2073,7 +2149,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{19}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{20}
 }
 
 // InfoResponse tells what a dataplane is and can do.
@@ -2110,13 +2186,15 @@ type InfoResponse struct {
 	// The interface to which routes for the peers' networks must point; empty
 	// where policies divert the traffic.
 	PlaintextInterface string `protobuf:"bytes,15,opt,name=plaintext_interface,json=plaintextInterface,proto3" json:"plaintext_interface,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// SAs of links between members can be installed.
+	Links         bool `protobuf:"varint,16,opt,name=links,proto3" json:"links,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[20]
+	mi := &file_offload_v1_offload_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2128,7 +2206,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[20]
+	mi := &file_offload_v1_offload_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2141,7 +2219,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{20}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *InfoResponse) GetName() string {
@@ -2249,6 +2327,13 @@ func (x *InfoResponse) GetPlaintextInterface() string {
 	return ""
 }
 
+func (x *InfoResponse) GetLinks() bool {
+	if x != nil {
+		return x.Links
+	}
+	return false
+}
+
 // InstallRequest adds SAs in one role.
 type InstallRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2264,7 +2349,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[21]
+	mi := &file_offload_v1_offload_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2276,7 +2361,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[21]
+	mi := &file_offload_v1_offload_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2289,7 +2374,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{21}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *InstallRequest) GetEpoch() uint64 {
@@ -2324,7 +2409,7 @@ type InstallResponse struct {
 
 func (x *InstallResponse) Reset() {
 	*x = InstallResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[22]
+	mi := &file_offload_v1_offload_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2336,7 +2421,7 @@ func (x *InstallResponse) String() string {
 func (*InstallResponse) ProtoMessage() {}
 
 func (x *InstallResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[22]
+	mi := &file_offload_v1_offload_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2349,7 +2434,7 @@ func (x *InstallResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallResponse.ProtoReflect.Descriptor instead.
 func (*InstallResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{22}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *InstallResponse) GetPlacements() []*Placement {
@@ -2382,7 +2467,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_offload_v1_offload_proto_msgTypes[23]
+	mi := &file_offload_v1_offload_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2394,7 +2479,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[23]
+	mi := &file_offload_v1_offload_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2407,7 +2492,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{23}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Change) GetId() *SAID {
@@ -2474,7 +2559,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_offload_v1_offload_proto_msgTypes[24]
+	mi := &file_offload_v1_offload_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2486,7 +2571,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[24]
+	mi := &file_offload_v1_offload_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2499,7 +2584,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{24}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Endpoint) GetLocal() []byte {
@@ -2536,7 +2621,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[25]
+	mi := &file_offload_v1_offload_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2548,7 +2633,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[25]
+	mi := &file_offload_v1_offload_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2561,7 +2646,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{25}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpdateRequest) GetEpoch() uint64 {
@@ -2589,7 +2674,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[26]
+	mi := &file_offload_v1_offload_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2686,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[26]
+	mi := &file_offload_v1_offload_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2699,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{26}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpdateResponse) GetPlacements() []*Placement {
@@ -2637,7 +2722,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[27]
+	mi := &file_offload_v1_offload_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +2734,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[27]
+	mi := &file_offload_v1_offload_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +2747,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{27}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *DeleteRequest) GetEpoch() uint64 {
@@ -2690,7 +2775,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[28]
+	mi := &file_offload_v1_offload_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2702,7 +2787,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[28]
+	mi := &file_offload_v1_offload_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2715,7 +2800,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{28}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DeleteResponse) GetCounters() []*Counters {
@@ -2738,7 +2823,7 @@ type ArmRequest struct {
 
 func (x *ArmRequest) Reset() {
 	*x = ArmRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[29]
+	mi := &file_offload_v1_offload_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2835,7 @@ func (x *ArmRequest) String() string {
 func (*ArmRequest) ProtoMessage() {}
 
 func (x *ArmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[29]
+	mi := &file_offload_v1_offload_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2848,7 @@ func (x *ArmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArmRequest.ProtoReflect.Descriptor instead.
 func (*ArmRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{29}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ArmRequest) GetGroup() uint32 {
@@ -2789,7 +2874,7 @@ type ArmResponse struct {
 
 func (x *ArmResponse) Reset() {
 	*x = ArmResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[30]
+	mi := &file_offload_v1_offload_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +2886,7 @@ func (x *ArmResponse) String() string {
 func (*ArmResponse) ProtoMessage() {}
 
 func (x *ArmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[30]
+	mi := &file_offload_v1_offload_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +2899,7 @@ func (x *ArmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArmResponse.ProtoReflect.Descriptor instead.
 func (*ArmResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{30}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{31}
 }
 
 // PromoteRequest makes a group active.
@@ -2830,7 +2915,7 @@ type PromoteRequest struct {
 
 func (x *PromoteRequest) Reset() {
 	*x = PromoteRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[31]
+	mi := &file_offload_v1_offload_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2842,7 +2927,7 @@ func (x *PromoteRequest) String() string {
 func (*PromoteRequest) ProtoMessage() {}
 
 func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[31]
+	mi := &file_offload_v1_offload_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2855,7 +2940,7 @@ func (x *PromoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteRequest.ProtoReflect.Descriptor instead.
 func (*PromoteRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{31}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PromoteRequest) GetGroup() uint32 {
@@ -2881,7 +2966,7 @@ type PromoteResponse struct {
 
 func (x *PromoteResponse) Reset() {
 	*x = PromoteResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[32]
+	mi := &file_offload_v1_offload_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2893,7 +2978,7 @@ func (x *PromoteResponse) String() string {
 func (*PromoteResponse) ProtoMessage() {}
 
 func (x *PromoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[32]
+	mi := &file_offload_v1_offload_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2906,7 +2991,7 @@ func (x *PromoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteResponse.ProtoReflect.Descriptor instead.
 func (*PromoteResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{32}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{33}
 }
 
 // DemoteRequest makes a group standby.
@@ -2922,7 +3007,7 @@ type DemoteRequest struct {
 
 func (x *DemoteRequest) Reset() {
 	*x = DemoteRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[33]
+	mi := &file_offload_v1_offload_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3019,7 @@ func (x *DemoteRequest) String() string {
 func (*DemoteRequest) ProtoMessage() {}
 
 func (x *DemoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[33]
+	mi := &file_offload_v1_offload_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3032,7 @@ func (x *DemoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DemoteRequest.ProtoReflect.Descriptor instead.
 func (*DemoteRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{33}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DemoteRequest) GetGroup() uint32 {
@@ -2973,7 +3058,7 @@ type DemoteResponse struct {
 
 func (x *DemoteResponse) Reset() {
 	*x = DemoteResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[34]
+	mi := &file_offload_v1_offload_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3070,7 @@ func (x *DemoteResponse) String() string {
 func (*DemoteResponse) ProtoMessage() {}
 
 func (x *DemoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[34]
+	mi := &file_offload_v1_offload_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3083,7 @@ func (x *DemoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DemoteResponse.ProtoReflect.Descriptor instead.
 func (*DemoteResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{34}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{35}
 }
 
 // ExportRequest asks for installed SAs.
@@ -3012,7 +3097,7 @@ type ExportRequest struct {
 
 func (x *ExportRequest) Reset() {
 	*x = ExportRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[35]
+	mi := &file_offload_v1_offload_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3024,7 +3109,7 @@ func (x *ExportRequest) String() string {
 func (*ExportRequest) ProtoMessage() {}
 
 func (x *ExportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[35]
+	mi := &file_offload_v1_offload_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3037,7 +3122,7 @@ func (x *ExportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportRequest.ProtoReflect.Descriptor instead.
 func (*ExportRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{35}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ExportRequest) GetGroup() uint32 {
@@ -3058,7 +3143,7 @@ type ExportResponse struct {
 
 func (x *ExportResponse) Reset() {
 	*x = ExportResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[36]
+	mi := &file_offload_v1_offload_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3070,7 +3155,7 @@ func (x *ExportResponse) String() string {
 func (*ExportResponse) ProtoMessage() {}
 
 func (x *ExportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[36]
+	mi := &file_offload_v1_offload_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3083,7 +3168,7 @@ func (x *ExportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportResponse.ProtoReflect.Descriptor instead.
 func (*ExportResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{36}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExportResponse) GetCounters() []*Counters {
@@ -3102,7 +3187,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[37]
+	mi := &file_offload_v1_offload_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3114,7 +3199,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[37]
+	mi := &file_offload_v1_offload_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3127,7 +3212,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{37}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{38}
 }
 
 // StatsResponse tells what was counted since the dataplane started.
@@ -3141,7 +3226,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[38]
+	mi := &file_offload_v1_offload_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3238,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[38]
+	mi := &file_offload_v1_offload_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3251,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{38}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StatsResponse) GetStats() []*Stat {
@@ -3190,7 +3275,7 @@ type Stat struct {
 
 func (x *Stat) Reset() {
 	*x = Stat{}
-	mi := &file_offload_v1_offload_proto_msgTypes[39]
+	mi := &file_offload_v1_offload_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3287,7 @@ func (x *Stat) String() string {
 func (*Stat) ProtoMessage() {}
 
 func (x *Stat) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[39]
+	mi := &file_offload_v1_offload_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3300,7 @@ func (x *Stat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stat.ProtoReflect.Descriptor instead.
 func (*Stat) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{39}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Stat) GetName() string {
@@ -3241,7 +3326,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_offload_v1_offload_proto_msgTypes[40]
+	mi := &file_offload_v1_offload_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3338,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[40]
+	mi := &file_offload_v1_offload_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3351,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{40}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{41}
 }
 
 // EventsResponse is one event.
@@ -3293,7 +3378,7 @@ type EventsResponse struct {
 
 func (x *EventsResponse) Reset() {
 	*x = EventsResponse{}
-	mi := &file_offload_v1_offload_proto_msgTypes[41]
+	mi := &file_offload_v1_offload_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3305,7 +3390,7 @@ func (x *EventsResponse) String() string {
 func (*EventsResponse) ProtoMessage() {}
 
 func (x *EventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[41]
+	mi := &file_offload_v1_offload_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3318,7 +3403,7 @@ func (x *EventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsResponse.ProtoReflect.Descriptor instead.
 func (*EventsResponse) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{41}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *EventsResponse) GetEvent() isEventsResponse_Event {
@@ -3508,7 +3593,7 @@ type FirstPacket struct {
 
 func (x *FirstPacket) Reset() {
 	*x = FirstPacket{}
-	mi := &file_offload_v1_offload_proto_msgTypes[42]
+	mi := &file_offload_v1_offload_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3520,7 +3605,7 @@ func (x *FirstPacket) String() string {
 func (*FirstPacket) ProtoMessage() {}
 
 func (x *FirstPacket) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[42]
+	mi := &file_offload_v1_offload_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3533,7 +3618,7 @@ func (x *FirstPacket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FirstPacket.ProtoReflect.Descriptor instead.
 func (*FirstPacket) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{42}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *FirstPacket) GetId() *SAID {
@@ -3572,7 +3657,7 @@ type Activated struct {
 
 func (x *Activated) Reset() {
 	*x = Activated{}
-	mi := &file_offload_v1_offload_proto_msgTypes[43]
+	mi := &file_offload_v1_offload_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +3669,7 @@ func (x *Activated) String() string {
 func (*Activated) ProtoMessage() {}
 
 func (x *Activated) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[43]
+	mi := &file_offload_v1_offload_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +3682,7 @@ func (x *Activated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Activated.ProtoReflect.Descriptor instead.
 func (*Activated) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{43}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Activated) GetTunnel() uint64 {
@@ -3635,7 +3720,7 @@ type Acquire struct {
 
 func (x *Acquire) Reset() {
 	*x = Acquire{}
-	mi := &file_offload_v1_offload_proto_msgTypes[44]
+	mi := &file_offload_v1_offload_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3647,7 +3732,7 @@ func (x *Acquire) String() string {
 func (*Acquire) ProtoMessage() {}
 
 func (x *Acquire) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[44]
+	mi := &file_offload_v1_offload_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3660,7 +3745,7 @@ func (x *Acquire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Acquire.ProtoReflect.Descriptor instead.
 func (*Acquire) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{44}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Acquire) GetLocal() *TrafficSelector {
@@ -3691,7 +3776,7 @@ type Expired struct {
 
 func (x *Expired) Reset() {
 	*x = Expired{}
-	mi := &file_offload_v1_offload_proto_msgTypes[45]
+	mi := &file_offload_v1_offload_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3703,7 +3788,7 @@ func (x *Expired) String() string {
 func (*Expired) ProtoMessage() {}
 
 func (x *Expired) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[45]
+	mi := &file_offload_v1_offload_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3716,7 +3801,7 @@ func (x *Expired) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expired.ProtoReflect.Descriptor instead.
 func (*Expired) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{45}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Expired) GetId() *SAID {
@@ -3749,7 +3834,7 @@ type LeaseLow struct {
 
 func (x *LeaseLow) Reset() {
 	*x = LeaseLow{}
-	mi := &file_offload_v1_offload_proto_msgTypes[46]
+	mi := &file_offload_v1_offload_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +3846,7 @@ func (x *LeaseLow) String() string {
 func (*LeaseLow) ProtoMessage() {}
 
 func (x *LeaseLow) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[46]
+	mi := &file_offload_v1_offload_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +3859,7 @@ func (x *LeaseLow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseLow.ProtoReflect.Descriptor instead.
 func (*LeaseLow) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{46}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LeaseLow) GetId() *SAID {
@@ -3811,7 +3896,7 @@ type MTUChanged struct {
 
 func (x *MTUChanged) Reset() {
 	*x = MTUChanged{}
-	mi := &file_offload_v1_offload_proto_msgTypes[47]
+	mi := &file_offload_v1_offload_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3823,7 +3908,7 @@ func (x *MTUChanged) String() string {
 func (*MTUChanged) ProtoMessage() {}
 
 func (x *MTUChanged) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[47]
+	mi := &file_offload_v1_offload_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3836,7 +3921,7 @@ func (x *MTUChanged) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MTUChanged.ProtoReflect.Descriptor instead.
 func (*MTUChanged) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{47}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MTUChanged) GetId() *SAID {
@@ -3869,7 +3954,7 @@ type PeerMoved struct {
 
 func (x *PeerMoved) Reset() {
 	*x = PeerMoved{}
-	mi := &file_offload_v1_offload_proto_msgTypes[48]
+	mi := &file_offload_v1_offload_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3881,7 +3966,7 @@ func (x *PeerMoved) String() string {
 func (*PeerMoved) ProtoMessage() {}
 
 func (x *PeerMoved) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[48]
+	mi := &file_offload_v1_offload_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3894,7 +3979,7 @@ func (x *PeerMoved) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeerMoved.ProtoReflect.Descriptor instead.
 func (*PeerMoved) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{48}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *PeerMoved) GetId() *SAID {
@@ -3929,7 +4014,7 @@ type Placed struct {
 
 func (x *Placed) Reset() {
 	*x = Placed{}
-	mi := &file_offload_v1_offload_proto_msgTypes[49]
+	mi := &file_offload_v1_offload_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3941,7 +4026,7 @@ func (x *Placed) String() string {
 func (*Placed) ProtoMessage() {}
 
 func (x *Placed) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[49]
+	mi := &file_offload_v1_offload_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3954,7 +4039,7 @@ func (x *Placed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Placed.ProtoReflect.Descriptor instead.
 func (*Placed) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{49}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Placed) GetPlacement() *Placement {
@@ -3975,7 +4060,7 @@ type Reset struct {
 
 func (x *Reset) Reset() {
 	*x = Reset{}
-	mi := &file_offload_v1_offload_proto_msgTypes[50]
+	mi := &file_offload_v1_offload_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3987,7 +4072,7 @@ func (x *Reset) String() string {
 func (*Reset) ProtoMessage() {}
 
 func (x *Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[50]
+	mi := &file_offload_v1_offload_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4000,7 +4085,7 @@ func (x *Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reset.ProtoReflect.Descriptor instead.
 func (*Reset) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{50}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Reset) GetBootId() string {
@@ -4021,7 +4106,7 @@ type Overrun struct {
 
 func (x *Overrun) Reset() {
 	*x = Overrun{}
-	mi := &file_offload_v1_offload_proto_msgTypes[51]
+	mi := &file_offload_v1_offload_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4033,7 +4118,7 @@ func (x *Overrun) String() string {
 func (*Overrun) ProtoMessage() {}
 
 func (x *Overrun) ProtoReflect() protoreflect.Message {
-	mi := &file_offload_v1_offload_proto_msgTypes[51]
+	mi := &file_offload_v1_offload_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4046,7 +4131,7 @@ func (x *Overrun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Overrun.ProtoReflect.Descriptor instead.
 func (*Overrun) Descriptor() ([]byte, []int) {
-	return file_offload_v1_offload_proto_rawDescGZIP(), []int{51}
+	return file_offload_v1_offload_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Overrun) GetLost() uint64 {
@@ -4110,7 +4195,9 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\fHeaderPolicy\x12$\n" +
 	"\x02df\x18\x01 \x01(\x0e2\x14.offload.v1.DFPolicyR\x02df\x12\x1b\n" +
 	"\thide_dscp\x18\x02 \x01(\bR\bhideDscp\x12\x12\n" +
-	"\x04dscp\x18\x03 \x01(\rR\x04dscp\"\xeb\x05\n" +
+	"\x04dscp\x18\x03 \x01(\rR\x04dscp\"\x1e\n" +
+	"\x04Link\x12\x16\n" +
+	"\x06member\x18\x01 \x01(\rR\x06member\"\x91\x06\n" +
 	"\x02SA\x12 \n" +
 	"\x02id\x18\x01 \x01(\v2\x10.offload.v1.SAIDR\x02id\x123\n" +
 	"\tdirection\x18\x02 \x01(\x0e2\x15.offload.v1.DirectionR\tdirection\x12$\n" +
@@ -4136,7 +4223,8 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\rreplay_window\x18\x11 \x01(\rR\freplayWindow\x120\n" +
 	"\bsequence\x18\x12 \x01(\v2\x14.offload.v1.SequenceR\bsequence\x12\x19\n" +
 	"\bpath_mtu\x18\x13 \x01(\rR\apathMtu\x120\n" +
-	"\x06header\x18\x14 \x01(\v2\x18.offload.v1.HeaderPolicyR\x06header\"\xdd\x01\n" +
+	"\x06header\x18\x14 \x01(\v2\x18.offload.v1.HeaderPolicyR\x06header\x12$\n" +
+	"\x04link\x18\x15 \x01(\v2\x10.offload.v1.LinkR\x04link\"\xdd\x01\n" +
 	"\tPlacement\x12 \n" +
 	"\x02id\x18\x01 \x01(\v2\x10.offload.v1.SAIDR\x02id\x12\x10\n" +
 	"\x03npu\x18\x02 \x01(\rR\x03npu\x12!\n" +
@@ -4153,7 +4241,7 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\aceiling\x18\x06 \x01(\x04R\aceiling\x12\x18\n" +
 	"\astandby\x18\a \x01(\x04R\astandby\x12\x17\n" +
 	"\atoo_big\x18\b \x01(\x04R\x06tooBig\x12\x14\n" +
-	"\x05queue\x18\t \x01(\x04R\x05queue\"\x87\x03\n" +
+	"\x05queue\x18\t \x01(\x04R\x05queue\"\xc7\x03\n" +
 	"\bCounters\x123\n" +
 	"\tplacement\x18\x01 \x01(\v2\x15.offload.v1.PlacementR\tplacement\x123\n" +
 	"\tdirection\x18\x02 \x01(\x0e2\x15.offload.v1.DirectionR\tdirection\x12\x16\n" +
@@ -4169,7 +4257,9 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\bsequence\x18\t \x01(\v2\x14.offload.v1.SequenceR\bsequence\x12\x19\n" +
 	"\bpath_mtu\x18\n" +
 	" \x01(\rR\apathMtu\x12'\n" +
-	"\x05drops\x18\v \x01(\v2\x11.offload.v1.DropsR\x05drops\"E\n" +
+	"\x05drops\x18\v \x01(\v2\x11.offload.v1.DropsR\x05drops\x12$\n" +
+	"\x04link\x18\f \x01(\v2\x10.offload.v1.LinkR\x04link\x12\x18\n" +
+	"\arelayed\x18\r \x01(\x04R\arelayed\"E\n" +
 	"\x03NPU\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -4198,7 +4288,7 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
 	"\x11ConfigureResponse\x12,\n" +
 	"\x04info\x18\x01 \x01(\v2\x18.offload.v1.InfoResponseR\x04info\"\r\n" +
-	"\vInfoRequest\"\xe4\x04\n" +
+	"\vInfoRequest\"\xfa\x04\n" +
 	"\fInfoResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x17\n" +
@@ -4217,7 +4307,8 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\x14reports_first_packet\x18\f \x01(\bR\x12reportsFirstPacket\x12\x1b\n" +
 	"\towns_natt\x18\r \x01(\bR\bownsNatt\x12?\n" +
 	"\x0esocket_options\x18\x0e \x03(\v2\x18.offload.v1.SocketOptionR\rsocketOptions\x12/\n" +
-	"\x13plaintext_interface\x18\x0f \x01(\tR\x12plaintextInterface\"n\n" +
+	"\x13plaintext_interface\x18\x0f \x01(\tR\x12plaintextInterface\x12\x14\n" +
+	"\x05links\x18\x10 \x01(\bR\x05links\"n\n" +
 	"\x0eInstallRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x12$\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x10.offload.v1.RoleR\x04role\x12 \n" +
@@ -4392,7 +4483,7 @@ func file_offload_v1_offload_proto_rawDescGZIP() []byte {
 }
 
 var file_offload_v1_offload_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_offload_v1_offload_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_offload_v1_offload_proto_msgTypes = make([]protoimpl.MessageInfo, 54)
 var file_offload_v1_offload_proto_goTypes = []any{
 	(ErrorCode)(0),            // 0: offload.v1.ErrorCode
 	(Role)(0),                 // 1: offload.v1.Role
@@ -4411,49 +4502,50 @@ var file_offload_v1_offload_proto_goTypes = []any{
 	(*Lifetime)(nil),          // 14: offload.v1.Lifetime
 	(*Sequence)(nil),          // 15: offload.v1.Sequence
 	(*HeaderPolicy)(nil),      // 16: offload.v1.HeaderPolicy
-	(*SA)(nil),                // 17: offload.v1.SA
-	(*Placement)(nil),         // 18: offload.v1.Placement
-	(*Drops)(nil),             // 19: offload.v1.Drops
-	(*Counters)(nil),          // 20: offload.v1.Counters
-	(*NPU)(nil),               // 21: offload.v1.NPU
-	(*Capability)(nil),        // 22: offload.v1.Capability
-	(*SocketOption)(nil),      // 23: offload.v1.SocketOption
-	(*ConfigureRequest)(nil),  // 24: offload.v1.ConfigureRequest
-	(*ConfigureResponse)(nil), // 25: offload.v1.ConfigureResponse
-	(*InfoRequest)(nil),       // 26: offload.v1.InfoRequest
-	(*InfoResponse)(nil),      // 27: offload.v1.InfoResponse
-	(*InstallRequest)(nil),    // 28: offload.v1.InstallRequest
-	(*InstallResponse)(nil),   // 29: offload.v1.InstallResponse
-	(*Change)(nil),            // 30: offload.v1.Change
-	(*Endpoint)(nil),          // 31: offload.v1.Endpoint
-	(*UpdateRequest)(nil),     // 32: offload.v1.UpdateRequest
-	(*UpdateResponse)(nil),    // 33: offload.v1.UpdateResponse
-	(*DeleteRequest)(nil),     // 34: offload.v1.DeleteRequest
-	(*DeleteResponse)(nil),    // 35: offload.v1.DeleteResponse
-	(*ArmRequest)(nil),        // 36: offload.v1.ArmRequest
-	(*ArmResponse)(nil),       // 37: offload.v1.ArmResponse
-	(*PromoteRequest)(nil),    // 38: offload.v1.PromoteRequest
-	(*PromoteResponse)(nil),   // 39: offload.v1.PromoteResponse
-	(*DemoteRequest)(nil),     // 40: offload.v1.DemoteRequest
-	(*DemoteResponse)(nil),    // 41: offload.v1.DemoteResponse
-	(*ExportRequest)(nil),     // 42: offload.v1.ExportRequest
-	(*ExportResponse)(nil),    // 43: offload.v1.ExportResponse
-	(*StatsRequest)(nil),      // 44: offload.v1.StatsRequest
-	(*StatsResponse)(nil),     // 45: offload.v1.StatsResponse
-	(*Stat)(nil),              // 46: offload.v1.Stat
-	(*EventsRequest)(nil),     // 47: offload.v1.EventsRequest
-	(*EventsResponse)(nil),    // 48: offload.v1.EventsResponse
-	(*FirstPacket)(nil),       // 49: offload.v1.FirstPacket
-	(*Activated)(nil),         // 50: offload.v1.Activated
-	(*Acquire)(nil),           // 51: offload.v1.Acquire
-	(*Expired)(nil),           // 52: offload.v1.Expired
-	(*LeaseLow)(nil),          // 53: offload.v1.LeaseLow
-	(*MTUChanged)(nil),        // 54: offload.v1.MTUChanged
-	(*PeerMoved)(nil),         // 55: offload.v1.PeerMoved
-	(*Placed)(nil),            // 56: offload.v1.Placed
-	(*Reset)(nil),             // 57: offload.v1.Reset
-	(*Overrun)(nil),           // 58: offload.v1.Overrun
-	nil,                       // 59: offload.v1.ConfigureRequest.SettingsEntry
+	(*Link)(nil),              // 17: offload.v1.Link
+	(*SA)(nil),                // 18: offload.v1.SA
+	(*Placement)(nil),         // 19: offload.v1.Placement
+	(*Drops)(nil),             // 20: offload.v1.Drops
+	(*Counters)(nil),          // 21: offload.v1.Counters
+	(*NPU)(nil),               // 22: offload.v1.NPU
+	(*Capability)(nil),        // 23: offload.v1.Capability
+	(*SocketOption)(nil),      // 24: offload.v1.SocketOption
+	(*ConfigureRequest)(nil),  // 25: offload.v1.ConfigureRequest
+	(*ConfigureResponse)(nil), // 26: offload.v1.ConfigureResponse
+	(*InfoRequest)(nil),       // 27: offload.v1.InfoRequest
+	(*InfoResponse)(nil),      // 28: offload.v1.InfoResponse
+	(*InstallRequest)(nil),    // 29: offload.v1.InstallRequest
+	(*InstallResponse)(nil),   // 30: offload.v1.InstallResponse
+	(*Change)(nil),            // 31: offload.v1.Change
+	(*Endpoint)(nil),          // 32: offload.v1.Endpoint
+	(*UpdateRequest)(nil),     // 33: offload.v1.UpdateRequest
+	(*UpdateResponse)(nil),    // 34: offload.v1.UpdateResponse
+	(*DeleteRequest)(nil),     // 35: offload.v1.DeleteRequest
+	(*DeleteResponse)(nil),    // 36: offload.v1.DeleteResponse
+	(*ArmRequest)(nil),        // 37: offload.v1.ArmRequest
+	(*ArmResponse)(nil),       // 38: offload.v1.ArmResponse
+	(*PromoteRequest)(nil),    // 39: offload.v1.PromoteRequest
+	(*PromoteResponse)(nil),   // 40: offload.v1.PromoteResponse
+	(*DemoteRequest)(nil),     // 41: offload.v1.DemoteRequest
+	(*DemoteResponse)(nil),    // 42: offload.v1.DemoteResponse
+	(*ExportRequest)(nil),     // 43: offload.v1.ExportRequest
+	(*ExportResponse)(nil),    // 44: offload.v1.ExportResponse
+	(*StatsRequest)(nil),      // 45: offload.v1.StatsRequest
+	(*StatsResponse)(nil),     // 46: offload.v1.StatsResponse
+	(*Stat)(nil),              // 47: offload.v1.Stat
+	(*EventsRequest)(nil),     // 48: offload.v1.EventsRequest
+	(*EventsResponse)(nil),    // 49: offload.v1.EventsResponse
+	(*FirstPacket)(nil),       // 50: offload.v1.FirstPacket
+	(*Activated)(nil),         // 51: offload.v1.Activated
+	(*Acquire)(nil),           // 52: offload.v1.Acquire
+	(*Expired)(nil),           // 53: offload.v1.Expired
+	(*LeaseLow)(nil),          // 54: offload.v1.LeaseLow
+	(*MTUChanged)(nil),        // 55: offload.v1.MTUChanged
+	(*PeerMoved)(nil),         // 56: offload.v1.PeerMoved
+	(*Placed)(nil),            // 57: offload.v1.Placed
+	(*Reset)(nil),             // 58: offload.v1.Reset
+	(*Overrun)(nil),           // 59: offload.v1.Overrun
+	nil,                       // 60: offload.v1.ConfigureRequest.SettingsEntry
 }
 var file_offload_v1_offload_proto_depIdxs = []int32{
 	0,  // 0: offload.v1.Error.code:type_name -> offload.v1.ErrorCode
@@ -4471,81 +4563,83 @@ var file_offload_v1_offload_proto_depIdxs = []int32{
 	14, // 12: offload.v1.SA.lifetime:type_name -> offload.v1.Lifetime
 	15, // 13: offload.v1.SA.sequence:type_name -> offload.v1.Sequence
 	16, // 14: offload.v1.SA.header:type_name -> offload.v1.HeaderPolicy
-	8,  // 15: offload.v1.Placement.id:type_name -> offload.v1.SAID
-	6,  // 16: offload.v1.Placement.why_not:type_name -> offload.v1.NoNPU
-	1,  // 17: offload.v1.Placement.role:type_name -> offload.v1.Role
-	7,  // 18: offload.v1.Placement.error:type_name -> offload.v1.Error
-	18, // 19: offload.v1.Counters.placement:type_name -> offload.v1.Placement
-	2,  // 20: offload.v1.Counters.direction:type_name -> offload.v1.Direction
-	15, // 21: offload.v1.Counters.sequence:type_name -> offload.v1.Sequence
-	19, // 22: offload.v1.Counters.drops:type_name -> offload.v1.Drops
-	9,  // 23: offload.v1.Capability.algorithms:type_name -> offload.v1.Algorithms
-	59, // 24: offload.v1.ConfigureRequest.settings:type_name -> offload.v1.ConfigureRequest.SettingsEntry
-	27, // 25: offload.v1.ConfigureResponse.info:type_name -> offload.v1.InfoResponse
-	21, // 26: offload.v1.InfoResponse.npus:type_name -> offload.v1.NPU
-	22, // 27: offload.v1.InfoResponse.transforms:type_name -> offload.v1.Capability
-	5,  // 28: offload.v1.InfoResponse.iv_source:type_name -> offload.v1.IVSource
-	23, // 29: offload.v1.InfoResponse.socket_options:type_name -> offload.v1.SocketOption
-	1,  // 30: offload.v1.InstallRequest.role:type_name -> offload.v1.Role
-	17, // 31: offload.v1.InstallRequest.sas:type_name -> offload.v1.SA
-	18, // 32: offload.v1.InstallResponse.placements:type_name -> offload.v1.Placement
-	8,  // 33: offload.v1.Change.id:type_name -> offload.v1.SAID
-	15, // 34: offload.v1.Change.sequence:type_name -> offload.v1.Sequence
-	31, // 35: offload.v1.Change.endpoint:type_name -> offload.v1.Endpoint
-	14, // 36: offload.v1.Change.lifetime:type_name -> offload.v1.Lifetime
-	1,  // 37: offload.v1.Change.role:type_name -> offload.v1.Role
-	10, // 38: offload.v1.Endpoint.encap:type_name -> offload.v1.Encap
-	30, // 39: offload.v1.UpdateRequest.changes:type_name -> offload.v1.Change
-	18, // 40: offload.v1.UpdateResponse.placements:type_name -> offload.v1.Placement
-	8,  // 41: offload.v1.DeleteRequest.ids:type_name -> offload.v1.SAID
-	20, // 42: offload.v1.DeleteResponse.counters:type_name -> offload.v1.Counters
-	20, // 43: offload.v1.ExportResponse.counters:type_name -> offload.v1.Counters
-	46, // 44: offload.v1.StatsResponse.stats:type_name -> offload.v1.Stat
-	49, // 45: offload.v1.EventsResponse.first_packet:type_name -> offload.v1.FirstPacket
-	50, // 46: offload.v1.EventsResponse.activated:type_name -> offload.v1.Activated
-	51, // 47: offload.v1.EventsResponse.acquire:type_name -> offload.v1.Acquire
-	52, // 48: offload.v1.EventsResponse.expired:type_name -> offload.v1.Expired
-	53, // 49: offload.v1.EventsResponse.lease_low:type_name -> offload.v1.LeaseLow
-	54, // 50: offload.v1.EventsResponse.mtu_changed:type_name -> offload.v1.MTUChanged
-	55, // 51: offload.v1.EventsResponse.peer_moved:type_name -> offload.v1.PeerMoved
-	56, // 52: offload.v1.EventsResponse.placed:type_name -> offload.v1.Placed
-	57, // 53: offload.v1.EventsResponse.reset:type_name -> offload.v1.Reset
-	58, // 54: offload.v1.EventsResponse.overrun:type_name -> offload.v1.Overrun
-	8,  // 55: offload.v1.FirstPacket.id:type_name -> offload.v1.SAID
-	11, // 56: offload.v1.Acquire.local:type_name -> offload.v1.TrafficSelector
-	11, // 57: offload.v1.Acquire.remote:type_name -> offload.v1.TrafficSelector
-	8,  // 58: offload.v1.Expired.id:type_name -> offload.v1.SAID
-	8,  // 59: offload.v1.LeaseLow.id:type_name -> offload.v1.SAID
-	8,  // 60: offload.v1.MTUChanged.id:type_name -> offload.v1.SAID
-	8,  // 61: offload.v1.PeerMoved.id:type_name -> offload.v1.SAID
-	18, // 62: offload.v1.Placed.placement:type_name -> offload.v1.Placement
-	24, // 63: offload.v1.OffloadService.Configure:input_type -> offload.v1.ConfigureRequest
-	26, // 64: offload.v1.OffloadService.Info:input_type -> offload.v1.InfoRequest
-	28, // 65: offload.v1.OffloadService.Install:input_type -> offload.v1.InstallRequest
-	32, // 66: offload.v1.OffloadService.Update:input_type -> offload.v1.UpdateRequest
-	34, // 67: offload.v1.OffloadService.Delete:input_type -> offload.v1.DeleteRequest
-	36, // 68: offload.v1.OffloadService.Arm:input_type -> offload.v1.ArmRequest
-	38, // 69: offload.v1.OffloadService.Promote:input_type -> offload.v1.PromoteRequest
-	40, // 70: offload.v1.OffloadService.Demote:input_type -> offload.v1.DemoteRequest
-	42, // 71: offload.v1.OffloadService.Export:input_type -> offload.v1.ExportRequest
-	44, // 72: offload.v1.OffloadService.Stats:input_type -> offload.v1.StatsRequest
-	47, // 73: offload.v1.OffloadService.Events:input_type -> offload.v1.EventsRequest
-	25, // 74: offload.v1.OffloadService.Configure:output_type -> offload.v1.ConfigureResponse
-	27, // 75: offload.v1.OffloadService.Info:output_type -> offload.v1.InfoResponse
-	29, // 76: offload.v1.OffloadService.Install:output_type -> offload.v1.InstallResponse
-	33, // 77: offload.v1.OffloadService.Update:output_type -> offload.v1.UpdateResponse
-	35, // 78: offload.v1.OffloadService.Delete:output_type -> offload.v1.DeleteResponse
-	37, // 79: offload.v1.OffloadService.Arm:output_type -> offload.v1.ArmResponse
-	39, // 80: offload.v1.OffloadService.Promote:output_type -> offload.v1.PromoteResponse
-	41, // 81: offload.v1.OffloadService.Demote:output_type -> offload.v1.DemoteResponse
-	43, // 82: offload.v1.OffloadService.Export:output_type -> offload.v1.ExportResponse
-	45, // 83: offload.v1.OffloadService.Stats:output_type -> offload.v1.StatsResponse
-	48, // 84: offload.v1.OffloadService.Events:output_type -> offload.v1.EventsResponse
-	74, // [74:85] is the sub-list for method output_type
-	63, // [63:74] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	17, // 15: offload.v1.SA.link:type_name -> offload.v1.Link
+	8,  // 16: offload.v1.Placement.id:type_name -> offload.v1.SAID
+	6,  // 17: offload.v1.Placement.why_not:type_name -> offload.v1.NoNPU
+	1,  // 18: offload.v1.Placement.role:type_name -> offload.v1.Role
+	7,  // 19: offload.v1.Placement.error:type_name -> offload.v1.Error
+	19, // 20: offload.v1.Counters.placement:type_name -> offload.v1.Placement
+	2,  // 21: offload.v1.Counters.direction:type_name -> offload.v1.Direction
+	15, // 22: offload.v1.Counters.sequence:type_name -> offload.v1.Sequence
+	20, // 23: offload.v1.Counters.drops:type_name -> offload.v1.Drops
+	17, // 24: offload.v1.Counters.link:type_name -> offload.v1.Link
+	9,  // 25: offload.v1.Capability.algorithms:type_name -> offload.v1.Algorithms
+	60, // 26: offload.v1.ConfigureRequest.settings:type_name -> offload.v1.ConfigureRequest.SettingsEntry
+	28, // 27: offload.v1.ConfigureResponse.info:type_name -> offload.v1.InfoResponse
+	22, // 28: offload.v1.InfoResponse.npus:type_name -> offload.v1.NPU
+	23, // 29: offload.v1.InfoResponse.transforms:type_name -> offload.v1.Capability
+	5,  // 30: offload.v1.InfoResponse.iv_source:type_name -> offload.v1.IVSource
+	24, // 31: offload.v1.InfoResponse.socket_options:type_name -> offload.v1.SocketOption
+	1,  // 32: offload.v1.InstallRequest.role:type_name -> offload.v1.Role
+	18, // 33: offload.v1.InstallRequest.sas:type_name -> offload.v1.SA
+	19, // 34: offload.v1.InstallResponse.placements:type_name -> offload.v1.Placement
+	8,  // 35: offload.v1.Change.id:type_name -> offload.v1.SAID
+	15, // 36: offload.v1.Change.sequence:type_name -> offload.v1.Sequence
+	32, // 37: offload.v1.Change.endpoint:type_name -> offload.v1.Endpoint
+	14, // 38: offload.v1.Change.lifetime:type_name -> offload.v1.Lifetime
+	1,  // 39: offload.v1.Change.role:type_name -> offload.v1.Role
+	10, // 40: offload.v1.Endpoint.encap:type_name -> offload.v1.Encap
+	31, // 41: offload.v1.UpdateRequest.changes:type_name -> offload.v1.Change
+	19, // 42: offload.v1.UpdateResponse.placements:type_name -> offload.v1.Placement
+	8,  // 43: offload.v1.DeleteRequest.ids:type_name -> offload.v1.SAID
+	21, // 44: offload.v1.DeleteResponse.counters:type_name -> offload.v1.Counters
+	21, // 45: offload.v1.ExportResponse.counters:type_name -> offload.v1.Counters
+	47, // 46: offload.v1.StatsResponse.stats:type_name -> offload.v1.Stat
+	50, // 47: offload.v1.EventsResponse.first_packet:type_name -> offload.v1.FirstPacket
+	51, // 48: offload.v1.EventsResponse.activated:type_name -> offload.v1.Activated
+	52, // 49: offload.v1.EventsResponse.acquire:type_name -> offload.v1.Acquire
+	53, // 50: offload.v1.EventsResponse.expired:type_name -> offload.v1.Expired
+	54, // 51: offload.v1.EventsResponse.lease_low:type_name -> offload.v1.LeaseLow
+	55, // 52: offload.v1.EventsResponse.mtu_changed:type_name -> offload.v1.MTUChanged
+	56, // 53: offload.v1.EventsResponse.peer_moved:type_name -> offload.v1.PeerMoved
+	57, // 54: offload.v1.EventsResponse.placed:type_name -> offload.v1.Placed
+	58, // 55: offload.v1.EventsResponse.reset:type_name -> offload.v1.Reset
+	59, // 56: offload.v1.EventsResponse.overrun:type_name -> offload.v1.Overrun
+	8,  // 57: offload.v1.FirstPacket.id:type_name -> offload.v1.SAID
+	11, // 58: offload.v1.Acquire.local:type_name -> offload.v1.TrafficSelector
+	11, // 59: offload.v1.Acquire.remote:type_name -> offload.v1.TrafficSelector
+	8,  // 60: offload.v1.Expired.id:type_name -> offload.v1.SAID
+	8,  // 61: offload.v1.LeaseLow.id:type_name -> offload.v1.SAID
+	8,  // 62: offload.v1.MTUChanged.id:type_name -> offload.v1.SAID
+	8,  // 63: offload.v1.PeerMoved.id:type_name -> offload.v1.SAID
+	19, // 64: offload.v1.Placed.placement:type_name -> offload.v1.Placement
+	25, // 65: offload.v1.OffloadService.Configure:input_type -> offload.v1.ConfigureRequest
+	27, // 66: offload.v1.OffloadService.Info:input_type -> offload.v1.InfoRequest
+	29, // 67: offload.v1.OffloadService.Install:input_type -> offload.v1.InstallRequest
+	33, // 68: offload.v1.OffloadService.Update:input_type -> offload.v1.UpdateRequest
+	35, // 69: offload.v1.OffloadService.Delete:input_type -> offload.v1.DeleteRequest
+	37, // 70: offload.v1.OffloadService.Arm:input_type -> offload.v1.ArmRequest
+	39, // 71: offload.v1.OffloadService.Promote:input_type -> offload.v1.PromoteRequest
+	41, // 72: offload.v1.OffloadService.Demote:input_type -> offload.v1.DemoteRequest
+	43, // 73: offload.v1.OffloadService.Export:input_type -> offload.v1.ExportRequest
+	45, // 74: offload.v1.OffloadService.Stats:input_type -> offload.v1.StatsRequest
+	48, // 75: offload.v1.OffloadService.Events:input_type -> offload.v1.EventsRequest
+	26, // 76: offload.v1.OffloadService.Configure:output_type -> offload.v1.ConfigureResponse
+	28, // 77: offload.v1.OffloadService.Info:output_type -> offload.v1.InfoResponse
+	30, // 78: offload.v1.OffloadService.Install:output_type -> offload.v1.InstallResponse
+	34, // 79: offload.v1.OffloadService.Update:output_type -> offload.v1.UpdateResponse
+	36, // 80: offload.v1.OffloadService.Delete:output_type -> offload.v1.DeleteResponse
+	38, // 81: offload.v1.OffloadService.Arm:output_type -> offload.v1.ArmResponse
+	40, // 82: offload.v1.OffloadService.Promote:output_type -> offload.v1.PromoteResponse
+	42, // 83: offload.v1.OffloadService.Demote:output_type -> offload.v1.DemoteResponse
+	44, // 84: offload.v1.OffloadService.Export:output_type -> offload.v1.ExportResponse
+	46, // 85: offload.v1.OffloadService.Stats:output_type -> offload.v1.StatsResponse
+	49, // 86: offload.v1.OffloadService.Events:output_type -> offload.v1.EventsResponse
+	76, // [76:87] is the sub-list for method output_type
+	65, // [65:76] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_offload_v1_offload_proto_init() }
@@ -4553,9 +4647,9 @@ func file_offload_v1_offload_proto_init() {
 	if File_offload_v1_offload_proto != nil {
 		return
 	}
-	file_offload_v1_offload_proto_msgTypes[23].OneofWrappers = []any{}
-	file_offload_v1_offload_proto_msgTypes[35].OneofWrappers = []any{}
-	file_offload_v1_offload_proto_msgTypes[41].OneofWrappers = []any{
+	file_offload_v1_offload_proto_msgTypes[24].OneofWrappers = []any{}
+	file_offload_v1_offload_proto_msgTypes[36].OneofWrappers = []any{}
+	file_offload_v1_offload_proto_msgTypes[42].OneofWrappers = []any{
 		(*EventsResponse_FirstPacket)(nil),
 		(*EventsResponse_Activated)(nil),
 		(*EventsResponse_Acquire)(nil),
@@ -4573,7 +4667,7 @@ func file_offload_v1_offload_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_offload_v1_offload_proto_rawDesc), len(file_offload_v1_offload_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   53,
+			NumMessages:   54,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
