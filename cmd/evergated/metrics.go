@@ -79,6 +79,8 @@ func (d *daemon) registry() *telemetry.Registry {
 	r.Collect(d.planeMetrics())
 	r.Collect(d.planePacketMetrics())
 	r.Collect(d.counterMetrics())
+	r.Collect(d.groupMetrics())
+	r.Collect(d.networkMetrics())
 	return r
 }
 

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+
+	"github.com/evergate/evergate/core/diag"
+	"github.com/evergate/evergate/core/engine"
+	"github.com/evergate/evergate/core/telemetry"
+	"github.com/evergate/evergate/ha/transport"
+)
+
+// The metrics of the group beside its counters.
+var (
+	classLabel = telemetry.Label{Name: "class", Values: classNames()}
+
+	groupMembers = gauge("ha", "members", "Other members that are there, and those of them that have all of our tunnels.",
+		telemetry.Label{Name: "state", Values: []string{"alive", "synced"}})
+	groupQueued  = gauge("ha", "queue_frames", "Frames that wait for other members.", classLabel)
+	groupFull    = gauge("ha", "queue_full_total", "Frames that were dropped because the queue of their member was full.", classLabel)
+	groupRefused = gauge("ha", "refusals_total", "Connections between members that became no session.",
+		telemetry.Label{Name: "reason", Values: refusalReasons()})
+	groupStrangers = gauge("ha", "strangers_total", "Connections and heartbeats from addresses that are no member's.")
+	groupLost      = gauge("ha", "heartbeats_lost", "Heartbeats of other members that have not arrived; one that is only late counts until it does.")
+)
+
+func classNames() (names []string) {
+	for c := range transport.Classes {
+		names = append(names, transport.Class(c).String())
+	}
+	return names
+}
+
+func refusalReasons() (names []string) {
+	for r := transport.ReasonOther; r <= transport.ReasonRemote; r++ {
+		names = append(names, r.String())
+	}
+	return names
+}
+
+// groupMetrics are the counters ha.* of `evergate diagnose vpn ike stats` under
+// the same names, and the state of members and queues. A gateway that stands alone
+// has none.
+func (d *daemon) groupMetrics() telemetry.Collector {
+	c := telemetry.Collector{
+		Gauges:   []telemetry.Desc{groupMembers, groupQueued, groupLost},
+		Counters: []telemetry.Desc{groupFull, groupRefused, groupStrangers},
+	}
+	descs := make(map[string]telemetry.Desc)
+	for _, s := range diag.FromGroup(engine.ReplicaStats{}) {
+		descs[s.Name] = counterDesc(s.Name)
+		c.Counters = append(c.Counters, descs[s.Name])
+	}
+	c.Read = func(emit telemetry.Emit) {
+		if d.cluster == nil {
+			return
+		}
+		d.cluster.measure(emit)
+		ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+		defer cancel()
+		_, members, stats, err := d.engine.Group(ctx)
+		if err != nil {
+			return
+		}
+		alive, synced := 0.0, 0.0
+		for _, m := range members {
+			alive += number(m.Alive)
+			synced += number(m.Alive && m.Synced)
+		}
+		emit(groupMembers, alive, "alive")
+		emit(groupMembers, synced, "synced")
+		for _, s := range diag.FromGroup(stats) {
+			emit(descs[s.Name], float64(s.Value))
+		}
+	}
+	return c
+}
+
+// measure adds up what the transport counts of all peers.
+func (c *cluster) measure(emit telemetry.Emit) {
+	var queued, full [transport.Classes]float64
+	var refused [transport.ReasonRemote + 1]float64
+	lost := 0.0
+	for _, p := range c.mesh.Peers() {
+		for class := range transport.Classes {
+			queued[class] += float64(p.Queued[class].Frames)
+			full[class] += float64(p.Full[class])
+		}
+		for reason, n := range p.Refused {
+			if int(reason) < len(refused) {
+				refused[reason] += float64(n)
+			}
+		}
+		lost += float64(p.Heartbeats.Lost)
+	}
+	for class := range transport.Classes {
+		name := transport.Class(class).String()
+		emit(groupQueued, queued[class], name)
+		emit(groupFull, full[class], name)
+	}
+	for reason, n := range refused {
+		emit(groupRefused, n, transport.Reason(reason).String())
+	}
+	s := c.mesh.Stats()
+	emit(groupStrangers, float64(s.Strangers+s.StrangeHeartbeats))
+	emit(groupLost, lost)
+}
