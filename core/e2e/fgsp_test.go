@@ -23,16 +23,24 @@ type fgsp struct {
 // newFGSP starts n members with sync enabled, and as many more with it disabled.
 func newFGSP(t *testing.T, n, disabled int) *fgsp {
 	t.Helper()
+	f := startFGSP(t, n, disabled, func(*gateway.GroupMember) string { return "" })
+	f.site.Lead(f.site.Members[0])
+	return f
+}
+
+// startFGSP is newFGSP with more configuration of each member, and leads nothing
+// to any of them.
+func startFGSP(t *testing.T, n, disabled int, more func(*gateway.GroupMember) string) *fgsp {
+	t.Helper()
 	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), n+disabled)}
 	for i, m := range f.site.Members {
 		sync := "    fgsp-sync: enable"
 		if i >= n {
 			sync = "    fgsp-sync: disable"
 		}
-		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, sync, "")))
+		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, sync, more(m))))
 	}
 	f.waitSynced(f.members[:n]...)
-	f.site.Lead(f.site.Members[0])
 	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true})
 	f.client.Load(strongswan.Connection{
 		Name: "office", LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.GatewayAddr},
