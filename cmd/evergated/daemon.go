@@ -57,6 +57,8 @@ type daemon struct {
 	cluster *cluster
 	network *network
 
+	packets packetTotals
+
 	mu  sync.Mutex // guards cfg; held during a reload
 	cfg *config.Config
 }

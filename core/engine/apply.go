@@ -20,6 +20,7 @@ func (s *Shard) step(now time.Time, t *tunnel, in ike.Input) {
 		s.enqueue(t, in)
 		return
 	}
+	_, t.heard = in.(ike.Received)
 	s.apply(now, t, s.demux.Step(now, t.ike, in))
 }
 

@@ -18,6 +18,8 @@ type Publication struct {
 	Tunnel ipsec.TunnelID
 	// IKE is the new state, nil where it is as before.
 	IKE *ha.IKE
+	// Heard: the peer caused it.
+	Heard bool
 	// Stored are pairs that are new or changed, Dropped the inbound names of
 	// those that are gone.
 	Stored  []Pair
@@ -59,7 +61,7 @@ func (s *Shard) replicates(t *tunnel) bool {
 
 // publish hands a step of t over for replication.
 func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
-	p := Publication{Tunnel: t.ike.ID(), Send: rd.Send, Over: rd.Done, Final: rd.Done && rd.Why == nil}
+	p := Publication{Tunnel: t.ike.ID(), Heard: t.heard, Send: rd.Send, Over: rd.Done, Final: rd.Done && rd.Why == nil}
 	if !rd.Done && (rd.Publish || rd.Established != nil) {
 		p.IKE = &ha.IKE{Class: t.conn.Name, State: ipsec.NewKey(t.ike.Snapshot(now)), Facts: t.facts()}
 	}

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -233,7 +234,7 @@ func (r *Replica) publish(now time.Time, p Publication) {
 	var index ha.Index
 	note := func(i ha.Index) { index = max(index, i) }
 	if p.IKE != nil {
-		note(r.step(now, ha.StoreIKE{Tunnel: p.Tunnel, IKE: *p.IKE}))
+		note(r.step(now, ha.StoreIKE{Tunnel: p.Tunnel, IKE: *p.IKE, Heard: p.Heard}))
 	}
 	for _, pair := range p.Stored {
 		note(r.step(now, ha.StoreChild{Tunnel: p.Tunnel, In: pair.In, Out: pair.Out}))
@@ -453,6 +454,9 @@ func (r *Replica) onRestored(restored ha.Restored) {
 // onLost takes a tunnel from its shard. It stands by from now on.
 func (r *Replica) onLost(id ipsec.TunnelID) {
 	r.toShard(id, Lose{Tunnel: id})
+	// The new owner speaks to the peer now.
+	r.held = slices.DeleteFunc(r.held, func(h heldMessages) bool { return h.tunnel == id })
+	delete(r.last, id)
 	status, ok := r.node.Tunnel(id)
 	if !ok {
 		return

@@ -31,7 +31,9 @@ type tunnel struct {
 	// pending waits for the dataplane's answer to its Install; queue for
 	// pending.
 	pending *ike.Ready
-	queue   []ike.Input
+	// heard: the input of pending, or the last one, came from the peer.
+	heard bool
+	queue []ike.Input
 
 	sas    map[ipsec.SAID]*sa
 	routes map[netip.Prefix]int // how many children need it

@@ -1,9 +1,11 @@
 package netlab
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -40,7 +42,22 @@ func (l *Lab) Link(a, b Port) (*Interface, *Interface) {
 	if err != nil {
 		l.tb.Fatalf("netlab: link %s/%s with %s/%s: %v", a.ns.name, a.name, b.ns.name, b.name, err)
 	}
-	return a.activate(), b.activate()
+	one, other := a.activate(), b.activate()
+	one.waitUp()
+	other.waitUp()
+	return one, other
+}
+
+// waitUp waits until the interface carries packets: the kernel notices a carrier
+// some time after both ends are up, and drops what is sent before.
+func (i *Interface) waitUp() {
+	i.ns.lab.tb.Helper()
+	Eventually(i.ns.lab.tb, 20*time.Second, i.String()+" has a carrier", func() error {
+		if state := i.link().Attrs().OperState; state != netlink.OperUp {
+			return fmt.Errorf("it is %v", state)
+		}
+		return nil
+	})
 }
 
 // Switch joins any number of ports into one network. The interfaces are in the
