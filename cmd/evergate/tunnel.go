@@ -83,8 +83,8 @@ func (c *cli) ikeStats() *cobra.Command {
 func (c *cli) dataplaneStats() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stats",
-		Short: "Count the packets that belong to no SA since the dataplane started",
-		Long: `Count the packets that belong to no SA since the dataplane started: unknown SPIs,
+		Short: "Count the packets that belong to no SA",
+		Long: `Count the packets that belong to no SA since the gateway started: unknown SPIs,
 packets that no SA selects, what the network did not take. The dataplane's
 documentation says what each name means. What was dropped of an SA is in the metrics
 of its phase 1.`,

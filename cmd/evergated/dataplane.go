@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/evergate/evergate/core/diag"
+	"github.com/evergate/evergate/core/pluginhost"
 	"github.com/evergate/evergate/core/telemetry"
 	"github.com/evergate/evergate/offload"
 )
@@ -49,6 +50,9 @@ func (d *daemon) planePacketMetrics() telemetry.Collector {
 	return telemetry.Collector{
 		Counters: []telemetry.Desc{planePackets},
 		Read: func(emit telemetry.Emit) {
+			if d.host.Status().State != pluginhost.Up {
+				return // a scrape does not wait for the next process
+			}
 			ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 			defer cancel()
 			stats, err := d.host.Stats(ctx)

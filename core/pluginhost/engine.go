@@ -148,11 +148,6 @@ func (h *Host) Export(ctx context.Context, g offload.Group) iter.Seq2[offload.Co
 	}
 }
 
-// Stats implements offload.Engine. They begin again with every process.
-func (h *Host) Stats(ctx context.Context) ([]offload.Stat, error) {
-	return call(ctx, h, "stats", func(ctx context.Context, e offload.Engine) ([]offload.Stat, error) { return e.Stats(ctx) })
-}
-
 // Events implements offload.Engine, but does not end when a process does.
 func (h *Host) Events(ctx context.Context) iter.Seq2[offload.Event, error] {
 	return func(yield func(offload.Event, error) bool) { h.events.read(ctx, yield) }

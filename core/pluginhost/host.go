@@ -67,6 +67,7 @@ type Host struct {
 	current *process
 	changed chan struct{} // closed when current changes
 	status  Status
+	tally   tally
 }
 
 var _ offload.Engine = (*Host)(nil)
