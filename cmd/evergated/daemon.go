@@ -57,8 +57,6 @@ type daemon struct {
 	cluster *cluster
 	network *network
 
-	packets packetTotals
-
 	mu  sync.Mutex // guards cfg; held during a reload
 	cfg *config.Config
 }
