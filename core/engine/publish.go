@@ -103,18 +103,36 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 	t.name, t.index, t.number = f.Name, f.Index, f.Number
 	t.serial = s.names.Adopt(r.IKE.Class, f.Index)
 	t.remote = m.Status(now).RemoteID
+	sends := make(map[ipsec.SAID]bool)
+	for _, c := range m.Status(now).Children {
+		sends[c.Out] = c.Sending
+	}
+	idle := Op{ID: s.nextOp()}
 	for _, c := range r.Children {
-		for _, desc := range []ipsec.SA{c.In, c.Out} {
-			s.add(now, t, desc)
-			e := t.sas[desc.ID]
-			e.installed = true
-			e.counters = offload.Counters{Placement: offload.Placement{ID: desc.ID}, Sequence: desc.Sequence, Idle: -1}
-			s.addRoutes(t, desc)
+		s.restoreSA(now, t, c.In)
+		if sends[c.Out.ID] {
+			s.restoreSA(now, t, c.Out)
+		} else {
+			// It has a successor, and its owner had taken it out already: the peer
+			// may have done so too.
+			idle.Delete = append(idle.Delete, c.Out.ID)
 		}
+	}
+	if len(idle.Delete) > 0 {
+		s.rd.Plane = append(s.rd.Plane, idle)
 	}
 	s.stats.Restored++
 	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
 	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{}))
+}
+
+// restoreSA notes an SA that is in the dataplane already.
+func (s *Shard) restoreSA(now time.Time, t *tunnel, desc ipsec.SA) {
+	s.add(now, t, desc)
+	e := t.sas[desc.ID]
+	e.installed = true
+	e.counters = offload.Counters{Placement: offload.Placement{ID: desc.ID}, Sequence: desc.Sequence, Idle: -1}
+	s.addRoutes(t, desc)
 }
 
 // lostForGood ends a tunnel that cannot be brought to life: its SAs go, and the
