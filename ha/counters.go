@@ -19,8 +19,18 @@ func (n *Node) onCount(now time.Time, in Count) {
 			continue
 		}
 		n.counts[s.ID] = s
+		heard := c.of.heard
 		c.counted(now, s)
+		if n.drowsy(now) {
+			c.of.heard = heard
+		}
 	}
+}
+
+// drowsy tells whether we have just been away. What the dataplane counts then may
+// have waited for it all the while, and the peer may be another member's by now.
+func (n *Node) drowsy(now time.Time) bool {
+	return !n.woke.IsZero() && now.Sub(n.woke) < 2*n.cfg.CountersEvery
 }
 
 // counted notes what one SA has carried, and what it has received.

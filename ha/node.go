@@ -53,7 +53,9 @@ type Node struct {
 	stats  Stats
 
 	joinBy, beat, count, entropy, last time.Time
-	rd                                 Ready
+	// woke is when we last noticed that we had been away, zero for never.
+	woke time.Time
+	rd   Ready
 }
 
 // New makes the machine for a new life. An error names what is wrong with the
@@ -165,6 +167,7 @@ func (n *Node) silence() time.Duration { return n.cfg.Heartbeat * time.Duration(
 func (n *Node) wake(now time.Time) {
 	if now.Sub(n.last) >= n.silence()-n.cfg.Heartbeat/2 {
 		n.stats.Pauses++
+		n.woke = now
 		for _, p := range n.peers {
 			if p != nil {
 				p.heard = now
