@@ -1,6 +1,9 @@
 package e2e_test
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // TestDeadMemberReturns restarts a member that was killed. It stands by for what
 // was its own, and goes on with it when the others die, one after the other.
@@ -31,6 +34,23 @@ func TestDeadMemberReturns(t *testing.T) { // F5, F23, C1
 	pingThrough(t, f)
 	f.waitRole(one, "vpn1_1", "primary")
 	wantSameSAs(t, w.before, f.client.SAs())
+	w.unbroken()
+}
+
+// TestTwoMembersDie kills two members, the second before the first has been
+// missed. The server's packets are the first that come to the survivor.
+func TestTwoMembersDie(t *testing.T) { // F5, F23, I2
+	t.Parallel()
+	f := newFGSP(t, 3, 0)
+	one, two, three := f.members[0], f.members[1], f.members[2]
+	w := f.connect(two, three)
+	one.Kill()
+	two.Kill()
+	f.site.LeadDown(f.site.Members[2])
+	w.down.WaitFor(50, time.Minute)
+	f.site.LeadUp(f.site.Members[2])
+	w.flows()
+	f.waitRole(three, "vpn1_1", "primary") // nobody is left to stand by
 	w.unbroken()
 }
 

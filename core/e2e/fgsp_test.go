@@ -41,7 +41,7 @@ func startFGSP(t *testing.T, n, disabled int, more func(*gateway.GroupMember) st
 		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, sync, more(m))))
 	}
 	f.waitSynced(f.members[:n]...)
-	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true})
+	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true, RetransmitTimeout: time.Second})
 	f.client.Load(strongswan.Connection{
 		Name: "office", LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.GatewayAddr},
 		Proposals: []string{"aes128-sha1-modp1024"}, Local: strongswan.Auth{ID: strongswan.FQDN("client.example")},

@@ -1,0 +1,168 @@
+package e2e_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/core/netlab/gateway"
+)
+
+// TestOwnerDiesInTheMiddleOfAnExchange kills the owner when a message of an
+// exchange has been lost, and has the survivor finish it. The member that died
+// returns, and is the next to survive.
+func TestOwnerDiesInTheMiddleOfAnExchange(t *testing.T) { // B2, I6, C1
+	t.Parallel()
+	f := newFGSP(t, 2, 0)
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	near, far := f.site.Members[0].Uplink.Capture("udp"), f.site.Members[1].Uplink.Capture("udp")
+	child := func() error { return f.client.RekeyChild("lan") }
+	ike := func() error { return f.client.RekeyIKE("office") }
+	steps := []struct {
+		name     string
+		do       func() error
+		exchange int
+		response bool // is lost, and not the request
+	}{
+		{"request for a new child", child, createChildSA, false},
+		{"answer with a new child", child, createChildSA, true},
+		{"answer to the end of the old child", child, informational, true},
+		{"request for a new IKE SA", ike, createChildSA, false},
+		{"answer with a new IKE SA", ike, createChildSA, true},
+		{"request for the end", func() error { return f.client.TerminateIKE("office") }, informational, false},
+	}
+	for i, step := range steps {
+		owner, survivor := i%2, 1-i%2
+		f.waitRole(f.members[owner], "vpn1_1", "sync-primary")
+		at := f.site.WAN
+		if step.response {
+			at = f.site.Members[owner].Uplink
+		}
+		loss := at.Drop(ikeMessage(step.exchange, step.response), netlab.All())
+		done := make(chan error, 1)
+		go func() { done <- step.do() }()
+		netlab.Eventually(t, limit, "the "+step.name+" is lost", func() error {
+			if loss.Count() == 0 {
+				return fmt.Errorf("none was")
+			}
+			return nil
+		})
+		f.members[owner].Kill()
+		f.site.Lead(f.site.Members[survivor])
+		loss.Remove()
+		if err := <-done; err != nil {
+			t.Fatalf("the owner died with the %s: %v", step.name, err)
+		}
+		if step.exchange == informational && !step.response {
+			f.members[survivor].WaitGone("vpn1", limit)
+			break
+		}
+		pingThrough(t, f)
+		f.members[owner].Restart()
+		f.waitSynced(f.members...)
+	}
+	wantSameAnswers(t, near, far)
+}
+
+// wantSameAnswers compares the answers that two members gave to one request.
+func wantSameAnswers(t *testing.T, captures ...*netlab.Capture) {
+	t.Helper()
+	answers, by, again := make(map[string]string), make(map[string]int), 0
+	for member, c := range captures {
+		for _, row := range c.Query("isakmp && ip.src == "+gateway.GatewayAddr, "isakmp.ispi", "isakmp.exchangetype", "isakmp.flags", "isakmp.messageid", "udp.payload") {
+			key := strings.Join(row[:4], " ")
+			if before, known := answers[key]; known && before != row[4] {
+				t.Errorf("message %s was %s from one member and %s from another", key, before, row[4])
+			} else if known && by[key] != member {
+				again++
+			}
+			answers[key], by[key] = row[4], member
+		}
+	}
+	if again < 3 {
+		t.Errorf("%d answers came from both members, want each that was lost", again)
+	}
+}
+
+// TestMembersLinkShowsNothing looks at what members say to each other while one
+// takes over from another and the other returns: no key, and nothing that they
+// say in plaintext.
+func TestMembersLinkShowsNothing(t *testing.T) { // B4
+	t.Parallel()
+	f := newFGSP(t, 2, 0)
+	link := f.site.Members[1].Port4.Capture("")
+	w := f.connect(f.members[1])
+	tunnel := f.members[0].Tunnel("vpn1_1")
+	if err := f.client.RekeyIKE("office"); err != nil {
+		t.Fatal(err)
+	}
+	w.flows()
+	f.members[0].Kill()
+	f.site.Lead(f.site.Members[1])
+	w.flows()
+	f.members[0].Restart()
+	f.waitSynced(f.members...)
+	if n := link.Count("tcp.port == 708 || udp.port == 708"); n == 0 {
+		t.Error("the members said nothing to each other")
+	}
+	if n := link.Count("(ip || ipv6) && !(tcp.port == 708 || udp.port == 708) && !icmpv6 && !igmp"); n > 0 {
+		t.Errorf("%d packets on the members' link are not of their protocol", n)
+	}
+	half := tunnel.Proxies[0].SAs[0]
+	for _, secret := range []string{half.Dec.Key, half.Dec.HashKey, half.Enc.Key, half.Enc.HashKey} {
+		if n := link.Count("frame contains " + colons(secret)); n > 0 || len(secret) < 32 {
+			t.Errorf("a key of %d octets is in %d packets on the members' link", len(secret)/2, n)
+		}
+	}
+	for _, word := range []string{"vpn1", "client.example"} {
+		if n := link.Count(fmt.Sprintf("frame contains %q", word)); n > 0 {
+			t.Errorf("%q is in %d packets on the members' link", word, n)
+		}
+	}
+	// TLS 1.3 hides its version in an extension of the server's hello.
+	if rows := link.Query("tls.handshake.type == 2", "tls.handshake.extensions.supported_version"); len(rows) == 0 || rows[0][0] != "0x0304" {
+		t.Errorf("the members speak TLS %v, want 1.3", rows)
+	}
+}
+
+// colons is a hexadecimal string as tshark wants octets.
+func colons(hex string) string {
+	var out []string
+	for i := 0; i+1 < len(hex); i += 2 {
+		out = append(out, hex[i:i+2])
+	}
+	return strings.Join(out, ":")
+}
+
+// TestIKEAtAnotherMember leads the client's packets to a member that does
+// not own its tunnel, while the owner lives.
+func TestIKEAtAnotherMember(t *testing.T) { // F9, B5
+	t.Parallel()
+	f := newFGSP(t, 2, 0)
+	one, two := f.members[0], f.members[1]
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	f.waitRole(two, "vpn1_1", "standby")
+	f.site.Lead(f.site.Members[1])
+	if err := f.client.RekeyChild("lan"); err != nil {
+		t.Errorf("the other member did not pass on the rekeying of the child: %v", err)
+	}
+	if err := f.client.RekeyIKE("office"); err != nil {
+		t.Errorf("the other member did not pass on the rekeying of the IKE SA: %v", err)
+	}
+	wantOneOwner(t, "vpn1_1", one, two)
+	f.waitRole(one, "vpn1_1", "sync-primary")
+	f.site.Lead(f.site.Members[0])
+	pingThrough(t, f)
+	if err := f.client.TerminateIKE("office"); err != nil {
+		t.Error(err)
+	}
+	for _, d := range f.members {
+		d.WaitGone("vpn1", time.Minute)
+	}
+}
