@@ -197,7 +197,8 @@ func concurrentCalls(p *probe) {
 		callers = min(callers, max(1, info.MaxSAs/2))
 		rounds = min(rounds, max(1, info.MaxSAs/(2*callers)))
 	}
-	var wg sync.WaitGroup
+	var wg, begun sync.WaitGroup
+	begun.Add(callers)
 	for c := range callers {
 		pairs := make([]ipsec.SA, 0, 2*rounds)
 		for r := range rounds {
@@ -205,7 +206,7 @@ func concurrentCalls(p *probe) {
 			pairs = append(pairs, in, out)
 		}
 		wg.Go(func() {
-			if err := p.busy(offload.Group(c), pairs); err != nil {
+			if err := p.busy(offload.Group(c), pairs, &begun); err != nil {
 				p.errorf("Caller %d of %d: %v.", c, callers, err)
 			}
 		})
@@ -214,10 +215,15 @@ func concurrentCalls(p *probe) {
 	p.wantInstalled("After every caller deleted what it had installed, nothing is left")
 }
 
-// busy uses a group that nobody else uses.
-func (p *probe) busy(g offload.Group, sas []ipsec.SA) error {
+// busy uses a group that nobody else uses. It goes on from its first SA when all
+// others have theirs, so that every caller has something to confuse with.
+func (p *probe) busy(g offload.Group, sas []ipsec.SA, begun *sync.WaitGroup) error {
 	for i, sa := range sas {
 		placed, err := p.Engine.Install(p.ctx, epoch(1), offload.Standby, sa)
+		if i == 0 {
+			begun.Done()
+			begun.Wait()
+		}
 		if err == nil && len(placed) == 1 {
 			err = placed[0].Err
 		}
