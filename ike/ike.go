@@ -140,6 +140,11 @@ type Env struct {
 	// bits go into the IVs of counter modes, so that keys that come back in a
 	// snapshot never meet an IV again (invariant I1).
 	Boot uint32
+	// Takeovers returns how often this process has taken a tunnel over before,
+	// and notes the new count that follows from it and from seen, what the
+	// snapshot says: one that is older than our last takeover must not lead to
+	// the IVs of then (invariant I1). Nil trusts the snapshot.
+	Takeovers func(t ipsec.TunnelID, seen uint32) uint32
 	// Rand yields secrets, SPIs, nonces and jitter: crypto/rand.Reader outside
 	// of tests.
 	Rand io.Reader

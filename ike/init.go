@@ -336,7 +336,9 @@ func (t *Tunnel) ivStart() suite.IV {
 	return suite.IV{Member: t.env.Member, Epoch: t.ivEpoch()}
 }
 
-func (t *Tunnel) ivEpoch() uint32 { return (t.env.Boot<<12 | t.takeovers&0xfff) & suite.MaxIVEpoch }
+func (t *Tunnel) ivEpoch() uint32 {
+	return (t.env.Boot<<12 | t.takeovers&maxTakeovers) & suite.MaxIVEpoch
+}
 
 // newTunnel is what both kinds of tunnels begin with.
 func newTunnel(env *Env, p Policy, conn *Connection, local, remote netip.AddrPort, spi ipsec.IKESPI, initiator bool) *Tunnel {

@@ -1,5 +1,12 @@
 package ike
 
+import "errors"
+
+// maxTakeovers is what fits into the epoch of an IV beside the boot number.
+const maxTakeovers = 1<<12 - 1
+
+var errTakeovers = errors.New("ike: no IV epoch is left: the peer must begin anew")
+
 // takeOver makes a restored tunnel ours.
 //
 // Requests in flight go on where the last owner left them: the same octets, at
@@ -7,7 +14,16 @@ package ike
 // owner may have sealed more than the snapshot knows of (invariant I1).
 func (t *Tunnel) takeOver() {
 	t.standby = false
-	t.takeovers++
+	if t.env.Takeovers != nil {
+		t.takeovers = t.env.Takeovers(t.id, t.takeovers)
+	} else {
+		t.takeovers++
+	}
+	if t.takeovers > maxTakeovers {
+		t.log.Error("tunnel was taken over too often for its keys", "takeovers", t.takeovers)
+		t.finish(errTakeovers)
+		return
+	}
 	t.env.Stats.Takeovers++
 	if t.state == StateUp {
 		t.env.Stats.Tunnels++

@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
 	"github.com/evergate/evergate/ike/iketest"
 )
@@ -194,5 +195,35 @@ func TestAgesTravel(t *testing.T) { // B3
 	}
 	if sa := s.SAs(elsewhere)[0]; sa.Lifetime.Age != 10*time.Minute {
 		t.Errorf("the SA is %v old, want 10 minutes", sa.Lifetime.Age)
+	}
+}
+
+func TestTakeoverFromAnOldSnapshotUsesNoIVAgain(t *testing.T) { // B1
+	p := iketest.Establish(t, iketest.Suite("aes128gcm-prfsha256", "aes128gcm", 31))
+	old := p.B.Snapshot
+	env := p.B.Env
+	counts := make(map[ipsec.TunnelID]uint32)
+	env.Takeovers = func(id ipsec.TunnelID, seen uint32) uint32 {
+		counts[id] = max(counts[id], seen) + 1
+		return counts[id]
+	}
+	const afterSK = 28 + 4 // header and the SK payload's own
+	ivs := make(map[string]int)
+	for i := range 3 {
+		s, err := ike.Restore(env, p.B.Policy, old, p.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Step(p.Now, ike.Takeover{})
+		for _, d := range s.Step(p.Now, ike.RekeyIKE{}).Send {
+			iv := string(d.Payload[afterSK : afterSK+8])
+			if before, twice := ivs[iv]; twice {
+				t.Errorf("takeovers %d and %d from one snapshot seal with the IV %x", before, i, iv)
+			}
+			ivs[iv] = i
+		}
+	}
+	if len(ivs) < 3 {
+		t.Errorf("three takeovers sealed %d messages", len(ivs))
 	}
 }

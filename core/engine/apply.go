@@ -295,6 +295,7 @@ func (s *Shard) forget(now time.Time, t *tunnel, why error) {
 	s.remove(t, sortedSAs(t.sas))
 	s.timers.set(&t.timer, time.Time{})
 	delete(s.tunnels, t.ike.ID())
+	delete(s.takeovers, t.ike.ID())
 	s.demux.Forget(t.ike)
 	t.queue = nil
 	if t.name != "" {

@@ -33,6 +33,8 @@ type Shard struct {
 	lastOp  OpID
 
 	totals totals
+	// takeovers are how often each tunnel came to us in this process.
+	takeovers map[ipsec.TunnelID]uint32
 	// replicated: other members stand by.
 	replicated bool
 	env        ike.Env
@@ -80,12 +82,15 @@ func NewShard(o ShardOptions) *Shard {
 		waiting: make(map[OpID]*tunnel),
 		dial:    make(map[string]*dialing),
 		totals:  newTotals(),
+
+		takeovers: make(map[ipsec.TunnelID]uint32),
 	}
 	env := o.Env
 	env.Member, env.Log, env.Stats = o.Member, o.Log, &s.stats.IKE
 	env.AcceptSPI = func(spi ipsec.IKESPI) bool { return ShardOf(uint64(spi), s.count) == s.index }
 	env.AcceptChildSPI = s.acceptChildSPI
 	env.Group = o.Replicated
+	env.Takeovers = s.countTakeover
 	s.env, s.replicated = env, o.Replicated
 	s.demux = ike.NewDemux(env, s.policy, o.Limits)
 	return s
@@ -119,7 +124,11 @@ type (
 	Restore struct{ Tunnel ha.Restored }
 
 	// Lose is above.
-	Lose struct{ Tunnel ipsec.TunnelID }
+	Lose struct {
+		Tunnel ipsec.TunnelID
+		// Gone: it has ended, and nobody owns it.
+		Gone bool
+	}
 
 	// Raised is a lease that the other members agreed to.
 	Raised struct {
@@ -259,6 +268,9 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 		s.onRestore(now, in.Tunnel)
 	case Lose:
 		s.onLose(in.Tunnel)
+		if in.Gone {
+			delete(s.takeovers, in.Tunnel)
+		}
 	case Raised:
 		s.onRaised(in.SA, in.Ceiling)
 	case Worn:

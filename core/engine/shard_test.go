@@ -264,3 +264,16 @@ func TestDataplaneThatLiesIsNotBelieved(t *testing.T) {
 		})
 	}
 }
+
+func TestTakeoversOfATunnelAreCountedPastOldSnapshots(t *testing.T) { // B1
+	s := newPair(t).server.shard
+	const a, b = ipsec.TunnelID(1), ipsec.TunnelID(2)
+	for i, c := range []struct {
+		id         ipsec.TunnelID
+		seen, want uint32
+	}{{a, 0, 1}, {a, 0, 2}, {b, 0, 1}, {a, 7, 8}, {a, 3, 9}} {
+		if got := s.countTakeover(c.id, c.seen); got != c.want {
+			t.Errorf("takeover %d, of tunnel %v whose snapshot says %d, is number %d, want %d", i, c.id, c.seen, got, c.want)
+		}
+	}
+}

@@ -213,7 +213,7 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 	}
 	for _, id := range rd.Gone {
 		r.drop(id)
-		r.toShard(id, Lose{Tunnel: id})
+		r.toShard(id, Lose{Tunnel: id, Gone: true})
 	}
 	for _, k := range rd.Rekey {
 		r.toShard(k.Tunnel, Worn{Rekey: k})
