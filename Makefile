@@ -27,6 +27,7 @@ FUZZTIME     ?= 100000x
 BENCH        ?= .
 BENCHCOUNT   ?= 6
 TEST_TIMEOUT ?= 20m
+SEEDS        ?= 10000
 
 export GOFLAGS := $(strip $(filter-out -mod=%,$(shell go env GOFLAGS)) -mod=readonly)
 
@@ -68,6 +69,10 @@ test: deps ## All tests, network and strongSwan included, under the race detecto
 .PHONY: race
 race: ## The unit tests of `check`, under the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $(unit)
+
+.PHONY: sim
+sim: ## Play SEEDS (10000) clusters with crashes, partitions and losses; a failing seed says how to replay it
+	go test ./ha/hatest -run TestSeeds -seeds $(SEEDS) -timeout 0
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (100000x)
