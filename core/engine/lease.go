@@ -11,29 +11,29 @@ import (
 // firstLease is what a new SA may send before it must ask for more: an active
 // plane stops at a ceiling, so that whoever goes on with the SA after it knows
 // from where (invariant I2).
-func firstLease(desc ipsec.SA) ipsec.Sequence {
+func (s *Shard) firstLease(desc ipsec.SA) ipsec.Sequence {
 	if desc.Direction != ipsec.Outbound {
 		return ipsec.Sequence{}
 	}
-	return ipsec.Sequence{Next: 1, Ceiling: min(ipsec.LeaseSize, desc.Algorithms.MaxSequence())}
+	return ipsec.Sequence{Next: 1, Ceiling: min(s.lease, desc.Algorithms.MaxSequence())}
 }
 
 // nextLease is the sequence state with which an outbound SA goes on after a
 // dataplane that is gone: above all that it may have used. It is false when the
 // numbers do not last for another lease.
-func nextLease(desc ipsec.SA) (ipsec.Sequence, bool) {
+func nextLease(desc ipsec.SA, size uint64) (ipsec.Sequence, bool) {
 	last := desc.Algorithms.MaxSequence()
 	if desc.Sequence.Ceiling >= last {
 		return ipsec.Sequence{}, false
 	}
-	return ipsec.Sequence{Next: desc.Sequence.Ceiling + 1, Ceiling: raised(desc.Sequence.Ceiling, last)}, true
+	return ipsec.Sequence{Next: desc.Sequence.Ceiling + 1, Ceiling: raised(desc.Sequence.Ceiling, last, size)}, true
 }
 
-func raised(ceiling, last uint64) uint64 {
-	if last-ceiling < ipsec.LeaseSize {
+func raised(ceiling, last, size uint64) uint64 {
+	if last-ceiling < size {
 		return last
 	}
-	return ceiling + ipsec.LeaseSize
+	return ceiling + size
 }
 
 // raiseLease answers LeaseLow: one more lease, and a new SA in good time before
@@ -44,15 +44,15 @@ func raised(ceiling, last uint64) uint64 {
 func (s *Shard) raiseLease(now time.Time, t *tunnel, ev offload.LeaseLow) {
 	e := t.sas[ev.ID]
 	last := e.desc.Algorithms.MaxSequence()
-	if ceiling := e.desc.Sequence.Ceiling; ceiling < last && ev.Next+ipsec.LeaseSize/2 >= ceiling {
-		e.desc.Sequence.Ceiling = raised(ceiling, last)
+	if ceiling := e.desc.Sequence.Ceiling; ceiling < last && ev.Next+s.lease/2 >= ceiling {
+		e.desc.Sequence.Ceiling = raised(ceiling, last, s.lease)
 		s.stats.LeasesRaised++
 	}
 	// The answer goes out in any case: a dataplane that is behind catches up.
 	s.rd.Plane = append(s.rd.Plane, Op{ID: s.nextOp(), Update: []offload.Change{{
 		ID: ev.ID, Sequence: &ipsec.Sequence{Ceiling: e.desc.Sequence.Ceiling},
 	}}})
-	if last-e.desc.Sequence.Ceiling < ipsec.LeaseSize {
+	if last-e.desc.Sequence.Ceiling < s.lease {
 		s.step(now, t, ike.RekeyChild{ID: ev.ID})
 	}
 }

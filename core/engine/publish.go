@@ -70,7 +70,7 @@ func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
 			continue
 		}
 		if in, out, ok := t.ike.Pair(now, desc.ID); ok {
-			in.Sequence, out.Sequence = firstLease(in), firstLease(out)
+			in.Sequence, out.Sequence = s.firstLease(in), s.firstLease(out)
 			p.Stored = append(p.Stored, Pair{In: in, Out: out})
 		}
 	}

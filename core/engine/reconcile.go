@@ -84,7 +84,7 @@ func (s *Shard) reinstall(now time.Time, t *tunnel, have map[ipsec.SAID]uint64) 
 		if g, ok := have[id]; ok && g >= e.desc.Generation || !e.installed {
 			continue // it is there, or its first Install is still on its way
 		}
-		if !e.resume(now, s.replicates(t)) {
+		if !e.resume(now, s.replicates(t), s.lease) {
 			exhausted = append(exhausted, id)
 		}
 		op.Install = append(op.Install, e.desc)
@@ -105,7 +105,7 @@ func (s *Shard) reinstall(now time.Time, t *tunnel, have map[ipsec.SAID]uint64) 
 // what is left of its limits. It is false when the outbound numbers have come to
 // their end; the SA then sends nothing more and needs a successor. Numbers that
 // other members must agree to are not taken: the dataplane will ask for them.
-func (e *sa) resume(now time.Time, replicated bool) bool {
+func (e *sa) resume(now time.Time, replicated bool, lease uint64) bool {
 	e.earlier.packets += e.counters.Packets
 	e.earlier.bytes += e.counters.Bytes
 	e.desc.Lifetime.Hard = used(e.desc.Lifetime.Hard, e.counters)
@@ -117,7 +117,7 @@ func (e *sa) resume(now time.Time, replicated bool) bool {
 		e.desc.Sequence = ipsec.Sequence{Highest: e.counters.Sequence.Highest, Bitmap: e.counters.Sequence.Bitmap}
 	} else {
 		var next ipsec.Sequence
-		if next, enough = nextLease(e.desc); enough && replicated {
+		if next, enough = nextLease(e.desc, lease); enough && replicated {
 			next.Ceiling = e.desc.Sequence.Ceiling
 		}
 		if !enough {

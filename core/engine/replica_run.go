@@ -149,69 +149,17 @@ func (e *Engine) runOrders(ctx context.Context) {
 	}
 }
 
-// order carries out a list of orders in as few calls as their order allows, and
-// returns the SAs that were refused.
+// order carries out a list of orders, and returns the SAs that were refused.
 func (e *Engine) order(ctx context.Context, list []ha.Order) []ipsec.SAID {
 	var refused []ipsec.SAID
-	for len(list) > 0 {
-		installs, updates, n := gather(list)
-		if n == 0 {
-			e.insist(ctx, func(ctx context.Context) error { return e.orderOne(ctx, list[0]) })
-			list = list[1:]
-			continue
-		}
-		list = list[n:]
+	for _, c := range PlaneCalls(list) {
 		e.insist(ctx, func(ctx context.Context) error {
-			placements, err := e.o.Plane.Install(ctx, e.currentEpoch(), offload.Standby, installs...)
-			refused = append(refused, refusedOf(placements)...)
-			return err
-		})
-		e.insist(ctx, func(ctx context.Context) error {
-			_, err := e.o.Plane.Update(ctx, e.currentEpoch(), updates...)
+			r, err := c.Make(ctx, e.o.Plane, e.currentEpoch())
+			refused = append(refused, r...)
 			return err
 		})
 	}
 	return refused
-}
-
-// gather takes Installs and Updates from the front of a list, as far as all
-// Installs may come before all Updates: none of an SA that was updated before.
-func gather(list []ha.Order) (installs []ipsec.SA, updates []offload.Change, n int) {
-	updated := make(map[ipsec.SAID]bool)
-	for ; n < len(list); n++ {
-		switch o := list[n]; o.Kind {
-		case ha.Install:
-			for _, sa := range o.SAs {
-				if updated[sa.ID] {
-					return installs, updates, n
-				}
-			}
-			installs = append(installs, o.SAs...)
-		case ha.Update:
-			for _, c := range o.Changes {
-				updated[c.ID] = true
-				updates = append(updates, changeOf(c))
-			}
-		default:
-			return installs, updates, n
-		}
-	}
-	return installs, updates, n
-}
-
-func (e *Engine) orderOne(ctx context.Context, o ha.Order) error {
-	group, epoch := offload.Group(o.Group), e.currentEpoch()
-	switch o.Kind {
-	case ha.Discard:
-		_, err := e.o.Plane.Delete(ctx, epoch, o.IDs...)
-		return err
-	case ha.Arm:
-		return e.o.Plane.Arm(ctx, group, epoch)
-	case ha.Disarm:
-		return e.o.Plane.Demote(ctx, group, epoch)
-	default:
-		return fmt.Errorf("engine: order of unknown kind %d", o.Kind)
-	}
 }
 
 // insist repeats a call for as long as there is no dataplane: what the
@@ -239,35 +187,6 @@ func (e *Engine) insist(ctx context.Context, call func(context.Context) error) {
 
 // planePause is between two tries of a call to a dataplane that is down.
 const planePause = 20 * time.Millisecond
-
-func refusedOf(placements []offload.Placement) []ipsec.SAID {
-	var out []ipsec.SAID
-	for _, p := range placements {
-		if p.Err != nil {
-			out = append(out, p.ID)
-		}
-	}
-	return out
-}
-
-func changeOf(c ha.Change) offload.Change {
-	out := offload.Change{ID: c.ID, Sequence: c.Sequence, PathMTU: c.MTU}
-	if c.Active != nil {
-		role := offload.Standby
-		if *c.Active {
-			role = offload.Active
-		}
-		out.Role = &role
-	}
-	if c.Group != nil {
-		group := offload.Group(*c.Group)
-		out.Group = &group
-	}
-	if c.Endpoint != nil {
-		out.Endpoint = &offload.Endpoint{Local: c.Endpoint.Local, Remote: c.Endpoint.Remote, Encap: c.Endpoint.Encap}
-	}
-	return out
-}
 
 // ReceiveFrame takes a frame from another member.
 func (e *Engine) ReceiveFrame(f ha.Frame) {

@@ -170,27 +170,37 @@ func (r *runner) receive(dgs []ike.Datagram) {
 // shardFor finds the shard by our own SPI, or for the first message of a peer,
 // which has none, by where it comes from.
 func (e *Engine) shardFor(dg ike.Datagram) (shard int, spi ipsec.IKESPI) {
+	local, first := OwnSPI(dg.Payload)
+	if local == 0 {
+		return ShardOf(maphash.Comparable(e.seed, firstMessage{dg.Remote, first}), len(e.shards)), 0
+	}
+	return ShardOf(uint64(local), len(e.shards)), local
+}
+
+// OwnSPI reads from the header of a message that came here which IKE SA of ours
+// it is for. The first message of a peer names none; then it is 0, and first is
+// the peer's own, which its retransmissions share.
+func OwnSPI(payload []byte) (own, first ipsec.IKESPI) {
 	const initiatorFlag = 0x08 // RFC 7296 section 3.1
-	b := dg.Payload
-	if len(b) < 28 {
+	if len(payload) < 28 {
 		return 0, 0
 	}
-	spii, spir := binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
-	local := spii
-	if b[19]&initiatorFlag != 0 {
-		local = spir
+	spii, spir := binary.BigEndian.Uint64(payload), binary.BigEndian.Uint64(payload[8:])
+	own = ipsec.IKESPI(spii)
+	if payload[19]&initiatorFlag != 0 {
+		own = ipsec.IKESPI(spir)
 	}
-	if local == 0 {
-		return ShardOf(maphash.Comparable(e.seed, firstMessage{dg.Remote, spii}), len(e.shards)), 0
+	if own == 0 {
+		first = ipsec.IKESPI(spii)
 	}
-	return ShardOf(local, len(e.shards)), ipsec.IKESPI(local)
+	return own, first
 }
 
 // firstMessage is what the retransmissions of a peer's first message have in
 // common.
 type firstMessage struct {
 	from netip.AddrPort
-	spii uint64
+	spii ipsec.IKESPI
 }
 
 func (e *Engine) runShard(ctx context.Context, r *runner) {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"log/slog"
 	"net/netip"
 	"time"
@@ -37,6 +38,7 @@ type Shard struct {
 	takeovers map[ipsec.TunnelID]uint32
 	// replicated: other members stand by.
 	replicated bool
+	lease      uint64 // how many sequence numbers an SA gets at a time
 	env        ike.Env
 
 	rd Ready
@@ -68,6 +70,9 @@ type ShardOptions struct {
 	// Replicated: other members stand by for the tunnels of connections that
 	// say so (Connection.Sync).
 	Replicated bool
+	// Lease is how many sequence numbers an SA gets at a time, ha.Config.Lease in a
+	// group; 0 means ipsec.LeaseSize.
+	Lease uint64
 }
 
 // NewShard makes an empty shard.
@@ -92,6 +97,7 @@ func NewShard(o ShardOptions) *Shard {
 	env.Group = o.Replicated
 	env.Takeovers = s.countTakeover
 	s.env, s.replicated = env, o.Replicated
+	s.lease = cmp.Or(o.Lease, ipsec.LeaseSize)
 	s.demux = ike.NewDemux(env, s.policy, o.Limits)
 	return s
 }
