@@ -66,6 +66,10 @@ type Transfer struct {
 	Dest   string // address of To
 	Bytes  int64
 	Seed   uint64 // chooses the contents
+	// Rate is in octets per second, 0 for as fast as it goes.
+	Rate int64
+	// Arrived gets what arrives, as it does; nil for nobody.
+	Arrived io.Writer
 }
 
 // Run moves the bytes and compares SHA-256 of what was sent and what arrived.
@@ -77,7 +81,7 @@ func (t Transfer) Run(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("netlab: transfer: %w", err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- serveDigest(ctx, ln) }()
+	go func() { served <- t.serveDigest(ctx, ln) }()
 	took, err := t.send(ctx, ln.Addr().String())
 	if err != nil {
 		ln.Close() // nobody may have come
@@ -86,7 +90,7 @@ func (t Transfer) Run(ctx context.Context) (time.Duration, error) {
 }
 
 // serveDigest answers one connection with the digest of what it carried.
-func serveDigest(ctx context.Context, ln net.Listener) error {
+func (t Transfer) serveDigest(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	conn, err := ln.Accept()
 	stop()
@@ -97,7 +101,11 @@ func serveDigest(ctx context.Context, ln net.Listener) error {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	digest := sha256.New()
-	if _, err := io.Copy(digest, conn); err != nil {
+	arrived := io.Writer(digest)
+	if t.Arrived != nil {
+		arrived = io.MultiWriter(digest, t.Arrived)
+	}
+	if _, err := io.Copy(arrived, conn); err != nil {
 		return fmt.Errorf("netlab: transfer: receive: %w", err)
 	}
 	if _, err := conn.Write(digest.Sum(nil)); err != nil {
@@ -116,7 +124,11 @@ func (t Transfer) send(ctx context.Context, address string) (time.Duration, erro
 	begin := time.Now()
 	digest := sha256.New()
 	contents := io.LimitReader(rand.NewChaCha8(sha256.Sum256(fmt.Append(nil, t.Seed))), t.Bytes)
-	if _, err := io.Copy(io.MultiWriter(conn, digest), contents); err != nil {
+	sink := io.MultiWriter(conn, digest)
+	if t.Rate > 0 {
+		sink = io.MultiWriter(conn, digest, &pacer{ctx: ctx, begin: begin, rate: t.Rate})
+	}
+	if _, err := io.CopyBuffer(sink, contents, make([]byte, chunk)); err != nil {
 		return 0, fmt.Errorf("netlab: transfer: send: %w", err)
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
@@ -132,4 +144,28 @@ func (t Transfer) send(ctx context.Context, address string) (time.Duration, erro
 		return 0, fmt.Errorf("netlab: transfer: %d bytes arrived with digest %x, sent with %x", t.Bytes, got, want)
 	}
 	return time.Since(begin), nil
+}
+
+// chunk is what a transfer writes at once, in octets.
+const chunk = 16 << 10
+
+// pacer is a writer that is no faster than its rate.
+type pacer struct {
+	ctx   context.Context //nolint:containedctx // io.Writer has no place for it
+	begin time.Time
+	rate  int64 // octets per second
+	sent  int64
+}
+
+func (p *pacer) Write(b []byte) (int, error) {
+	p.sent += int64(len(b))
+	due := p.begin.Add(time.Duration(float64(p.sent) / float64(p.rate) * float64(time.Second)))
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return len(b), nil
+	case <-p.ctx.Done():
+		return 0, context.Cause(p.ctx)
+	}
 }
