@@ -76,8 +76,10 @@ type (
 	// authenticated ESP packet (RFC 7296 section 2.23).
 	PeerMoved struct{ Remote netip.AddrPort }
 
-	// Takeover tells a restored tunnel that it is ours now: timers start.
-	Takeover struct{}
+	// Takeover tells a restored tunnel that it is ours now: timers start. The
+	// peer may have died with the last owner, so dead peer detection asks it at
+	// Probe, or at once when that is zero; not where it is off.
+	Takeover struct{ Probe time.Time }
 )
 
 func (Received) input()   {}

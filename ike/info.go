@@ -153,10 +153,14 @@ func (t *Tunnel) onChildDeleted(r *request, _ []wire.Payload) {
 // probeDue is when dead peer detection probes, zero for never.
 //
 // RFC 7296 section 2.4 makes any fresh protected packet a sign of life, so ESP
-// counts as much as IKE.
+// counts as much as IKE. What the last owner heard counts for nothing after a
+// takeover: the peer may have died with it, and then it is to be flushed.
 func (t *Tunnel) probeDue() time.Time {
 	if t.state != StateUp || t.conn.DPD.Mode == DPDOff {
 		return time.Time{}
+	}
+	if !t.probeAt.IsZero() {
+		return t.probeAt
 	}
 	heard := later(t.lastIn, t.espIn)
 	if t.conn.DPD.Mode == DPDOnDemand && !t.espOut.After(heard) {
@@ -165,8 +169,17 @@ func (t *Tunnel) probeDue() time.Time {
 	return heard.Add(t.conn.DPD.interval())
 }
 
+// onActivity notes when ESP passed. What came since a takeover answers its probe.
+func (t *Tunnel) onActivity(in Activity) {
+	t.espIn, t.espOut = later(t.espIn, in.In), later(t.espOut, in.Out)
+	if in.In.After(t.takenAt) {
+		t.probeAt = time.Time{}
+	}
+}
+
 func (t *Tunnel) startProbe() {
 	t.env.Stats.Probes++
+	t.probeAt = time.Time{}
 	t.send(t.sa, wire.Informational, task{kind: taskProbe}, offer{})
 }
 

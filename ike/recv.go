@@ -3,6 +3,7 @@ package ike
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/evergate/evergate/ike/wire"
 )
@@ -255,7 +256,7 @@ func (t *Tunnel) ignore(d Drop) error {
 
 // heard notes that a fresh authentic message came.
 func (t *Tunnel) heard() {
-	t.lastIn = t.now
+	t.lastIn, t.probeAt = t.now, time.Time{}
 	t.follow(t.from)
 }
 

@@ -59,6 +59,7 @@ func restore(env *Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error
 	}
 	t.generation = m.Generation
 	t.lastIn, t.lastOut, t.espIn, t.espOut = r.time(m.LastIn), r.time(m.LastOut), r.time(m.EspIn), r.time(m.EspOut)
+	t.takenAt, t.probeAt = r.time(m.Taken), r.time(m.Probe)
 	if m.Expired {
 		t.why = ErrExpired
 	}

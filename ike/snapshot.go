@@ -33,6 +33,7 @@ func (t *Tunnel) Snapshot(now time.Time) []byte {
 		Fragments: t.fragments, Setup: w.setup(t.setup), Sa: w.ikeSA(t.sa),
 		Generation: t.generation,
 		LastIn:     w.time(t.lastIn), LastOut: w.time(t.lastOut), EspIn: w.time(t.espIn), EspOut: w.time(t.espOut),
+		Taken: w.time(t.takenAt), Probe: w.time(t.probeAt),
 		Expired: t.why == ErrExpired, //nolint:errorlint // it is set to that value only
 	}
 	for _, sa := range t.others {

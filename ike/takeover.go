@@ -12,8 +12,9 @@ var errTakeovers = errors.New("ike: no IV epoch is left: the peer must begin ane
 // Requests in flight go on where the last owner left them: the same octets, at
 // the times that were set. The sealers move to a new epoch, because the last
 // owner may have sealed more than the snapshot knows of (invariant I1).
-func (t *Tunnel) takeOver() {
+func (t *Tunnel) takeOver(in Takeover) {
 	t.standby = false
+	t.takenAt, t.probeAt = t.now, later(t.now, in.Probe)
 	if t.env.Takeovers != nil {
 		t.takeovers = t.env.Takeovers(t.id, t.takeovers)
 	} else {

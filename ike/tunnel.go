@@ -73,6 +73,9 @@ type Tunnel struct {
 	// When something was last heard from the peer and sent to it by IKE, and
 	// what the dataplane told about ESP.
 	lastIn, lastOut, espIn, espOut time.Time
+	// takenAt is when we took the tunnel over, and probeAt when the peer is asked
+	// because of that; zero once it was heard or asked.
+	takenAt, probeAt time.Time
 
 	// unknown are fields of a newer version's snapshot, kept for ours.
 	unknown []byte
@@ -148,7 +151,7 @@ func (t *Tunnel) handle(in Input) {
 	case Expired:
 		t.onExpired(in)
 	case Activity:
-		t.espIn, t.espOut = later(t.espIn, in.In), later(t.espOut, in.Out)
+		t.onActivity(in)
 	case PeerMoved:
 		if t.state == StateUp && in.Remote != t.remote && t.mayMove() {
 			t.move(t.local, in.Remote)
@@ -162,14 +165,14 @@ func (t *Tunnel) handle(in Input) {
 func (t *Tunnel) stepStandby(in Input) {
 	switch in := in.(type) {
 	case Takeover:
-		t.takeOver()
+		t.takeOver(in)
 		t.pump()
 	case Superseded:
 		t.finish(nil)
 	case Received:
 		t.drop(DropStandby)
 	case Activity:
-		t.espIn, t.espOut = later(t.espIn, in.In), later(t.espOut, in.Out)
+		t.onActivity(in)
 	}
 }
 

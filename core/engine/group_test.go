@@ -20,7 +20,8 @@ import (
 type group struct {
 	*pair
 	members []*member
-	router  int // index of the member that gets the client's messages
+	router  int  // index of the member that gets the client's messages
+	gone    bool // the client is
 }
 
 // member is a gateway with its replication machine.
@@ -167,6 +168,9 @@ func (g *group) deliverOnce() bool {
 	moved := g.client.events() > 0
 	out := g.client.out
 	g.client.out = nil
+	if g.gone {
+		out = nil
+	}
 	for _, dg := range out {
 		moved = true
 		if m := g.members[g.router]; !m.dead {
@@ -188,6 +192,9 @@ func (m *member) flush() bool {
 	out, frames, relayed := m.out, m.frames, m.relayed
 	m.out, m.frames, m.relayed = nil, nil, nil
 	for _, dg := range out {
+		if m.g.gone {
+			break
+		}
 		m.g.client.step(Packets{Datagrams: []ike.Datagram{{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload}}})
 	}
 	for _, f := range frames {

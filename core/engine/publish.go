@@ -123,7 +123,7 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 	}
 	s.stats.Restored++
 	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
-	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{}))
+	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{Probe: s.probes.slot(now)}))
 }
 
 // restoreSA notes an SA that is in the dataplane already.

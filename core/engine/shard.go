@@ -36,6 +36,8 @@ type Shard struct {
 	totals totals
 	// takeovers are how often each tunnel came to us in this process.
 	takeovers map[ipsec.TunnelID]uint32
+	// probes are when the peers of tunnels that were taken over are asked.
+	probes pace
 	// replicated: other members stand by.
 	replicated bool
 	lease      uint64 // how many sequence numbers an SA gets at a time
@@ -89,6 +91,7 @@ func NewShard(o ShardOptions) *Shard {
 		totals:  newTotals(),
 
 		takeovers: make(map[ipsec.TunnelID]uint32),
+		probes:    pace{every: time.Duration(o.Count) * time.Second / probesPerSecond},
 	}
 	env := o.Env
 	env.Member, env.Log, env.Stats = o.Member, o.Log, &s.stats.IKE

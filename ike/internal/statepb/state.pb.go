@@ -84,7 +84,11 @@ type Tunnel struct {
 	// When ESP was last sent.
 	EspOut *int64 `protobuf:"zigzag64,23,opt,name=esp_out,json=espOut,proto3,oneof" json:"esp_out,omitempty"`
 	// It is closing because the IKE SA reached its hard lifetime.
-	Expired       bool `protobuf:"varint,24,opt,name=expired,proto3" json:"expired,omitempty"`
+	Expired bool `protobuf:"varint,24,opt,name=expired,proto3" json:"expired,omitempty"`
+	// When the owner took it over.
+	Taken *int64 `protobuf:"zigzag64,25,opt,name=taken,proto3,oneof" json:"taken,omitempty"`
+	// When the peer is asked whether it lives, because of that.
+	Probe         *int64 `protobuf:"zigzag64,26,opt,name=probe,proto3,oneof" json:"probe,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -285,6 +289,20 @@ func (x *Tunnel) GetExpired() bool {
 		return x.Expired
 	}
 	return false
+}
+
+func (x *Tunnel) GetTaken() int64 {
+	if x != nil && x.Taken != nil {
+		return *x.Taken
+	}
+	return 0
+}
+
+func (x *Tunnel) GetProbe() int64 {
+	if x != nil && x.Probe != nil {
+		return *x.Probe
+	}
+	return 0
 }
 
 // Endpoint is an address and a port.
@@ -2229,7 +2247,7 @@ var File_ike_v1_state_proto protoreflect.FileDescriptor
 
 const file_ike_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x12ike/v1/state.proto\x12\x06ike.v1\"\xc1\x06\n" +
+	"\x12ike/v1/state.proto\x12\x06ike.v1\"\x8b\a\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05needs\x18\x02 \x01(\rR\x05needs\x12\x0e\n" +
@@ -2259,13 +2277,17 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\blast_out\x18\x15 \x01(\x12H\x01R\alastOut\x88\x01\x01\x12\x1a\n" +
 	"\x06esp_in\x18\x16 \x01(\x12H\x02R\x05espIn\x88\x01\x01\x12\x1c\n" +
 	"\aesp_out\x18\x17 \x01(\x12H\x03R\x06espOut\x88\x01\x01\x12\x18\n" +
-	"\aexpired\x18\x18 \x01(\bR\aexpiredB\n" +
+	"\aexpired\x18\x18 \x01(\bR\aexpired\x12\x19\n" +
+	"\x05taken\x18\x19 \x01(\x12H\x04R\x05taken\x88\x01\x01\x12\x19\n" +
+	"\x05probe\x18\x1a \x01(\x12H\x05R\x05probe\x88\x01\x01B\n" +
 	"\n" +
 	"\b_last_inB\v\n" +
 	"\t_last_outB\t\n" +
 	"\a_esp_inB\n" +
 	"\n" +
-	"\b_esp_out\"8\n" +
+	"\b_esp_outB\b\n" +
+	"\x06_takenB\b\n" +
+	"\x06_probe\"8\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\"2\n" +
