@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,13 +11,6 @@ import (
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/bird"
 	"github.com/evergate/evergate/core/netlab/gateway"
-)
-
-// The autonomous systems of a routed group.
-const (
-	membersAS = 65001
-	routerAS  = 65000
-	serverAS  = 65010
 )
 
 // routed is a group whose router and server learn from the members where to send
@@ -33,52 +25,13 @@ type routed struct {
 func newRouted(t *testing.T, n int) *routed {
 	t.Helper()
 	r := &routed{fgsp: startFGSP(t, n, 0, speaker)}
-	r.router = bird.Start(r.site.Router, birdConfig(r.site.Members, routerAS, "192.168.%d.1", "192.168.%d.254"))
-	r.server = bird.Start(r.site.Server, birdConfig(r.site.Members, serverAS, "172.31.%d.1", "172.31.%d.254"))
+	r.router, r.server = r.site.StartBIRD(r.site.Members...)
 	r.wantClientsAt("all members share the clients' packets", r.site.Members...)
 	return r
 }
 
-// speaker is a member's configuration: the router gets what clients dial, the
-// server the way back to them.
-func speaker(m *gateway.GroupMember) string {
-	return strings.ReplaceAll(fmt.Sprintf(`
-bgp:
-  as: %d
-  router-id: 192.168.NET.254
-  neighbors:
-    - {address: 192.168.NET.1, remote-as: %d, source: 192.168.NET.254}
-    - {address: 172.31.NET.1, remote-as: %d, source: 172.31.NET.254}
-  graceful-shutdown: {delay: 2}
-`, membersAS, routerAS, serverAS)+metricsConfig, "NET", strconv.Itoa(124+m.ID))
-}
-
-// birdConfig is a router with a session to each member. A member that leaves is
-// its last resort, and equal members share.
-func birdConfig(members []*gateway.GroupMember, as int, local, neighbor string) string {
-	var b strings.Builder
-	b.WriteString(`
-router id 192.0.2.254;
-protocol device { }
-protocol kernel { ipv4 { export all; import none; }; merge paths on; }
-filter from_member {
-	if (65535, 0) ~ bgp_community then bgp_local_pref = 0;
-	accept;
-}
-template bgp members {
-	error wait time 1, 2;
-	error forget time 1;
-	passive on;
-	hold time 3; keepalive time 1;
-	ipv4 { import filter from_member; export none; };
-}
-`)
-	for _, m := range members {
-		fmt.Fprintf(&b, "protocol bgp member%d from members { local %s as %d; neighbor %s as %d; }\n",
-			m.ID, fmt.Sprintf(local, 124+m.ID), as, fmt.Sprintf(neighbor, 124+m.ID), membersAS)
-	}
-	return b.String()
-}
+// speaker is a member's configuration.
+func speaker(m *gateway.GroupMember) string { return m.BGP() + metricsConfig }
 
 // wantClientsAt waits until the router sends what is for the gateway to these
 // members.

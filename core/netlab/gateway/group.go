@@ -53,6 +53,9 @@ func NewGroupSite(lab *netlab.Lab, n int) *GroupSite {
 	s.Server.Loopback(ServerLoopback + "/32")
 	s.Client.Route("0.0.0.0/0", "192.168.1.1")
 	s.Router.Forward()
+	// A router leaves a next hop whose cable has no carrier; Linux does so when told.
+	s.Router.Sysctl("net/ipv4/conf/all/ignore_routes_with_linkdown", "1")
+	s.Server.Sysctl("net/ipv4/conf/all/ignore_routes_with_linkdown", "1")
 	var ports []netlab.Port
 	for i := range n {
 		m := &GroupMember{ID: i + 1, Host: lab.Namespace(fmt.Sprintf("DC1_VM%d", i+1))}
@@ -99,22 +102,27 @@ func (s *GroupSite) LeadDown(members ...*GroupMember) {
 	s.Server.Route("10.10.0.0/16", via...)
 }
 
+// AnswerBack makes the server answer each flow through the member that its last
+// packet came from.
+func (s *GroupSite) AnswerBack() {
+	gateways := make(map[*netlab.Interface]string)
+	for _, m := range s.Members {
+		gateways[m.Downlink] = m.port3Addr()
+	}
+	s.Server.AnswerBack(gateways)
+}
+
+// Unplug pulls all cables of the member, as a loss of power does.
+func (m *GroupMember) Unplug() {
+	for _, port := range []*netlab.Interface{m.Port2, m.Port3, m.Port4} {
+		port.Down()
+	}
+}
+
 // Config is a member's configuration: the example's, with what else the caller
 // wants of phase 1 (fgsp-sync) and below.
 func (s *GroupSite) Config(m *GroupMember, phase1, more string) string {
-	var peers strings.Builder
-	for _, o := range s.Members {
-		if o != m {
-			fmt.Fprintf(&peers, "    - {peerip: %s, member-id: %d}\n", o.SyncAddr(), o.ID)
-		}
-	}
-	return fmt.Sprintf(`
-standalone-cluster:
-  standalone-group-id: 1
-  group-member-id: %d
-  interface: port4
-  cluster-peers:
-%s  secret: {literal: the members of this laboratory share it}
+	return fmt.Sprintf(`%s
 phase1:
   - name: vpn1
     type: dynamic
@@ -133,7 +141,25 @@ phase2:
     phase1name: vpn1
     proposal: [aes128-sha1]
     keylifeseconds: 10800
-%s`, m.ID, peers.String(), GatewayAddr, phase1, more)
+%s`, s.Cluster(m), GatewayAddr, phase1, more)
+}
+
+// Cluster is the part of a member's configuration that makes it one.
+func (s *GroupSite) Cluster(m *GroupMember) string {
+	var peers strings.Builder
+	for _, o := range s.Members {
+		if o != m {
+			fmt.Fprintf(&peers, "    - {peerip: %s, member-id: %d}\n", o.SyncAddr(), o.ID)
+		}
+	}
+	return fmt.Sprintf(`
+standalone-cluster:
+  standalone-group-id: 1
+  group-member-id: %d
+  interface: port4
+  cluster-peers:
+%s  secret: {literal: the members of this laboratory share it}
+`, m.ID, peers.String())
 }
 
 // GroupPSK is the key of Config.
