@@ -45,6 +45,9 @@ type Connection struct {
 	// INITIAL_CONTACT. The engine acts on it.
 	Unique bool
 
+	// V1 is set for IKEv1, which package v1 speaks; nil for IKEv2.
+	V1 *IKEv1
+
 	Children []*Child
 }
 

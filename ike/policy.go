@@ -19,6 +19,9 @@ import (
 func forOffer(conns []*Connection, offered []ipsec.Proposal) (*Connection, ipsec.Proposal, int, error) {
 	var all []ipsec.Proposal
 	for _, c := range conns {
+		if c.V1 != nil {
+			continue
+		}
 		if chosen, i, err := suite.Select(c.Proposals, offered); err == nil {
 			return c, chosen, i, nil
 		}
@@ -43,7 +46,7 @@ type claim struct {
 func candidates(conns []*Connection, c claim, chosen ipsec.Proposal, local netip.Addr) []*Connection {
 	var named, open []*Connection
 	for _, conn := range conns {
-		if _, _, err := suite.Select(conn.Proposals, []ipsec.Proposal{chosen}); err != nil {
+		if _, _, err := suite.Select(conn.Proposals, []ipsec.Proposal{chosen}); err != nil || conn.V1 != nil {
 			continue
 		}
 		if !conn.RemoteID.Accepts(c.id) || !c.want.IsZero() && !ourIdentity(conn, local).same(c.want) {
