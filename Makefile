@@ -17,7 +17,7 @@ PACKAGES ?= \
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
-INTEGRATION := cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/netlab core/netlab/strongswan core/route \
+INTEGRATION := bench/failover bench/scale cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/netlab core/netlab/strongswan core/route \
 	ha/transport/e2e ha/witness plugins/softesp plugins/softesp/device
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
@@ -26,6 +26,7 @@ INTEGRATION := cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/netla
 FUZZTIME     ?= 100000x
 BENCH        ?= .
 BENCHCOUNT   ?= 6
+TUNNELS      ?= 100000
 TEST_TIMEOUT ?= 20m
 SEEDS        ?= 10000
 
@@ -85,6 +86,15 @@ fuzz: ## Run each fuzz target for FUZZTIME (100000x)
 bench: ## Run the benchmarks that match BENCH (.), BENCHCOUNT (6) times, into bin/bench.txt
 	@mkdir -p bin
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 0 $(call with-func,Benchmark) | tee bin/bench.txt
+
+.PHONY: bench-failover bench-scale
+bench-failover: build ## What the death of a member costs, with real members and clients between namespaces
+	go build -o bin/bench/ ./bench/run
+	$(SUDO) bin/bench/run failover -daemon bin/evergated
+
+bench-scale: build ## What many tunnels cost: join, synchronization, memory; TUNNELS (100000) of them
+	go build -o bin/bench/ ./bench/run
+	$(SUDO) bin/bench/run scale -daemon bin/evergated -tunnels $(TUNNELS)
 
 .PHONY: benchstat
 benchstat: ## Compare two results: make benchstat OLD=before.txt NEW=bin/bench.txt

@@ -1,0 +1,59 @@
+package failover_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/evergate/evergate/bench/failover"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestFewTunnels has a member with a few tunnels die: the measurement works, and
+// says all that it is to say. How fast it was is of no interest here.
+func TestFewTunnels(t *testing.T) { // F5
+	daemon := filepath.Join(t.TempDir(), "evergated")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", daemon, "github.com/evergate/evergate/cmd/evergated")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("evergated was not built: %v\n%s", err, out)
+	}
+	const tunnels, handshakes = 10, 5
+	r, err := failover.Run(t.Context(), failover.Options{
+		Daemon: daemon, Tunnels: tunnels, Handshakes: handshakes, Rounds: 1, Logf: t.Logf,
+	})
+	if err != nil {
+		t.Fatalf("The measurement failed: %v.", err)
+	}
+	for what, n := range map[string]int{
+		"packets of clients":                 r.Inbound.N,
+		"answers":                            r.Outbound.N,
+		"packets of clients, tunnels active": r.SteadyInbound.N,
+		"answers, tunnels active":            r.SteadyOutbound.N,
+	} {
+		if n != tunnels {
+			t.Errorf("%d %s were measured, want one of each of %d tunnels.", n, what, tunnels)
+		}
+	}
+	if len(r.Rounds) != 1 || r.Rounds[0].Lost != 0 {
+		t.Errorf("The survivor lost packets: %+v.", r.Rounds)
+	}
+	for _, h := range r.Handshakes {
+		if h.Auth.N != handshakes || h.Whole.N != handshakes {
+			t.Errorf("With %s, %d IKE_AUTH and %d whole handshakes were measured, want %d.", h.Setting, h.Auth.N, h.Whole.N, handshakes)
+		}
+		if h.Unprotected != 0 {
+			t.Errorf("With %s, %d handshakes ended before a standby had their SAs.", h.Setting, h.Unprotected)
+		}
+	}
+	if len(r.Handshakes) != 3 {
+		t.Errorf("%d settings were measured, want 3.", len(r.Handshakes))
+	}
+	var text strings.Builder
+	if err := r.Write(&text); err != nil || !strings.Contains(text.String(), `{"benchmark":"failover"`) {
+		t.Errorf("The report has no line of JSON, but is (%v):\n%s", err, text.String())
+	}
+}

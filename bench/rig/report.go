@@ -1,0 +1,114 @@
+package rig
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/core/netlab/gateway"
+)
+
+// Conditions say under what a measurement was taken.
+type Conditions struct {
+	When      time.Time `json:"when"`
+	Processor string    `json:"processor"`
+	Cores     int       `json:"cores"`
+	Kernel    string    `json:"kernel"`
+	Go        string    `json:"go"`
+	// Daemon and Dataplane are the versions of what was measured.
+	Daemon    string `json:"daemon"`
+	Dataplane string `json:"dataplane"`
+	// Load is the machine's load average of the last minute, before the run.
+	Load float64 `json:"load"`
+}
+
+// ConditionsOf describes this machine and a running member.
+func ConditionsOf(d *gateway.Daemon) (Conditions, error) {
+	c := Conditions{When: time.Now().UTC().Truncate(time.Second), Cores: runtime.NumCPU(), Go: runtime.Version(), Processor: processor()}
+	var u unix.Utsname
+	if err := unix.Uname(&u); err != nil {
+		return c, fmt.Errorf("rig: ask for the kernel's version: %w", err)
+	}
+	c.Kernel = unix.ByteSliceToString(u.Release[:])
+	s, err := d.Status()
+	if err != nil {
+		return c, fmt.Errorf("rig: ask for the daemon's version: %w", err)
+	}
+	c.Daemon, c.Dataplane = s.Version, s.Dataplane.Plugin+" "+s.Dataplane.Version
+	return c, nil
+}
+
+// Load is the machine's load average of the last minute; 0 when it has none.
+func Load() float64 {
+	b, _ := os.ReadFile("/proc/loadavg")
+	var load float64
+	_, _ = fmt.Sscan(string(b), &load)
+	return load
+}
+
+func processor() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	_, rest, _ := strings.Cut(string(b), "model name")
+	line, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimLeft(line, "\t :")
+}
+
+// Spread sums up durations. The zero Spread is of none.
+type Spread struct {
+	N      int           `json:"n"`
+	Median time.Duration `json:"median_ns"`
+	P99    time.Duration `json:"p99_ns"`
+	Max    time.Duration `json:"max_ns"`
+}
+
+// SpreadOf sorts ds.
+func SpreadOf(ds []time.Duration) Spread {
+	if len(ds) == 0 {
+		return Spread{}
+	}
+	slices.Sort(ds)
+	return Spread{N: len(ds), Median: ds[len(ds)/2], P99: ds[int(math.Ceil(float64(len(ds))*0.99))-1], Max: ds[len(ds)-1]}
+}
+
+// String is the median, the 99th percentile and the longest.
+func (s Spread) String() string {
+	return fmt.Sprintf("%v\t%v\t%v\t%d", round(s.Median), round(s.P99), round(s.Max), s.N)
+}
+
+// round keeps three digits or so.
+func round(d time.Duration) time.Duration {
+	for unit := time.Duration(1); ; unit *= 10 {
+		if d < 1000*unit {
+			return d.Round(unit)
+		}
+	}
+}
+
+// Report writes a title, the conditions and a table, whose columns are parted by
+// tabs, and then the whole result as one line of JSON.
+func Report(w io.Writer, title string, c Conditions, rows []string, result any) error {
+	line, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("rig: encode the result: %w", err)
+	}
+	fmt.Fprintf(w, "%s\n%d cores of %s, Linux %s, %s, evergated %s, dataplane %s, load %.1f before\n\n",
+		title, c.Cores, c.Processor, c.Kernel, c.Go, c.Daemon, c.Dataplane, c.Load)
+	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(t, row)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("rig: write the result: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "\n%s\n", line)
+	return err
+}

@@ -1,0 +1,53 @@
+package rig
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Usage is what a process has taken of the machine.
+type Usage struct {
+	// Resident is its memory in octets, Peak the most that it ever was.
+	Resident, Peak int64
+	// CPU is the time on processors, in user and system mode, of all threads.
+	CPU time.Duration
+}
+
+// UsageOf asks the kernel about a process.
+func UsageOf(pid int) (Usage, error) {
+	dir := fmt.Sprintf("/proc/%d/", pid)
+	status, err := os.ReadFile(dir + "status")
+	if err != nil {
+		return Usage{}, fmt.Errorf("rig: look at process %d: %w", pid, err)
+	}
+	stat, err := os.ReadFile(dir + "stat")
+	if err != nil {
+		return Usage{}, fmt.Errorf("rig: look at process %d: %w", pid, err)
+	}
+	u := Usage{Resident: kib(string(status), "VmRSS:"), Peak: kib(string(status), "VmHWM:")}
+	// The name, in parentheses, may hold anything. utime and stime are fields 14
+	// and 15 in clock ticks, of which Linux has 100 a second (proc(5)).
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	for _, i := range []int{11, 12} {
+		if i < len(fields) {
+			ticks, _ := strconv.ParseInt(fields[i], 10, 64)
+			u.CPU += time.Duration(ticks) * 10 * time.Millisecond
+		}
+	}
+	return u, nil
+}
+
+// kib finds a value in kB and returns it in octets; 0 when it is not there.
+func kib(text, name string) int64 {
+	_, rest, _ := strings.Cut(text, name)
+	fields := strings.Fields(rest)
+	if len(fields) == 0 {
+		return 0
+	}
+	n, _ := strconv.ParseInt(fields[0], 10, 64)
+	return n << 10
+}
