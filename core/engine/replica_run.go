@@ -30,6 +30,8 @@ type Replication struct {
 	Store HardStore
 	// Fit hears whether the network may route to this member.
 	Fit func(ha.Health)
+	// Links join the members; nil for a group without.
+	Links *LinkOptions
 }
 
 // replicaRunner is a Replica with its queues.
@@ -156,6 +158,9 @@ func (e *Engine) order(ctx context.Context, list []ha.Order) []ipsec.SAID {
 		e.insist(ctx, func(ctx context.Context) error {
 			r, err := c.Make(ctx, e.o.Plane, e.currentEpoch())
 			refused = append(refused, r...)
+			if c.Arm != nil && err == nil {
+				e.link(LinkArmed{Member: ipsec.MemberID(*c.Arm)})
+			}
 			return err
 		})
 	}

@@ -72,7 +72,9 @@ type Engine struct {
 	// replica is nil without a group. epoch goes with every call into the
 	// dataplane; it only rises.
 	replica *replicaRunner
-	epoch   atomic.Uint64
+	// links is nil where members have none.
+	links *linkRunner
+	epoch atomic.Uint64
 
 	mu     sync.Mutex
 	policy *Policy
@@ -101,6 +103,9 @@ func New(o Options) *Engine {
 	if o.Replication != nil {
 		names = NewMemberNameTable(o.Member)
 		e.replica = newReplicaRunner(e, *o.Replication)
+		if o.Replication.Links != nil {
+			e.links = newLinkRunner(o.Member, *o.Replication.Links, o.Log)
+		}
 	}
 	limits := o.Limits.Share(o.Shards)
 	for i := range o.Shards {
@@ -136,6 +141,10 @@ func (e *Engine) Run(ctx context.Context) error {
 			}
 		})
 		wg.Go(func() { e.runOrders(ctx) })
+	}
+	if e.links != nil {
+		wg.Go(func() { e.runLinks(ctx) })
+		wg.Go(func() { e.runLinkOrders(ctx) })
 	}
 	wg.Go(func() { e.runEvents(ctx) })
 	wg.Go(func() { e.runCheckpoints(ctx) })
@@ -370,6 +379,7 @@ func (e *Engine) call(ctx context.Context, ops []Op) []Result {
 
 // runEvents hears what the dataplane notices, for as long as there is one.
 func (e *Engine) runEvents(ctx context.Context) {
+	e.meetPlane(ctx)
 	for ctx.Err() == nil {
 		for ev, err := range e.o.Plane.Events(ctx) {
 			if err != nil {
@@ -391,6 +401,9 @@ func (e *Engine) runEvents(ctx context.Context) {
 }
 
 func (e *Engine) onEvent(ctx context.Context, ev offload.Event) {
+	if _, fresh := ev.(offload.Reset); fresh {
+		e.meetPlane(ctx)
+	}
 	switch ev.(type) {
 	case offload.Reset, offload.Overrun:
 		if err := e.o.Routes.Refresh(); err != nil {
@@ -428,7 +441,7 @@ func (e *Engine) runCheckpoints(ctx context.Context) {
 
 // checkpoint reads all counters and hands them to those who live on them.
 func (e *Engine) checkpoint(ctx context.Context) error {
-	all, err := e.export(ctx)
+	all, err := e.export(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -442,7 +455,7 @@ func (e *Engine) checkpoint(ctx context.Context) error {
 // inventory reads all that the dataplane holds and has it put right. In a group
 // the replication machine says first what of it is the shards'.
 func (e *Engine) inventory(ctx context.Context) error {
-	all, err := e.export(ctx)
+	all, err := e.export(ctx, true)
 	if err != nil {
 		return err
 	}
@@ -466,16 +479,23 @@ func (e *Engine) deal(all []offload.Counters, in func([]offload.Counters) Input)
 	}
 }
 
-func (e *Engine) export(ctx context.Context) ([]offload.Counters, error) {
+// export reads the counters of all SAs of tunnels. Those of links go where links
+// are made; complete says that events were lost.
+func (e *Engine) export(ctx context.Context, complete bool) ([]offload.Counters, error) {
 	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
 	defer cancel()
-	var all []offload.Counters
+	var all, links []offload.Counters
 	for c, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
 		if err != nil {
 			return nil, fmt.Errorf("engine: export counters: %w", err)
 		}
-		all = append(all, c)
+		if c.Link != nil {
+			links = append(links, c)
+		} else {
+			all = append(all, c)
+		}
 	}
+	e.link(LinkCounted{Counters: links, Complete: complete})
 	return all, nil
 }
 
