@@ -7,17 +7,18 @@ MODULE  := github.com/evergate/evergate
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # What the tests and the demo run besides Go: peers, captures, NAT, traffic,
-# and the C compiler that the race detector asks for. On another system
-# install the like of it and run make with PACKAGES= .
+# the C compiler that the race detector asks for, and a virtual machine with a
+# module for its kernel. On another system install the like of it and run make with PACKAGES= .
 PACKAGES ?= \
 	strongswan-charon strongswan-swanctl \
 	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins \
 	tshark tcpdump nftables iproute2 iputils-ping iperf3 bird2 \
-	gcc libc6-dev
+	gcc libc6-dev \
+	qemu-system-x86 kmod gcc-12 make xz-utils
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
-INTEGRATION := bench/failover bench/scale cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/netlab core/netlab/strongswan core/route \
+INTEGRATION := bench/failover bench/scale cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/netlab core/netlab/strongswan core/netlab/vm core/route \
 	ha/transport/e2e ha/witness plugins/softesp plugins/softesp/device
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
