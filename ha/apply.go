@@ -248,7 +248,13 @@ func (n *Node) onDropChild(now time.Time, p *peer, r DropChild) {
 
 // onRemove buries a tunnel. Anybody may bring the news.
 func (n *Node) onRemove(now time.Time, r Remove) {
-	n.tombs.add(now, r)
+	if len(r.Answer) > n.cfg.Limits.AnswerOctets {
+		n.stats.BadRecords++
+		r.Answer = nil
+	}
+	if n.tombs.add(now, r) {
+		n.rd.Answers = append(n.rd.Answers, r.Answer)
+	}
 	t := n.tunnels[r.Tunnel]
 	if t == nil || !n.tombs.has(t.id, t.version.Epoch) {
 		return

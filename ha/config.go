@@ -21,6 +21,8 @@ const (
 	DefaultCountersEvery = time.Second
 	// DefaultTombstoneLife outlasts the longest lifetime of an IKE SA, a day.
 	DefaultTombstoneLife = 25 * time.Hour
+	// DefaultAnswerLife is as long as a peer asks again.
+	DefaultAnswerLife = 3 * time.Minute
 )
 
 // The frame protocol's versions that this package speaks: N and N-1.
@@ -57,6 +59,8 @@ type Config struct {
 	CountersEvery time.Duration
 	// TombstoneLife is how long it is known that a tunnel was removed.
 	TombstoneLife time.Duration
+	// AnswerLife is how long what the peer was answered then is kept with it.
+	AnswerLife time.Duration
 
 	// Lease is how many sequence numbers an owner may use before it must ask
 	// for more; 0 means ipsec.LeaseSize.
@@ -86,6 +90,9 @@ type Limits struct {
 	Children int
 	// Tombstones bounds the memory of what was removed. Past it the oldest go.
 	Tombstones int
+	// Answers bounds how many of them have an answer, AnswerOctets the length of
+	// each. Past Answers the oldest go, and their tombstones stay.
+	Answers, AnswerOctets int
 	// Uncommitted bounds what waits for acknowledgements.
 	Uncommitted int
 	// Strays bounds the memory of tunnels whose traffic came here before the
@@ -106,6 +113,7 @@ func (c Config) withDefaults() Config {
 	c.AntiEntropy = cmp.Or(c.AntiEntropy, DefaultAntiEntropy)
 	c.CountersEvery = cmp.Or(c.CountersEvery, DefaultCountersEvery)
 	c.TombstoneLife = cmp.Or(c.TombstoneLife, DefaultTombstoneLife)
+	c.AnswerLife = cmp.Or(c.AnswerLife, DefaultAnswerLife)
 	c.Lease = cmp.Or(c.Lease, ipsec.LeaseSize)
 	c.MinProtocol = cmp.Or(c.MinProtocol, MinProtocol)
 	c.MaxProtocol = cmp.Or(c.MaxProtocol, MaxProtocol)
@@ -116,6 +124,8 @@ func (c Config) withDefaults() Config {
 	l.Tunnels = cmp.Or(l.Tunnels, 1<<20)
 	l.Children = cmp.Or(l.Children, 1<<10)
 	l.Tombstones = cmp.Or(l.Tombstones, 1<<20)
+	l.Answers = cmp.Or(l.Answers, 1<<13)
+	l.AnswerOctets = cmp.Or(l.AnswerOctets, 1<<11)
 	l.Uncommitted = cmp.Or(l.Uncommitted, 1<<16)
 	l.Strays = cmp.Or(l.Strays, 1<<16)
 	l.Classes = cmp.Or(l.Classes, 1<<12)
@@ -130,7 +140,7 @@ func (c Config) check(hard HardState) error {
 	case c.Member >= ipsec.MaxMembers:
 		return fmt.Errorf("ha: member id %d is above %d", c.Member, ipsec.MaxMembers-1)
 	case c.Heartbeat < 0 || c.Lost < 0 || c.MinAcks < 0 || c.AckTimeout < 0 || c.JoinTimeout < 0 ||
-		c.AdoptAfter < 0 || c.AntiEntropy < 0 || c.CountersEvery < 0 || c.TombstoneLife < 0:
+		c.AdoptAfter < 0 || c.AntiEntropy < 0 || c.CountersEvery < 0 || c.TombstoneLife < 0 || c.AnswerLife < 0:
 		return errors.New("ha: a time or count of the configuration is negative")
 	case c.MinProtocol > c.MaxProtocol:
 		return fmt.Errorf("ha: protocol versions %d to %d are none", c.MinProtocol, c.MaxProtocol)

@@ -97,7 +97,9 @@
 // one is answered. A removal that the peer knows of (Final) beats all epochs;
 // another one beats its own and lower ones, because who has claimed since may
 // have the peer. Tombstones last longer than an IKE SA. They are kept in memory:
-// a removal is forgotten when all that knew of it lose theirs.
+// a removal is forgotten when all that knew of it lose theirs. Where the peer
+// asked for the end, its answer lies with the tombstone for some minutes: whoever
+// it asks again, because the owner died before it answered, gives the same one.
 //
 // I9, a takeover accepts nothing again that was accepted before the last
 // checkpoint: Counters carry replay windows, standbys import them, and imports

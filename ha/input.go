@@ -40,10 +40,13 @@ type (
 	}
 
 	// Delete takes back a whole tunnel. Final says that the peer knows of it: it
-	// asked, or has been told.
+	// asked, or has been told. Answer is what the engine needs anywhere to answer
+	// the peer again, if it asked; one that is longer than Limits.AnswerOctets is
+	// kept by nobody.
 	Delete struct {
 		Tunnel ipsec.TunnelID
 		Final  bool
+		Answer []byte
 	}
 
 	// Moved is the peer's or our new outer address.

@@ -76,7 +76,7 @@ func New(cfg Config, hard HardState) (*Node, error) {
 		strays:  make(map[ipsec.TunnelID]time.Time),
 		used:    make(map[ipsec.SAID]uint64),
 		counts:  make(map[ipsec.SAID]Counted),
-		tombs:   newTombstones(cfg.Limits.Tombstones),
+		tombs:   newTombstones(cfg.Limits.Tombstones, cfg.Limits.Answers),
 	}
 	for id := range cfg.Members.Without(cfg.Member).All() {
 		n.peers[id] = &peer{id: id}
@@ -197,6 +197,7 @@ func (n *Node) onTime(now time.Time) {
 		n.disarm()
 		n.forgetArming()
 		n.tombs.expire(now.Add(-n.cfg.TombstoneLife))
+		n.tombs.forgetAnswers(now.Add(-n.cfg.AnswerLife))
 		n.heartbeat()
 	}
 	if !now.Before(n.count) {

@@ -23,6 +23,9 @@ type Ready struct {
 	Lost []ipsec.TunnelID
 	// Gone are tunnels that were removed by their owner elsewhere.
 	Gone []ipsec.TunnelID
+	// Answers are those of tunnels that their owners removed, as Delete had them.
+	// They come before Gone, also of tunnels that were not here.
+	Answers [][]byte
 
 	// Index is that of the record which this step's Store or Delete made, 0 for
 	// none. What the peer is told because of it waits for Commit.

@@ -116,11 +116,13 @@ type (
 
 	// Remove says that a tunnel is gone, and leaves a tombstone: no copy of
 	// Epoch or before lives on. Final is set when the peer knows it, too: then
-	// no copy at all does, whoever has claimed it meanwhile.
+	// no copy at all does, whoever has claimed it meanwhile. Answer is what the
+	// peer got when it ended the tunnel: it may ask again.
 	Remove struct {
 		Tunnel ipsec.TunnelID
 		Epoch  Epoch
 		Final  bool
+		Answer []byte
 	}
 
 	// Claim says that the speaker owns a tunnel from now on. It holds what From
@@ -298,7 +300,7 @@ func (r Counters) octets() int {
 func (Digest) octets() int    { return Buckets * 8 }
 func (r Listing) octets() int { return smallRecord + len(r.Tunnels)*8 }
 func (DropChild) octets() int { return smallRecord }
-func (Remove) octets() int    { return smallRecord }
+func (r Remove) octets() int  { return smallRecord + len(r.Answer) }
 func (Need) octets() int      { return smallRecord }
 func (r Owned) octets() int   { return smallRecord + len(r.Children)*32 }
 func (Unheld) octets() int    { return smallRecord }

@@ -238,6 +238,9 @@ func (n *Node) onDelete(now time.Time, in Delete) {
 		return
 	}
 	r := Remove{Tunnel: t.id, Epoch: t.version.Epoch, Final: in.Final}
+	if len(in.Answer) <= n.cfg.Limits.AnswerOctets {
+		r.Answer = in.Answer
+	}
 	n.forget(t)
 	n.tombs.add(now, r)
 	n.broadcast(now, t, func(*peer) Record { return r })

@@ -29,7 +29,7 @@ type Demux struct {
 	cookies  cookies
 	sources  sources
 	replies  bucket
-	departed departed
+	departed Departed
 }
 
 // entry is what the index has about a tunnel.
@@ -106,7 +106,7 @@ func (d *Demux) Route(now time.Time, dg Datagram) Routed {
 	if t := d.bySPI[ours]; t != nil {
 		return Routed{Tunnel: t}
 	}
-	if again := d.departed.repeat(now, ours, dg); again != nil {
+	if again := d.departed.Repeat(now, dg); again != nil {
 		d.env.Stats.Repeated++
 		return Routed{Reply: again}
 	}
@@ -182,7 +182,10 @@ func (d *Demux) Step(now time.Time, t *Tunnel, in Input) Ready {
 	r := t.Step(now, in)
 	if t.state == StateClosed {
 		if received, ok := in.(Received); ok {
-			d.departed.keep(now, received.Datagram, r.Send)
+			if f, answered := farewell(received.Datagram, r.Send); answered {
+				d.departed.Keep(now, f)
+				r.Farewell = f
+			}
 		}
 		d.Forget(t)
 	} else if d.tunnels[t.id] == t {

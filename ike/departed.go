@@ -1,15 +1,19 @@
 package ike
 
 import (
-	"bytes"
+	"errors"
+	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike/internal/statepb"
 	"github.com/evergate/evergate/ike/wire"
 )
 
-// departed keeps what was answered to the requests that ended tunnels. Such an
-// answer may get lost like any other, and then the peer asks again.
+// Farewell is the answer to the request that ended a tunnel. It may get lost like
+// any other, or die with the member that gave it, and then the peer asks again.
 //
 // "The responder MUST remember each response until it receives a request whose
 // sequence number is larger than or equal to the sequence number in the
@@ -19,57 +23,95 @@ import (
 // retransmission from the initiator MUST be bitwise identical to the original
 // request", so a comparison does, of what stays as it was when a message is
 // decrypted in place.
-type departed struct {
+type Farewell struct {
+	spi     ipsec.IKESPI // ours, by which the request found the tunnel
+	request messageTrace
+	packets [][]byte
+}
+
+// farewell is the one that answers request with sent, false where there is none.
+func farewell(request Datagram, sent []Datagram) (*Farewell, bool) {
+	ours, ok := ourSPI(request)
+	if !ok || len(sent) == 0 {
+		return nil, false
+	}
+	f := &Farewell{spi: ours, request: trace(request.Payload)}
+	for _, dg := range sent {
+		f.packets = append(f.packets, append([]byte(nil), dg.Payload...))
+	}
+	return f, true
+}
+
+// Marshal encodes f for another member. It holds no key.
+func (f *Farewell) Marshal() []byte {
+	b, err := proto.Marshal(&statepb.Farewell{Spi: uint64(f.spi), Request: f.request[:], Packets: f.packets})
+	if err != nil {
+		panic(fmt.Sprintf("ike: octets and numbers have no encoding: %v", err))
+	}
+	return b
+}
+
+// ParseFarewell decodes what Marshal made.
+func ParseFarewell(b []byte) (*Farewell, error) {
+	m := &statepb.Farewell{}
+	if err := proto.Unmarshal(b, m); err != nil {
+		return nil, fmt.Errorf("ike: decode the last answer of a tunnel: %w", err)
+	}
+	f := &Farewell{spi: ipsec.IKESPI(m.Spi), packets: m.Packets}
+	if len(m.Request) != len(f.request) || len(f.packets) == 0 {
+		return nil, errors.New("ike: the last answer of a tunnel lacks its request or itself")
+	}
+	copy(f.request[:], m.Request)
+	return f, nil
+}
+
+// Departed keeps the last answers of tunnels that are gone, for FarewellTime, and
+// no more than a fixed number of them. The zero value is ready.
+type Departed struct {
 	answers map[ipsec.IKESPI]lastAnswer // by our SPI
 	order   []ipsec.IKESPI              // oldest first
 }
 
-// lastAnswer is what the peer got for its request.
 type lastAnswer struct {
-	request messageTrace
-	packets [][]byte
-	until   time.Time
+	*Farewell
+	until time.Time
 }
 
-// keep remembers that request was answered with sent. The oldest answers make
-// room.
-func (d *departed) keep(now time.Time, request Datagram, sent []Datagram) {
-	ours, ok := ourSPI(request)
-	if !ok || len(sent) == 0 {
-		return
-	}
+// Keep remembers f. The oldest make room.
+func (d *Departed) Keep(now time.Time, f *Farewell) {
 	if d.answers == nil {
 		d.answers = make(map[ipsec.IKESPI]lastAnswer)
 	}
-	if _, known := d.answers[ours]; known {
+	if _, known := d.answers[f.spi]; known {
 		return
 	}
 	d.prune(now)
-	a := lastAnswer{request: trace(request.Payload), until: now.Add(departedTime)}
-	for _, dg := range sent {
-		a.packets = append(a.packets, bytes.Clone(dg.Payload))
-	}
-	d.answers[ours] = a
-	d.order = append(d.order, ours)
+	d.answers[f.spi] = lastAnswer{f, now.Add(FarewellTime)}
+	d.order = append(d.order, f.spi)
 }
 
 // prune forgets what is too old, and the oldest where there is no more room.
-func (d *departed) prune(now time.Time) {
+func (d *Departed) prune(now time.Time) {
 	for len(d.order) > 0 && (len(d.order) >= maxDeparted || now.After(d.answers[d.order[0]].until)) {
 		delete(d.answers, d.order[0])
 		d.order = d.order[1:]
 	}
 }
 
-// repeat returns the answer to a request that comes again, nil for any other.
-func (d *departed) repeat(now time.Time, ours ipsec.IKESPI, dg Datagram) []Datagram {
+// Repeat returns the answer to a request that comes again, nil for any other
+// message.
+func (d *Departed) Repeat(now time.Time, dg Datagram) []Datagram {
+	ours, ok := ourSPI(dg)
+	if !ok {
+		return nil
+	}
 	a, ok := d.answers[ours]
 	if !ok || now.After(a.until) || a.request != trace(dg.Payload) {
 		return nil
 	}
 	out := make([]Datagram, len(a.packets))
 	for i, p := range a.packets {
-		out[i] = Datagram{Local: dg.Local, Remote: dg.Remote, Payload: bytes.Clone(p)}
+		out[i] = Datagram{Local: dg.Local, Remote: dg.Remote, Payload: append([]byte(nil), p...)}
 	}
 	return out
 }

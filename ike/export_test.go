@@ -59,3 +59,12 @@ func SayAnything(t *Tunnel, now time.Time, x wire.ExchangeType, first wire.Paylo
 
 // SetMessageID lets the exchanges that a begins go on from id.
 func SetMessageID(a, b *Tunnel, id uint32) { a.sa.sendID, b.sa.recvID = id, id }
+
+// MaxDeparted is how many last answers are kept.
+const MaxDeparted = maxDeparted
+
+// FarewellOf is what answers a request.
+func FarewellOf(request Datagram, sent []Datagram) *Farewell {
+	f, _ := farewell(request, sent)
+	return f
+}

@@ -118,6 +118,9 @@ type Ready struct {
 	// out. Why says so; nil for an orderly end.
 	Done bool
 	Why  error
+	// Farewell is the answer to the request that ended the tunnel, where one did.
+	// Demux.Step sets it; who stands by can repeat it.
+	Farewell *Farewell
 }
 
 // Established says who the peer is.

@@ -81,9 +81,9 @@ const (
 	lingerTime = 5 * time.Second
 	// failedTime is how long a refused IKE SA repeats its answer.
 	failedTime = 10 * time.Second
-	// departedTime is how long the last answer of a tunnel that is gone can be
-	// repeated.
-	departedTime = 60 * time.Second
+	// FarewellTime is how long the last answer of a tunnel that is gone can be
+	// repeated: some peers go on asking for nearly three minutes.
+	FarewellTime = 3 * time.Minute
 	// replacedTime is how long a rekeyed IKE SA waits for the peer's Delete.
 	replacedTime = 60 * time.Second
 	// retryMin, doubled with each try up to retryMax, and a random part of

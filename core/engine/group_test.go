@@ -31,6 +31,8 @@ type member struct {
 	replica *Replica
 	id      ipsec.MemberID
 	dead    bool
+	deaf    bool                  // to other members
+	heard   func(payload []byte)  // looks at each message for the client
 	ours    map[netip.Prefix]bool // routes of tunnels that the member owns
 	frames  []ha.Frame
 	relayed []Relay
@@ -195,10 +197,13 @@ func (m *member) flush() bool {
 		if m.g.gone {
 			break
 		}
+		if m.heard != nil {
+			m.heard(dg.Payload)
+		}
 		m.g.client.step(Packets{Datagrams: []ike.Datagram{{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload}}})
 	}
 	for _, f := range frames {
-		if to := m.g.members[f.To-1]; !to.dead {
+		if to := m.g.members[f.To-1]; !to.dead && !to.deaf {
 			to.stepReplica(Node{ha.Received{Frame: f}})
 		}
 	}

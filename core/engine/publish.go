@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -27,7 +28,9 @@ type Publication struct {
 	Moved   *ha.Endpoint
 	// Over: the tunnel has ended. Final: the peer knows.
 	Over, Final bool
-	Send        []ike.Datagram
+	// Farewell is what it was answered when it asked for that, nil when it did not.
+	Farewell *ike.Farewell
+	Send     []ike.Datagram
 }
 
 // Pair is both SAs of a child.
@@ -61,7 +64,8 @@ func (s *Shard) replicates(t *tunnel) bool {
 
 // publish hands a step of t over for replication.
 func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
-	p := Publication{Tunnel: t.ike.ID(), Heard: t.heard, Send: rd.Send, Over: rd.Done, Final: rd.Done && rd.Why == nil}
+	p := Publication{Tunnel: t.ike.ID(), Heard: t.heard, Send: rd.Send, Over: rd.Done, Farewell: rd.Farewell}
+	p.Final = rd.Done && (rd.Why == nil || errors.Is(rd.Why, ike.ErrDeletedByPeer))
 	if !rd.Done && (rd.Publish || rd.Established != nil) {
 		p.IKE = &ha.IKE{Class: t.conn.Name, State: ipsec.NewKey(t.ike.Snapshot(now)), Facts: t.facts()}
 	}

@@ -35,6 +35,9 @@ type Replica struct {
 	// waiting are messages for tunnels that are about to be ours.
 	waiting map[ipsec.TunnelID][]ike.Datagram
 
+	// departed are the last answers of other members' tunnels that are gone.
+	departed ike.Departed
+
 	stats ReplicaStats
 	rd    ReplicaReady
 }
@@ -62,6 +65,7 @@ type ReplicaStats struct {
 	RelayedTo uint64 // IKE messages that went to their owner
 	RelayedBy uint64 // IKE messages that other members sent here
 	NoOwner   uint64 // IKE messages for tunnels that nobody has
+	Repeated  uint64 // last answers of other members, given again
 	Takeovers uint64
 }
 
@@ -211,9 +215,11 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 	for _, id := range rd.Lost {
 		r.onLost(id)
 	}
+	for _, b := range rd.Answers {
+		r.onAnswer(now, b)
+	}
 	for _, id := range rd.Gone {
-		r.drop(id)
-		r.toShard(id, Lose{Tunnel: id, Gone: true})
+		r.onGone(now, id)
 	}
 	for _, k := range rd.Rekey {
 		r.toShard(k.Tunnel, Worn{Rekey: k})
@@ -246,7 +252,11 @@ func (r *Replica) publish(now time.Time, p Publication) {
 		note(r.step(now, ha.Moved{Tunnel: p.Tunnel, Endpoint: *p.Moved}))
 	}
 	if p.Over {
-		note(r.step(now, ha.Delete{Tunnel: p.Tunnel, Final: p.Final}))
+		d := ha.Delete{Tunnel: p.Tunnel, Final: p.Final}
+		if p.Farewell != nil {
+			d.Answer = p.Farewell.Marshal()
+		}
+		note(r.step(now, d))
 	}
 	if index == 0 {
 		index = r.last[p.Tunnel] // what came before has not gone yet
@@ -467,12 +477,48 @@ func (r *Replica) onLost(id ipsec.TunnelID) {
 	}
 }
 
+// onAnswer keeps the last answer of a tunnel that another member has ended.
+func (r *Replica) onAnswer(now time.Time, b []byte) {
+	f, err := ike.ParseFarewell(b)
+	if err != nil {
+		r.log.Error("last answer of another member was not understood", "error", err)
+		return
+	}
+	r.departed.Keep(now, f)
+}
+
+// onGone forgets a tunnel that another member has ended. The peer may be asking
+// for just that, because it got no answer.
+func (r *Replica) onGone(now time.Time, id ipsec.TunnelID) {
+	waiting := r.waiting[id]
+	r.drop(id)
+	r.toShard(id, Lose{Tunnel: id, Gone: true})
+	for _, dg := range waiting {
+		r.answerAgain(now, dg)
+	}
+}
+
+// answerAgain repeats the last answer of another member's tunnel to a request
+// that comes again, and tells whether it did.
+func (r *Replica) answerAgain(now time.Time, dg ike.Datagram) bool {
+	again := r.departed.Repeat(now, dg)
+	if again == nil {
+		return false
+	}
+	r.stats.Repeated++
+	r.rd.Send = append(r.rd.Send, again...)
+	return true
+}
+
 // onStrange finds the member that a message is for. While its owner lives it goes
 // there; without one, it makes the tunnel ours where we stand by for it.
 func (r *Replica) onStrange(now time.Time, in Strange) {
 	id, known := r.bySPI[in.SPI]
 	if in.Relayed {
 		r.stats.RelayedBy++
+	}
+	if r.answerAgain(now, in.Datagram) {
+		return
 	}
 	if !known {
 		if to := in.SPI.Member(); to != r.member && !in.Relayed {

@@ -105,7 +105,7 @@ func (d *decoder) record(m *hav1.Record) ha.Record {
 		return ha.DropChild{Tunnel: ipsec.TunnelID(r.GetTunnel()), Version: decodeVersion(r.GetVersion()), Child: d.said(r.GetChild())}
 	case *hav1.Record_Remove:
 		r := k.Remove
-		return ha.Remove{Tunnel: ipsec.TunnelID(r.GetTunnel()), Epoch: ha.Epoch(r.GetEpoch()), Final: r.GetFinal()}
+		return ha.Remove{Tunnel: ipsec.TunnelID(r.GetTunnel()), Epoch: ha.Epoch(r.GetEpoch()), Final: r.GetFinal(), Answer: r.GetAnswer()}
 	case *hav1.Record_Claim:
 		r := k.Claim
 		return ha.Claim{

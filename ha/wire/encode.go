@@ -52,7 +52,7 @@ func encodeRecord(r ha.Record) *hav1.Record {
 			Tunnel: uint64(r.Tunnel), Version: encodeVersion(r.Version), Child: encodeSAID(r.Child),
 		}}
 	case ha.Remove:
-		m.Kind = &hav1.Record_Remove{Remove: &hav1.Remove{Tunnel: uint64(r.Tunnel), Epoch: uint64(r.Epoch), Final: r.Final}}
+		m.Kind = &hav1.Record_Remove{Remove: &hav1.Remove{Tunnel: uint64(r.Tunnel), Epoch: uint64(r.Epoch), Final: r.Final, Answer: r.Answer}}
 	case ha.Claim:
 		m.Kind = &hav1.Record_Claim{Claim: &hav1.Claim{
 			Tunnel: uint64(r.Tunnel), From: encodeVersion(r.From), Version: encodeVersion(r.Version),

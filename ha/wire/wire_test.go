@@ -65,7 +65,7 @@ func frame() ha.Frame {
 			ha.PutIKE{Tunnel: 7, Version: v, Title: title, Children: bounds, IKE: ike},
 			ha.PutChild{Tunnel: 7, Version: v, Child: child()},
 			ha.DropChild{Tunnel: 7, Version: v, Child: said(1)},
-			ha.Remove{Tunnel: 7, Epoch: v.Epoch, Final: true},
+			ha.Remove{Tunnel: 7, Epoch: v.Epoch, Final: true, Answer: []byte("yes")},
 			ha.Claim{Tunnel: 7, From: ha.Version{Epoch: 1, Change: 2}, Version: v, Title: title, Children: bounds},
 			ha.Supply{Tunnel: 7, Version: v, IKE: ike, Children: []ha.Child{child()}},
 			ha.Need{Tunnel: 7},

@@ -2243,6 +2243,70 @@ func (x *Limits) GetPackets() uint64 {
 	return 0
 }
 
+// Farewell is the answer to the request that ended a tunnel.
+type Farewell struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The owner's SPI, by which the request came.
+	Spi uint64 `protobuf:"fixed64,1,opt,name=spi,proto3" json:"spi,omitempty"`
+	// What tells the request from all others: its header and its last octets.
+	Request []byte `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	// The answer, octet by octet.
+	Packets       [][]byte `protobuf:"bytes,3,rep,name=packets,proto3" json:"packets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Farewell) Reset() {
+	*x = Farewell{}
+	mi := &file_ike_v1_state_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Farewell) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Farewell) ProtoMessage() {}
+
+func (x *Farewell) ProtoReflect() protoreflect.Message {
+	mi := &file_ike_v1_state_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Farewell.ProtoReflect.Descriptor instead.
+func (*Farewell) Descriptor() ([]byte, []int) {
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Farewell) GetSpi() uint64 {
+	if x != nil {
+		return x.Spi
+	}
+	return 0
+}
+
+func (x *Farewell) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *Farewell) GetPackets() [][]byte {
+	if x != nil {
+		return x.Packets
+	}
+	return nil
+}
+
 var File_ike_v1_state_proto protoreflect.FileDescriptor
 
 const file_ike_v1_state_proto_rawDesc = "" +
@@ -2475,7 +2539,11 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\x06Limits\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x18\n" +
-	"\apackets\x18\x03 \x01(\x04R\apacketsB;Z9github.com/evergate/evergate/ike/internal/statepb;statepbb\x06proto3"
+	"\apackets\x18\x03 \x01(\x04R\apackets\"P\n" +
+	"\bFarewell\x12\x10\n" +
+	"\x03spi\x18\x01 \x01(\x06R\x03spi\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\fR\arequest\x12\x18\n" +
+	"\apackets\x18\x03 \x03(\fR\apacketsB;Z9github.com/evergate/evergate/ike/internal/statepb;statepbb\x06proto3"
 
 var (
 	file_ike_v1_state_proto_rawDescOnce sync.Once
@@ -2489,7 +2557,7 @@ func file_ike_v1_state_proto_rawDescGZIP() []byte {
 	return file_ike_v1_state_proto_rawDescData
 }
 
-var file_ike_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_ike_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_ike_v1_state_proto_goTypes = []any{
 	(*Tunnel)(nil),    // 0: ike.v1.Tunnel
 	(*Endpoint)(nil),  // 1: ike.v1.Endpoint
@@ -2512,6 +2580,7 @@ var file_ike_v1_state_proto_goTypes = []any{
 	(*Selector)(nil),  // 18: ike.v1.Selector
 	(*Child)(nil),     // 19: ike.v1.Child
 	(*Limits)(nil),    // 20: ike.v1.Limits
+	(*Farewell)(nil),  // 21: ike.v1.Farewell
 }
 var file_ike_v1_state_proto_depIdxs = []int32{
 	1,  // 0: ike.v1.Tunnel.local:type_name -> ike.v1.Endpoint
@@ -2570,7 +2639,7 @@ func file_ike_v1_state_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ike_v1_state_proto_rawDesc), len(file_ike_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

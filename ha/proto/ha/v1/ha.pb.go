@@ -1273,7 +1273,10 @@ type Remove struct {
 	// No copy of this epoch or before lives on.
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// No copy at all does: the peer knows.
-	Final         bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
+	Final bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
+	// What the peer was answered when it ended the tunnel, as the engine wants it
+	// back; empty for nothing.
+	Answer        []byte `protobuf:"bytes,4,opt,name=answer,proto3" json:"answer,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1327,6 +1330,13 @@ func (x *Remove) GetFinal() bool {
 		return x.Final
 	}
 	return false
+}
+
+func (x *Remove) GetAnswer() []byte {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
 }
 
 // Claim says that the sender owns a tunnel.
@@ -3245,11 +3255,12 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\tDropChild\x12\x16\n" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12(\n" +
 	"\aversion\x18\x02 \x01(\v2\x0e.ha.v1.VersionR\aversion\x12!\n" +
-	"\x05child\x18\x03 \x01(\v2\v.ha.v1.SAIDR\x05child\"L\n" +
+	"\x05child\x18\x03 \x01(\v2\v.ha.v1.SAIDR\x05child\"d\n" +
 	"\x06Remove\x12\x16\n" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x14\n" +
-	"\x05final\x18\x03 \x01(\bR\x05final\"\xbb\x01\n" +
+	"\x05final\x18\x03 \x01(\bR\x05final\x12\x16\n" +
+	"\x06answer\x18\x04 \x01(\fR\x06answer\"\xbb\x01\n" +
 	"\x05Claim\x12\x16\n" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12\"\n" +
 	"\x04from\x18\x02 \x01(\v2\x0e.ha.v1.VersionR\x04from\x12(\n" +
