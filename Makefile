@@ -7,14 +7,15 @@ MODULE  := github.com/evergate/evergate
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 # What the tests and the demo run besides Go: peers, captures, NAT, traffic,
-# the C compiler that the race detector asks for, and a virtual machine with a
-# module for its kernel. On another system install the like of it and run make with PACKAGES= .
+# the C compiler that the race detector asks for, a virtual machine and what
+# makes a module for its kernel. On another system install the like of it and
+# run make with PACKAGES= .
 PACKAGES ?= \
 	strongswan-charon strongswan-swanctl \
 	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins \
 	tshark tcpdump nftables iproute2 iputils-ping iperf3 bird2 \
 	gcc libc6-dev \
-	qemu-system-x86 kmod gcc-12 make xz-utils
+	qemu-system-x86 kmod gcc-12 xz-utils
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
