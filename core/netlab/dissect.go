@@ -59,6 +59,18 @@ func (c *Capture) query(settings, filter, occurrence string, fields ...string) [
 	return rows
 }
 
+// Times returns when the packets that match a display filter were captured.
+func (c *Capture) Times(filter string) []time.Time {
+	c.at.ns.lab.tb.Helper()
+	var out []time.Time
+	for _, row := range c.Query(filter, "frame.time_epoch") {
+		r := reader{row: row}
+		out = append(out, r.time())
+		c.check(r.err)
+	}
+	return out
+}
+
 // Flow is where a packet came from and went to, as on the wire of the capture.
 // The ports are 0 for raw ESP.
 type Flow struct {
@@ -184,13 +196,17 @@ func (r *reader) hex(bits int) uint64 {
 }
 
 func (r *reader) flow() Flow {
-	var f Flow
-	seconds, err := strconv.ParseFloat(r.next(), 64)
-	r.keep(err)
-	f.Time = time.UnixMicro(int64(seconds * 1e6))
+	f := Flow{Time: r.time()}
 	f.Src = r.endpoint()
 	f.Dst = r.endpoint()
 	return f
+}
+
+// time reads seconds since 1970, as precise as a microsecond.
+func (r *reader) time() time.Time {
+	seconds, err := strconv.ParseFloat(r.next(), 64)
+	r.keep(err)
+	return time.UnixMicro(int64(seconds * 1e6))
 }
 
 // endpoint reads an IPv4 address or an IPv6 address, then the port.

@@ -64,19 +64,16 @@ func (p Ping) args() []string {
 	if p.Count == 0 {
 		p.Count = 3
 	}
-	if p.Wait == 0 {
-		p.Wait = 5 * time.Second
-	}
-	args := append([]string{"-c", strconv.Itoa(p.Count), "-W", seconds(p.Wait)}, p.options()...)
-	return append(args, p.To)
-}
-
-// options are those of each request.
-func (p Ping) options() []string {
 	if p.Interval == 0 {
 		p.Interval = 200 * time.Millisecond
 	}
-	args := []string{"-n", "-i", seconds(p.Interval)}
+	if p.Wait == 0 {
+		p.Wait = 5 * time.Second
+	}
+	args := []string{
+		"-n", "-c", strconv.Itoa(p.Count), "-i", seconds(p.Interval),
+		"-W", seconds(p.Wait),
+	}
 	if p.Size != 0 {
 		args = append(args, "-s", strconv.Itoa(p.Size))
 	}
@@ -86,7 +83,7 @@ func (p Ping) options() []string {
 	if p.DontFragment {
 		args = append(args, "-M", "do")
 	}
-	return args
+	return append(args, p.To)
 }
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 3, 64) }
