@@ -52,7 +52,7 @@ build: ## Build every program of cmd/ into bin/
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
 
 .PHONY: demo
-demo: deps build ## Dial in through real namespaces, with strongSwan and with Evergate as client
+demo: deps build ## Dial in through real namespaces; then one gateway of four dies under traffic (static routes, BGP)
 	$(SUDO) bin/evergate-demo
 
 .PHONY: clean

@@ -20,9 +20,10 @@ func alone(play func(*scene)) func(netlab.TB, *stage, string) {
 }
 
 var acts = []act{
-	{"strongSwan", "First run: strongSwan 5.9 dials in", alone(playStrongSwan)},
-	{"Evergate", "Second run: Evergate dials in", alone(playEvergate)},
-	{"FGSP", "Third run: four gateways, one of which dies", playFGSP},
+	{"strongswan", "strongSwan 5.9 dials in", alone(playStrongSwan)},
+	{"evergate", "Evergate dials in, and its gateway loses the dataplane", alone(playEvergate)},
+	{"fgsp", "Four gateways behind static equal-cost routes, one of which loses its power", playStatic},
+	{"bgp", "The same behind routers that speak BGP, one of which crashes", playBGP},
 }
 
 func playStrongSwan(sc *scene) {
@@ -46,6 +47,7 @@ func playStrongSwan(sc *scene) {
 	})
 	sc.traffic()
 	sc.look()
+	sc.compare()
 	sc.step("strongSwan hangs up: SAs and route go together", func() string {
 		if err := charon.TerminateIKE("office"); err != nil {
 			sc.tb.Fatalf("hang up: %v", err)
@@ -65,7 +67,7 @@ func playEvergate(sc *scene) {
 		return dialed(sc)
 	})
 	sc.traffic()
-	before := sc.look()
+	before := sc.compare()
 	sc.step("kill the gateway's dataplane and ping on", func() string {
 		dead := sc.gateway.KillPlugin()
 		sc.wantPing()

@@ -1,7 +1,8 @@
-// Command evergate-demo shows Evergate at work: it makes a client, a router, a
-// gateway and a data centre out of network namespaces, runs the real evergated
-// in the gateway, and lets a client dial in, first strongSwan, then Evergate
-// itself. It leaves nothing behind, also when it is interrupted.
+// Command evergate-demo shows Evergate at work: it makes clients, routers,
+// gateways and a data centre out of network namespaces, runs the real evergated
+// in the gateways, and has clients dial in: strongSwan, Evergate itself, and then
+// several to a group of four gateways, of which one dies in the middle of their
+// traffic. It leaves nothing behind, also when it is interrupted.
 package main
 
 import (
@@ -12,6 +13,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/evergate/evergate/core/netlab"
@@ -29,7 +32,12 @@ func main() {
 
 func run() error {
 	verbose := flag.Bool("v", false, "show the logs of all programs when something fails")
+	flag.Usage = usage
 	flag.Parse()
+	chosen, err := choose(flag.Args())
+	if err != nil {
+		return err
+	}
 	if os.Geteuid() != 0 {
 		return errors.New("network namespaces need root: run it with sudo, or use `make demo`")
 	}
@@ -45,8 +53,8 @@ func run() error {
 	defer stop()
 
 	s := newStage(os.Stdout)
-	s.title("Evergate " + version + ": a dialup client, a tunnel, traffic")
-	for _, act := range acts {
+	s.title("Evergate " + version + ": tunnels that outlive their gateway")
+	for _, act := range chosen {
 		err := netlab.Run(ctx, act.name, s.logf(*verbose), func(tb netlab.TB) {
 			s.act(act.name, act.title)
 			act.play(tb, s, binary)
@@ -62,4 +70,28 @@ func run() error {
 	}
 	s.summary()
 	return nil
+}
+
+func usage() {
+	fmt.Fprintln(flag.CommandLine.Output(), "evergate-demo [-v] [run ...] plays these runs, all of them by default:")
+	for _, act := range acts {
+		fmt.Fprintf(flag.CommandLine.Output(), "  %-11s %s\n", act.name, act.title)
+	}
+	flag.PrintDefaults()
+}
+
+// choose returns the acts of these names, all for none.
+func choose(names []string) ([]act, error) {
+	if len(names) == 0 {
+		return acts, nil
+	}
+	var chosen []act
+	for _, name := range names {
+		i := slices.IndexFunc(acts, func(a act) bool { return strings.EqualFold(a.name, name) })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no run named %q; see evergate-demo -h", name)
+		}
+		chosen = append(chosen, acts[i])
+	}
+	return chosen, nil
 }

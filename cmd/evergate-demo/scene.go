@@ -128,9 +128,13 @@ func (sc *scene) traffic() {
 }
 
 // look shows the gateway through the operator's tool.
-func (sc *scene) look() diag.Tunnel {
-	sc.show("evergate diagnose vpn tunnel list name vpn1_0", sc.evergate("diagnose", "vpn", "tunnel", "list", "name", "vpn1_0"))
-	sc.show("evergate status", sc.evergate("status"))
+func (sc *scene) look() {
+	sc.show("gateway", "evergate diagnose vpn tunnel list name vpn1_0", sc.evergate("diagnose", "vpn", "tunnel", "list", "name", "vpn1_0"))
+	sc.show("gateway", "evergate status", sc.evergate("status"))
+}
+
+// compare looks at the tunnel's counters.
+func (sc *scene) compare() diag.Tunnel {
 	t := sc.gateway.Tunnel("vpn1_0")
 	sc.step("compare the gateway's counters with what was sent", func() string {
 		if t.Packets.In == 0 || t.Packets.Out == 0 {

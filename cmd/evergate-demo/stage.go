@@ -19,6 +19,7 @@ type stage struct {
 	open    string // the step that is under way
 	started time.Time
 	done    []string
+	costs   []cost
 	steps   int
 	begin   time.Time
 }
@@ -45,7 +46,7 @@ func (s *stage) paint(code, text string) string {
 func (s *stage) title(text string) { fmt.Fprintf(s.w, "%s\n", s.paint(bold, text)) }
 
 func (s *stage) act(name, text string) {
-	fmt.Fprintf(s.w, "\n%s\n", s.paint(cyan, text))
+	fmt.Fprintf(s.w, "\n%s\n", s.paint(cyan, name+": "+text))
 	s.done = append(s.done, name)
 }
 
@@ -70,9 +71,22 @@ func (s *stage) step(text string, do func() string) {
 	s.steps++
 }
 
-// show prints a program's output, indented.
-func (s *stage) show(command, output string) {
-	fmt.Fprintf(s.w, "\n    %s\n", s.paint(bold, "# "+command))
+// text prints what is no step.
+func (s *stage) text(text string) { fmt.Fprint(s.w, text) }
+
+// cost is what a failover was to the client.
+type cost struct {
+	of                       string // the act
+	lost                     int    // pings
+	gap, detection, takeover time.Duration
+}
+
+// cost keeps it for the summary.
+func (s *stage) cost(c cost) { s.costs = append(s.costs, c) }
+
+// show prints a program's output, indented, below the host's prompt.
+func (s *stage) show(host, command, output string) {
+	fmt.Fprintf(s.w, "\n    %s\n", s.paint(bold, host+" # "+command))
 	for line := range strings.Lines(strings.TrimRight(output, "\n")) {
 		fmt.Fprintf(s.w, "    %s\n", strings.TrimRight(line, "\n"))
 	}
@@ -104,4 +118,12 @@ func (s *stage) logf(verbose bool) func(string, ...any) {
 func (s *stage) summary() {
 	fmt.Fprintf(s.w, "\n%s %d steps in %v: %s. Everything was taken down.\n",
 		s.paint(green, "All of it worked:"), s.steps, time.Since(s.begin).Round(time.Second), strings.Join(s.done, ", "))
+	if len(s.costs) == 0 {
+		return
+	}
+	fmt.Fprintf(s.w, "\nWhat the death of its gateway cost a client (same SAs before and after, its TCP transfer arrived whole):\n\n")
+	fmt.Fprintf(s.w, "  %s\n", s.paint(bold, fmt.Sprintf("%-10s %12s %12s %24s %24s", "run", "pings lost", "gap", "detection by the router", "takeover by the member")))
+	for _, c := range s.costs {
+		fmt.Fprintf(s.w, "  %-10s %12d %12s %24s %24s\n", c.of, c.lost, milliseconds(c.gap), milliseconds(c.detection), milliseconds(c.takeover))
+	}
 }
