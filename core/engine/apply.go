@@ -100,6 +100,7 @@ func (s *Shard) establish(t *tunnel, e ike.Established) {
 	if t.conn.Dialup {
 		t.name = fmt.Sprintf("%s_%d", c.Name, t.index)
 	}
+	s.meet(t)
 	if e.InitialContact || c.Unique {
 		s.rd.Supersede = append(s.rd.Supersede, Supersede{Connection: c.Name, Remote: e.Remote, Except: t.ike.ID()})
 	}
@@ -300,6 +301,7 @@ func (s *Shard) forget(now time.Time, t *tunnel, why error) {
 	t.queue = nil
 	if t.name != "" {
 		s.names.Release(t.conn.Name, t.index)
+		s.part(t)
 	}
 	if c := t.ike.Connection(); c != nil {
 		s.hungUp(now, c.Name, t, why)

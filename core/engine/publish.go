@@ -107,6 +107,7 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 	t.name, t.index, t.number = f.Name, f.Index, f.Number
 	t.serial = s.names.Adopt(r.IKE.Class, f.Index)
 	t.remote = m.Status(now).RemoteID
+	s.meet(t)
 	sends := make(map[ipsec.SAID]bool)
 	for _, c := range m.Status(now).Children {
 		sends[c.Out] = c.Sending
@@ -190,6 +191,7 @@ func (s *Shard) onLose(id ipsec.TunnelID) {
 	s.demux.Forget(t.ike)
 	t.pending, t.queue = nil, nil
 	s.names.Release(t.conn.Name, t.index)
+	s.part(t)
 	s.stats.Lost++
 	s.log.Warn("tunnel belongs to another member now", "tunnel", t.name)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -26,6 +27,7 @@ type Shard struct {
 	stats  *Stats
 
 	tunnels map[ipsec.TunnelID]*tunnel
+	byPeer  map[peerKey][]*tunnel // those whose IKE SA is up
 	bySA    map[ipsec.SAID]*tunnel
 	inbound map[ipsec.SPI]bool // in use
 	timers  timers
@@ -84,6 +86,7 @@ func NewShard(o ShardOptions) *Shard {
 		log: o.Log, names: o.Names, policy: &livePolicy{o.Policy},
 		stats:   &Stats{},
 		tunnels: make(map[ipsec.TunnelID]*tunnel),
+		byPeer:  make(map[peerKey][]*tunnel),
 		bySA:    make(map[ipsec.SAID]*tunnel),
 		inbound: make(map[ipsec.SPI]bool),
 		waiting: make(map[OpID]*tunnel),
@@ -452,8 +455,8 @@ func (s *Shard) onDrain(now time.Time, keep bool) {
 }
 
 func (s *Shard) onSupersede(now time.Time, in Supersede) {
-	for _, t := range s.each() {
-		if t.ike.ID() != in.Except && t.conn != nil && t.conn.Name == in.Connection && t.name != "" && t.remote == in.Remote {
+	for _, t := range slices.Clone(s.byPeer[peerKey{in.Connection, in.Remote}]) {
+		if t.ike.ID() != in.Except {
 			s.step(now, t, ike.Superseded{Reason: "the peer made a new tunnel"})
 		}
 	}

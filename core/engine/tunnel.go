@@ -2,6 +2,7 @@ package engine
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -52,6 +53,32 @@ type sa struct {
 	// of dataplanes that are gone.
 	counters offload.Counters
 	earlier  struct{ packets, bytes uint64 }
+}
+
+// peerKey is who a tunnel is with, and by which connection.
+type peerKey struct {
+	connection string
+	remote     ike.Identity
+}
+
+func (t *tunnel) peerKey() peerKey { return peerKey{t.conn.Name, t.remote} }
+
+// meet notes a tunnel whose peer is known, from oldest to newest.
+func (s *Shard) meet(t *tunnel) {
+	if key := t.peerKey(); !slices.Contains(s.byPeer[key], t) {
+		s.byPeer[key] = append(s.byPeer[key], t)
+	}
+}
+
+// part is meet's end.
+func (s *Shard) part(t *tunnel) {
+	key := t.peerKey()
+	rest := slices.DeleteFunc(s.byPeer[key], func(o *tunnel) bool { return o == t })
+	if len(rest) == 0 {
+		delete(s.byPeer, key)
+		return
+	}
+	s.byPeer[key] = rest
 }
 
 // pairOf returns the SA of the other direction, nil when it is not there.

@@ -33,3 +33,25 @@ func TestPacketOfATunnelThatIsUpStartsNoOther(t *testing.T) {
 	p.client.only()
 	p.client.wantSAs(2)
 }
+
+func TestIndexesAreTheLowestThatAreFree(t *testing.T) {
+	n := NewMemberNameTable(3)
+	take := func() int { i, _ := n.Take("vpn1"); return i }
+	want := func(what string, got, want int) {
+		t.Helper()
+		if got != want {
+			t.Errorf("%s got the index %d, want %d", what, got, want)
+		}
+	}
+	want("the first tunnel", take(), 3)
+	want("the second tunnel", take(), 19)
+	n.Adopt("vpn1", 35)
+	want("one that meets an adopted one", take(), 51)
+	n.Release("vpn1", 19)
+	n.Release("vpn1", 3)
+	n.Adopt("vpn1", 5) // member 5's
+	n.Release("vpn1", 5)
+	want("one after two have ended", take(), 3)
+	n.Adopt("vpn1", 19)
+	want("one whose place came back from another member", take(), 67)
+}
