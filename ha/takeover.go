@@ -95,9 +95,10 @@ func (n *Node) onActivated(now time.Time, in Activated) {
 	n.claim(now, t, now)
 }
 
-// claimable tells whether we may take t over warm.
+// claimable tells whether we may take t over warm. Without a dataplane of our own
+// we would only take it from who has one.
 func (n *Node) claimable(t *tunnel) bool {
-	return !n.leaving && n.armed[t.owner()] != 0 && n.orphan(t) && t.complete()
+	return n.planeUp && !n.leaving && n.armed[t.owner()] != 0 && n.orphan(t) && t.complete()
 }
 
 // adopt takes over a tunnel that the dataplane has not started by itself.
@@ -471,6 +472,10 @@ func (n *Node) sweep(now time.Time) {
 // every time.
 func (n *Node) adoptDue(now time.Time, p *peer) {
 	if p.adoptAt.IsZero() || now.Before(p.adoptAt) {
+		return
+	}
+	if !n.planeUp {
+		p.adoptAt = now.Add(n.cfg.AdoptAfter / 4) // our dataplane may come back
 		return
 	}
 	orphans := n.sorted(func(t *tunnel) bool { return t.owner() == p.id && n.orphan(t) })
