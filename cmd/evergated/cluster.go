@@ -29,6 +29,7 @@ const (
 	frameHA    = 1 // ha.Frame
 	frameIKE   = 2 // an IKE message for its owner, as ikesock frames it
 	frameLinks = 3 // diag.Link values as JSON
+	frameLink  = 4 // engine.LinkNews
 )
 
 // groupState is the file of ha.HardState.
@@ -46,6 +47,8 @@ type cluster struct {
 	node   *ha.Node
 	mesh   *transport.Mesh
 	engine *engine.Engine
+	// local is our address on the members' network.
+	local netip.Addr
 
 	mu    sync.Mutex
 	links [ipsec.MaxMembers][]diag.Link
@@ -83,12 +86,11 @@ func newCluster(cfg *config.StandaloneCluster, st *state.Dir, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	local, err := cfg.LocalAddress()
-	if err != nil {
+	if c.local, err = cfg.LocalAddress(); err != nil {
 		return nil, err
 	}
 	c.mesh, err = transport.New(transport.Config{
-		Identity: identity, Local: netip.AddrPortFrom(local, cfg.Port), Interface: cfg.Interface,
+		Identity: identity, Local: netip.AddrPortFrom(c.local, cfg.Port), Interface: cfg.Interface,
 		Peers: peers, Receiver: c, MinProtocol: ha.MinProtocol, MaxProtocol: ha.MaxProtocol, Log: log,
 	})
 	return c, err
@@ -157,15 +159,36 @@ func (c *cluster) Relay(to ipsec.MemberID, dg ike.Datagram) {
 	c.mesh.Send(to, transport.Frame{Type: frameIKE, Class: transport.Packet, Body: body})
 }
 
+// Export implements engine.LinkMesh.
+func (c *cluster) Export(with ipsec.MemberID, label string, context []byte, n int) (ipsec.Key, uint64, error) {
+	return c.mesh.Export(with, label, context, n)
+}
+
+// Tell implements engine.LinkMesh.
+func (c *cluster) Tell(to ipsec.MemberID, n engine.LinkNews) {
+	c.mesh.Send(to, transport.Frame{Type: frameLink, Class: transport.Control, Body: n.AppendTo(nil)})
+}
+
+// linkOptions join us to the others; each life of ours has SPIs of its own.
+func (c *cluster) linkOptions() (*engine.LinkOptions, error) {
+	var first [4]byte
+	if _, err := rand.Read(first[:]); err != nil {
+		return nil, fmt.Errorf("draw an SPI: %w", err)
+	}
+	return &engine.LinkOptions{Local: c.local, Mesh: c, First: binary.BigEndian.Uint32(first[:])}, nil
+}
+
 // PeerUp implements transport.Receiver.
 func (c *cluster) PeerUp(s transport.Session) {
 	c.log.Info("member connected", "member", s.Member, "addr", s.Addr)
+	c.engine.PeerUp(engine.LinkSession{Member: s.Member, ID: s.ID, Remote: s.Addr.Addr().Unmap()})
 	c.sendLinks(s.Member)
 }
 
 // PeerDown implements transport.Receiver.
 func (c *cluster) PeerDown(s transport.Session, err error) {
 	c.log.Warn("member disconnected", "member", s.Member, "addr", s.Addr, "error", err)
+	c.engine.PeerDown(s.Member)
 }
 
 // ReceiveFrame implements transport.Receiver.
@@ -180,6 +203,13 @@ func (c *cluster) ReceiveFrame(from ipsec.MemberID, f transport.Frame) {
 			return
 		}
 		c.engine.ReceiveRelayed(ike.Datagram(dg))
+	case frameLink:
+		news, err := engine.ParseLinkNews(f.Body)
+		if err != nil {
+			c.log.Warn("news of a member's link were not understood", "member", from, "error", err)
+			return
+		}
+		c.engine.ReceiveLinkNews(from, news)
 	case frameLinks:
 		links, err := diag.ParseLinks(f.Body)
 		if err != nil {
@@ -255,6 +285,10 @@ func (c *cluster) peers(ctx context.Context) (diag.StandalonePeers, error) {
 	if own, err := diag.LocalLinks(); err == nil {
 		s.Links[c.cfg.Member] = own
 	}
+	linked, err := c.memberLinks(ctx)
+	if err != nil {
+		return diag.StandalonePeers{}, err
+	}
 	byMember := make(map[ipsec.MemberID]ha.PeerStatus)
 	for _, m := range members {
 		byMember[m.Member] = m
@@ -275,6 +309,7 @@ func (c *cluster) peers(ctx context.Context) (diag.StandalonePeers, error) {
 			if m.DriftedClass > 0 {
 				peer.Trouble = append(peer.Trouble, fmt.Sprintf("%d phase1 entries with fgsp-sync differ from ours or are missing there", m.DriftedClass))
 			}
+			joinLink(&peer, linked[*p.Member])
 		}
 		if p.LastError != nil && !peer.Detected {
 			peer.Trouble = append(peer.Trouble, p.LastError.Error())
@@ -282,4 +317,29 @@ func (c *cluster) peers(ctx context.Context) (diag.StandalonePeers, error) {
 		s.Peers = append(s.Peers, peer)
 	}
 	return s, nil
+}
+
+// memberLinks are the links to the members that we have met.
+func (c *cluster) memberLinks(ctx context.Context) (map[ipsec.MemberID]*diag.MemberLink, error) {
+	links, _, err := c.engine.Links(ctx)
+	out := make(map[ipsec.MemberID]*diag.MemberLink)
+	for _, l := range links {
+		described := diag.FromLink(l, time.Now())
+		out[l.Member] = &described
+	}
+	return out, err
+}
+
+// joinLink adds what a peer's link has carried. Without a link to a member that is
+// there, packets for its tunnels get lost when they come to us.
+func joinLink(peer *diag.StandalonePeer, l *diag.MemberLink) {
+	if l == nil {
+		return
+	}
+	peer.Link = l
+	peer.Packets.Sent += l.Sent
+	peer.Packets.Received += l.Received
+	if l.Trouble != "" && peer.Detected {
+		peer.Trouble = append(peer.Trouble, "no link: "+l.Trouble)
+	}
 }

@@ -120,7 +120,11 @@ func (d *daemon) makeHost() error {
 			return fmt.Errorf("standalone-cluster: %w", err)
 		}
 		o.Member = d.cfg.Cluster.Member
-		o.Replication = &engine.Replication{Node: d.cluster.node, Mesh: d.cluster, Store: d.cluster, Fit: d.network.group}
+		links, err := d.cluster.linkOptions()
+		if err != nil {
+			return fmt.Errorf("standalone-cluster: %w", err)
+		}
+		o.Replication = &engine.Replication{Node: d.cluster.node, Mesh: d.cluster, Store: d.cluster, Fit: d.network.group, Links: links}
 	}
 	d.engine = engine.New(o)
 	if d.cluster != nil {
@@ -227,6 +231,9 @@ func (d *daemon) configure(ctx context.Context, cfg *config.Config, addrs []neti
 	sources := netio.Sources{Addresses: addrs, PlaneOwnsNATT: info.OwnsNATT, NATTOptions: info.SocketOptions}
 	if err := d.mux.Set(sources); err != nil {
 		return err
+	}
+	if d.cluster != nil && info.Links {
+		addrs = append(slices.Clone(addrs), d.cluster.local)
 	}
 	info, err = d.host.Configure(ctx, offload.Config{
 		Member: d.member(), Addresses: addrs, IKESocket: d.ikeSocket(), Settings: cfg.Dataplane.Settings,

@@ -28,6 +28,13 @@ func (d *daemon) Status(ctx context.Context) (diag.Status, error) {
 		Version: version, PID: os.Getpid(), Uptime: time.Since(d.started), Config: path, Member: int(d.member()),
 		Dataplane: describe(d.host.Status()), Network: d.network.describe(),
 	}
+	links, _, err := d.engine.Links(ctx)
+	if err != nil {
+		return diag.Status{}, err
+	}
+	for _, l := range links {
+		s.Links = append(s.Links, diag.FromLink(l, time.Now()))
+	}
 	for _, c := range d.engine.Policy().Connections() {
 		s.Phase1 = append(s.Phase1, diag.FromPhase1(c, tunnels))
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"reflect"
 
 	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/engine"
@@ -19,6 +20,14 @@ var (
 	groupFull    = gauge("ha", "queue_full_total", "Frames that were dropped because the queue of their member was full.", classLabel)
 	groupRefused = gauge("ha", "refusals_total", "Connections between members that became no session.",
 		telemetry.Label{Name: "reason", Values: refusalReasons()})
+	groupLinks = gauge("ha", "links", "Links to other members, which carry packets for the clients that they own.",
+		telemetry.Label{Name: "state", Values: engine.LinkStates()})
+	linkPackets = gauge("ha", "link_packets_total", "Packets for clients that went to the owner of their tunnel over a link, and that came over one to us.", directionLabel)
+	linkDrops   = gauge("ha", "link_drops_total", "Packets that came over a link and went no further, by reason.",
+		telemetry.Label{Name: "reason", Values: dropReasons()})
+	linksMade    = gauge("ha", "links_made_total", "Links that came up, with the keys of a new session or dataplane.")
+	linksRefused = gauge("ha", "links_refused_total", "SAs of links that the dataplane did not take.")
+
 	groupStrangers = gauge("ha", "strangers_total", "Connections and heartbeats from addresses that are no member's.")
 	groupLost      = gauge("ha", "heartbeats_lost", "Heartbeats of other members that have not arrived; one that is only late counts until it does.")
 )
@@ -42,8 +51,8 @@ func refusalReasons() (names []string) {
 // has none.
 func (d *daemon) groupMetrics() telemetry.Collector {
 	c := telemetry.Collector{
-		Gauges:   []telemetry.Desc{groupMembers, groupQueued, groupLost},
-		Counters: []telemetry.Desc{groupFull, groupRefused, groupStrangers},
+		Gauges:   []telemetry.Desc{groupMembers, groupQueued, groupLost, groupLinks},
+		Counters: []telemetry.Desc{groupFull, groupRefused, groupStrangers, linkPackets, linkDrops, linksMade, linksRefused},
 	}
 	descs := make(map[string]telemetry.Desc)
 	for _, s := range diag.FromGroup(engine.ReplicaStats{}) {
@@ -57,6 +66,7 @@ func (d *daemon) groupMetrics() telemetry.Collector {
 		d.cluster.measure(emit)
 		ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
 		defer cancel()
+		d.measureLinks(ctx, emit)
 		_, members, stats, err := d.engine.Group(ctx)
 		if err != nil {
 			return
@@ -103,4 +113,33 @@ func (c *cluster) measure(emit telemetry.Emit) {
 	s := c.mesh.Stats()
 	emit(groupStrangers, float64(s.Strangers+s.StrangeHeartbeats))
 	emit(groupLost, lost)
+}
+
+// measureLinks adds up what the links have carried.
+func (d *daemon) measureLinks(ctx context.Context, emit telemetry.Emit) {
+	links, stats, err := d.engine.Links(ctx)
+	if err != nil {
+		return
+	}
+	states := make(map[string]float64)
+	var sent, received float64
+	dropped := make([]float64, len(dropReasons()))
+	for _, l := range links {
+		states[l.State]++
+		sent += float64(l.Sent)
+		received += float64(l.Received)
+		for i := range dropped {
+			dropped[i] += float64(reflect.ValueOf(l.Drops).Field(i).Uint())
+		}
+	}
+	for _, state := range engine.LinkStates() {
+		emit(groupLinks, states[state], state)
+	}
+	emit(linkPackets, received, "in")
+	emit(linkPackets, sent, "out")
+	for i, reason := range dropReasons() {
+		emit(linkDrops, dropped[i], reason)
+	}
+	emit(linksMade, float64(stats.Made))
+	emit(linksRefused, float64(stats.Refused))
 }

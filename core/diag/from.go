@@ -109,7 +109,7 @@ func fromPair(s engine.TunnelStatus, c engine.ChildStatus, life ike.ChildStatus,
 		Seqno: max(1, out.Sequence.Next, c.Out.Counters.Sequence.Next), LastSeq: c.In.Counters.Sequence.Highest, ESN: in.Algorithms.ESN,
 		Ceiling: out.Sequence.Ceiling, Dec: half(in, keys), Enc: half(out, keys),
 		Packets: Traffic{In: c.In.Packets, Out: c.Out.Packets}, Bytes: Traffic{In: c.In.Bytes, Out: c.Out.Bytes},
-		Rekeying: life.State == "rekeying", NPU: npu(c), Drops: drops(c),
+		Rekeying: life.State == "rekeying", NPU: npu(c), Relayed: c.Out.Counters.Relayed, Drops: drops(c.In.Counters.Drops, c.Out.Counters.Drops),
 	}
 	if sa.Limit > 0 {
 		sa.ExpireBytes = sa.Limit - min(sa.Limit, c.In.Bytes+c.Out.Bytes)
@@ -165,9 +165,9 @@ func npu(c engine.ChildStatus) NPU {
 	return n
 }
 
-func drops(c engine.ChildStatus) map[string]uint64 {
+func drops(all ...offload.Drops) map[string]uint64 {
 	m := make(map[string]uint64)
-	for _, d := range []offload.Drops{c.In.Counters.Drops, c.Out.Counters.Drops} {
+	for _, d := range all {
 		for reason, n := range map[string]uint64{
 			"replayed": d.Replayed, "authentication": d.Authentication, "malformed": d.Malformed, "selector": d.Selector,
 			"lifetime": d.Lifetime, "ceiling": d.Ceiling, "standby": d.Standby, "too big": d.TooBig, "queue": d.Queue,

@@ -36,8 +36,11 @@ type StandalonePeer struct {
 	// about its sessions here.
 	Sessions Exchanged `json:"sessions"`
 	// Packets counts the packets of tunnels that were handed to this peer because it
-	// owns the tunnel, and that it handed to us; since the gateway started.
+	// owns the tunnel, and that it handed to us; since the gateway started. IKE
+	// messages of clients are among them, and packets for clients, which go by Link.
 	Packets Exchanged `json:"packets"`
+	// Link carries packets of the second kind; nil where the members have not met.
+	Link *MemberLink `json:"link,omitempty"`
 	// Trouble says what keeps us from being standbys of each other, one sentence
 	// each: a phase 1 that differs, a peer that is another member than the
 	// configuration says. Empty where all is well.

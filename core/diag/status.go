@@ -18,7 +18,9 @@ type Status struct {
 	Member    int       `json:"member"`
 	Dataplane Dataplane `json:"dataplane"`
 	Network   Network   `json:"network"`
-	Phase1    []Phase1  `json:"phase1"`
+	// Links lead to the members that this gateway has met.
+	Links  []MemberLink `json:"links,omitempty"`
+	Phase1 []Phase1     `json:"phase1"`
 }
 
 // Dataplane describes the plugin and its process.
@@ -71,6 +73,9 @@ func WriteStatus(w io.Writer, s Status) error {
 	}
 	if err := s.Network.write(b); err != nil {
 		return err
+	}
+	for _, l := range s.Links {
+		l.write(b)
 	}
 	fmt.Fprintln(b)
 	t := tabwriter.NewWriter(b, 0, 8, 2, ' ', 0)

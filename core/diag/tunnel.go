@@ -127,6 +127,8 @@ type SA struct {
 	Bytes    Traffic `json:"bytes"`
 	NPU      NPU     `json:"npu"`
 	Rekeying bool    `json:"rekeying"`
+	// Relayed are the packets that a standby has given to the owner over a link.
+	Relayed uint64 `json:"relayed,omitempty"`
 	// Drops of both directions, by reason; reasons without drops are left out.
 	Drops map[string]uint64 `json:"drops,omitempty"`
 }

@@ -112,6 +112,9 @@ func (s *SA) write(w io.Writer, t *Tunnel) {
 	fmt.Fprintf(w, "  dec:pkts/bytes=%d/%d, enc:pkts/bytes=%d/%d\n", s.Packets.In, s.Bytes.In, s.Packets.Out, s.Bytes.Out)
 	fmt.Fprintf(w, "  npu_flag=%02x npu_rgwy=%v npu_lgwy=%v npu_selid=%x dec_npuid=%d enc_npuid=%d\n",
 		s.NPU.Flag, t.Remote.Addr(), t.Local.Addr(), s.NPU.Selector, s.NPU.Dec, s.NPU.Enc)
+	if s.Relayed > 0 { // FortiOS has no such line
+		fmt.Fprintf(w, "  link: relayed=%d\n", s.Relayed)
+	}
 }
 
 func (h *Half) write(w io.Writer, direction string) {

@@ -106,6 +106,9 @@ var linkStates = [...]string{
 	linkDown: "down", linkOffered: "offered", linkInstalls: "offered", linkReceives: "receiving", linkCompletes: "receiving", linkUp: "up",
 }
 
+// LinkStates are all that a LinkStatus may say.
+func LinkStates() []string { return []string{"down", "offered", "receiving", "up"} }
+
 // linkPair names the SAs of a link in the dataplane.
 type linkPair struct{ in, out ipsec.SAID }
 
@@ -142,8 +145,8 @@ const (
 	flagUnable   = 1 << 4
 )
 
-// AppendBinary encodes n, SPIs first, in network byte order.
-func (n LinkNews) AppendBinary(b []byte) ([]byte, error) {
+// AppendTo encodes n behind b: SPIs first, in network byte order.
+func (n LinkNews) AppendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(n.SPI))
 	b = binary.BigEndian.AppendUint32(b, uint32(n.Seen))
 	var flags byte
@@ -154,7 +157,7 @@ func (n LinkNews) AppendBinary(b []byte) ([]byte, error) {
 			flags |= flag
 		}
 	}
-	return append(b, flags), nil
+	return append(b, flags)
 }
 
 // ParseLinkNews decodes what a member has sent. A later version may say more

@@ -502,10 +502,7 @@ func TestLinkCountsOnWhenItIsReplaced(t *testing.T) {
 
 func TestLinkNewsOnTheWire(t *testing.T) {
 	want := LinkNews{SPI: 0x10203040, Seen: 0x20304050, Receives: true, Settled: true}
-	b, err := want.AppendBinary(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	b := want.AppendTo(nil)
 	for n := range b {
 		if _, err := ParseLinkNews(b[:n]); err == nil {
 			t.Errorf("A prefix of %d octets should be refused.", n)

@@ -36,7 +36,7 @@ type Config struct {
 
 // Sources say where IKE arrives.
 type Sources struct {
-	// Addresses are our outer addresses.
+	// Addresses are those at which we speak IKE.
 	Addresses []netip.Addr
 	// PlaneOwnsNATT: the dataplane has port 4500 (offload.Info.OwnsNATT).
 	PlaneOwnsNATT bool
@@ -198,14 +198,26 @@ func (m *Mux) readPlane() {
 		if err != nil {
 			return
 		}
-		for i, d := range in[:n] {
-			ds[i] = ike.Datagram(d)
-		}
-		m.n.received.Add(uint64(n))
-		m.config.Deliver(ds[:n])
+		ours := m.ours(ds[:0], in[:n])
+		m.n.received.Add(uint64(len(ours)))
+		m.config.Deliver(ours)
 		clear(in) // the payloads are the callee's now
 		clear(ds)
 	}
+}
+
+// ours appends the datagrams to our addresses. The dataplane has others, those of
+// links between members, on which nobody is to speak IKE with us.
+func (m *Mux) ours(ds []ike.Datagram, in []ikesock.Datagram) []ike.Datagram {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, d := range in {
+		if slices.Contains(m.set.Addresses, d.Local.Addr()) {
+			ds = append(ds, ike.Datagram(d))
+		}
+	}
+	m.n.elsewhere.Add(uint64(len(in) - len(ds)))
+	return ds
 }
 
 // Send sends each datagram from its Local address and port, and returns how

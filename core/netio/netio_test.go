@@ -297,6 +297,12 @@ func TestMuxSpeaksThroughTheDataplane(t *testing.T) {
 	if d.Local != local || d.Remote != peer || string(d.Payload) != "auth" {
 		t.Fatalf("Delivered %+v.", d)
 	}
+	member := d
+	member.Local = netip.AddrPortFrom(netip.MustParseAddr("127.31.7.9"), g.natt)
+	plane.WriteBatch([]ikesock.Datagram{ikesock.Datagram(member), {Local: local, Remote: peer, Payload: []byte("info")}})
+	if d := <-g.delivered; string(d.Payload) != "info" || g.Stats().Elsewhere != 1 {
+		t.Errorf("What came to an address that is not ours should be counted, got %+v and a count of %d.", d, g.Stats().Elsewhere)
+	}
 	elsewhere := d
 	elsewhere.Local = netip.AddrPortFrom(netip.MustParseAddr("127.31.7.2"), g.natt)
 	keep := d
@@ -322,8 +328,8 @@ func TestMuxSpeaksThroughTheDataplane(t *testing.T) {
 	if want := []string{"auth", "keepalive"}; !slices.Equal(got, want) {
 		t.Errorf("The dataplane got %q, want %q.", got, want)
 	}
-	if s := g.Stats(); s.Plane.Received != 1 || s.Plane.Sent != 2 || s.Received != 1 || s.Sent != 2 {
-		t.Errorf("Counted %+v, want 1 received and 2 sent, all through the dataplane.", s)
+	if s := g.Stats(); s.Plane.Received != 3 || s.Plane.Sent != 2 || s.Received != 2 || s.Sent != 2 {
+		t.Errorf("Counted %+v, want 3 from the dataplane, 2 of them received, and 2 sent.", s)
 	}
 }
 

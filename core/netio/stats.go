@@ -23,6 +23,8 @@ type Stats struct {
 	// NoSocket counts datagrams that should have left from an address and port
 	// that is not, or no longer, ours.
 	NoSocket uint64
+	// Elsewhere came to an address of the dataplane's that is none of ours.
+	Elsewhere uint64
 	// Plane is the socket to the dataplane; its Received and Sent are part of
 	// those above.
 	Plane ikesock.Stats
@@ -30,7 +32,7 @@ type Stats struct {
 
 // counters is Stats in the making, shared by the sockets of a Mux.
 type counters struct {
-	received, sent, keepalivesReceived, esp, short, receiveErrors, sendErrors, noSocket atomic.Uint64
+	received, sent, keepalivesReceived, esp, short, receiveErrors, sendErrors, noSocket, elsewhere atomic.Uint64
 }
 
 func (c *counters) stats() Stats {
@@ -38,5 +40,6 @@ func (c *counters) stats() Stats {
 		Received: c.received.Load(), Sent: c.sent.Load(),
 		KeepalivesReceived: c.keepalivesReceived.Load(), ESP: c.esp.Load(), Short: c.short.Load(),
 		ReceiveErrors: c.receiveErrors.Load(), SendErrors: c.sendErrors.Load(), NoSocket: c.noSocket.Load(),
+		Elsewhere: c.elsewhere.Load(),
 	}
 }
