@@ -39,6 +39,9 @@ type table struct {
 type holding struct {
 	role     role
 	prefixes []netip.Prefix
+	// refused were asked for, too; they are refused once, however often the rest
+	// changes.
+	refused []netip.Prefix
 }
 
 type claims struct{ owners, standbys int }
@@ -71,16 +74,22 @@ func (t *table) setGateways(addrs []netip.Addr) {
 	}
 }
 
-// hold replaces what a tunnel holds. It returns what it refused, and why; the
-// other prefixes count.
+// hold replaces what a tunnel holds. It returns what it refused of that and did
+// not refuse before, and why; the other prefixes count.
 func (t *table) hold(tunnel string, r role, prefixes []netip.Prefix) (refused []error) {
 	before := t.tunnels[tunnel]
 	now := holding{role: r}
+	refuse := func(p netip.Prefix, why error) {
+		if !slices.Contains(now.refused, p) && !slices.Contains(before.refused, p) {
+			refused = append(refused, why)
+		}
+		now.refused = append(now.refused, p)
+	}
 	seen := make(map[netip.Prefix]bool, len(prefixes))
 	for _, p := range prefixes {
 		p, err := t.admit(p)
 		if err != nil {
-			refused = append(refused, err)
+			refuse(p, err)
 			continue
 		}
 		if !seen[p] {
@@ -91,7 +100,7 @@ func (t *table) hold(tunnel string, r role, prefixes []netip.Prefix) (refused []
 	// The new claims come first: a prefix in both never drops to no claim.
 	now.prefixes = slices.DeleteFunc(now.prefixes, func(p netip.Prefix) bool {
 		if _, known := t.prefixes[p]; !known && len(t.prefixes) >= maxPrefixes {
-			refused = append(refused, fmt.Errorf("%v: the table is full with %d prefixes", p, maxPrefixes))
+			refuse(p, fmt.Errorf("%v: the table is full with %d prefixes", p, maxPrefixes))
 			return true
 		}
 		t.count(p, r, 1)
@@ -100,7 +109,7 @@ func (t *table) hold(tunnel string, r role, prefixes []netip.Prefix) (refused []
 	for _, p := range before.prefixes {
 		t.count(p, before.role, -1)
 	}
-	if len(now.prefixes) > 0 {
+	if len(now.prefixes)+len(now.refused) > 0 {
 		t.tunnels[tunnel] = now
 	} else {
 		delete(t.tunnels, tunnel)

@@ -140,3 +140,30 @@ func TestPreferenceOfEachRoleAndPhase(t *testing.T) {
 		}
 	}
 }
+
+func TestTableRefusesOnce(t *testing.T) { // B7
+	tab := newTable(Config{Gateways: []netip.Addr{netip.MustParseAddr("203.0.113.1")}})
+	everything, more := netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("127.0.0.0/8")
+	for i, tt := range []struct {
+		tunnel   string
+		prefixes []netip.Prefix
+		want     int
+	}{
+		{"a", append(networks(1), everything, everything), 1},
+		{"a", append(networks(2), everything), 0},
+		{"a", append(networks(2), everything, more), 1},
+		{"b", []netip.Prefix{everything}, 1},
+		{"b", []netip.Prefix{everything}, 0},
+		{"b", nil, 0},
+		{"b", []netip.Prefix{everything}, 1},
+	} {
+		if refused := tab.hold(tt.tunnel, owner, tt.prefixes); len(refused) != tt.want {
+			t.Errorf("Step %d: tunnel %s has %v, and is refused %v, want %d refusals.", i, tt.tunnel, tt.prefixes, refused, tt.want)
+		}
+	}
+	tab.hold("a", none, nil)
+	tab.hold("b", none, nil)
+	if n := len(tab.tunnels); n != 0 {
+		t.Errorf("%d tunnels are remembered, want none.", n)
+	}
+}

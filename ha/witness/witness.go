@@ -228,7 +228,8 @@ func (w *Witness) Fit(fit bool, reason string) {
 
 // Own says that this member owns the tunnel, and which networks are behind it,
 // instead of what was said of that tunnel before. It returns which of the
-// prefixes it refuses to announce, and why; the others are announced.
+// prefixes it refuses to announce, and why, the first time that it does so for
+// this tunnel; the others are announced.
 func (w *Witness) Own(tunnel string, prefixes []netip.Prefix) error {
 	return w.hold(tunnel, owner, prefixes)
 }
