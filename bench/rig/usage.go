@@ -3,9 +3,12 @@ package rig
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/evergate/evergate/core/netlab/gateway"
 )
 
 // Usage is what a process has taken of the machine.
@@ -50,4 +53,21 @@ func kib(text, name string) int64 {
 	}
 	n, _ := strconv.ParseInt(fields[0], 10, 64)
 	return n << 10
+}
+
+// Processes are a member's daemon and its dataplane, asked of the kernel: the
+// daemon may be busy.
+func Processes(d *gateway.Daemon) (daemon, plane int, err error) {
+	daemon = d.Process().PID()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", daemon))
+	if err != nil {
+		return 0, 0, fmt.Errorf("rig: list the threads of process %d: %w", daemon, err)
+	}
+	for _, list := range lists {
+		b, _ := os.ReadFile(list) // a thread may have ended
+		if _, err := fmt.Sscan(string(b), &plane); err == nil {
+			return daemon, plane, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("rig: process %d has no dataplane", daemon)
 }

@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/evergate/evergate/bench/failover"
+	"github.com/evergate/evergate/bench/scale"
 )
 
 func main() {
@@ -43,6 +44,10 @@ func run(ctx context.Context, args []string) error {
 	case "failover":
 		measure = func() (result, error) {
 			return failover.Run(ctx, failover.Options{Daemon: *daemon, Tunnels: *tunnels, Rounds: *rounds, Logf: logf})
+		}
+	case "scale":
+		measure = func() (result, error) {
+			return scale.Run(ctx, scale.Options{Daemon: *daemon, Tunnels: *tunnels, Rounds: *rounds, Logf: logf})
 		}
 	default:
 		return fmt.Errorf("there is no benchmark %q: failover or scale", args[0])

@@ -1,0 +1,220 @@
+package scale
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/bench/rig"
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/ha/transport"
+)
+
+// The members by their index.
+const (
+	owner = iota
+	standby
+	members
+)
+
+// limit bounds each wait.
+const limit = 5 * time.Minute
+
+// bench is one run.
+type bench struct {
+	*Result
+	o        Options
+	site     *rig.Site
+	settings rig.Settings
+	group    [members]*gateway.Daemon
+}
+
+func (r *Result) measure(tb netlab.TB, o Options) error {
+	ctx := tb.Context()
+	b := &bench{Result: r, o: o, site: rig.NewSite(netlab.New(tb), members), settings: rig.Settings{Daemon: o.Daemon, Sync: true}}
+	for i, m := range []*Member{&r.Owner, &r.Standby} {
+		b.group[i] = b.site.Start(i, b.settings)
+		if err := m.read(b.group[i], func(p *Process, u rig.Usage) { p.Bare = u.Resident }); err != nil {
+			return err
+		}
+	}
+	b.group[standby].Kill()
+	var err error
+	if r.Conditions, err = rig.ConditionsOf(b.group[owner]); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{b.dial, b.joins, b.memory, b.idle, b.adoption} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dial gives the owner its tunnels.
+func (b *bench) dial(ctx context.Context) error {
+	b.o.Logf("%d clients dial in", b.o.Tunnels)
+	b.site.Lead(owner)
+	began := time.Now()
+	_, err := b.site.Clients().Dial(ctx, b.o.Tunnels, 4, 8)
+	b.Dialed = time.Since(began)
+	return err
+}
+
+// joins starts the standby again and again; it runs afterwards.
+func (b *bench) joins(ctx context.Context) error {
+	var all []time.Duration
+	for round := range b.o.Rounds {
+		if round > 0 {
+			b.group[standby].Kill()
+			if err := b.wait(ctx, func(p rig.Peer) bool { return !p.Alive }); err != nil {
+				return err
+			}
+		}
+		b.o.Logf("join %d of %d", round+1, b.o.Rounds)
+		j, err := b.join(ctx)
+		if err != nil {
+			return err
+		}
+		b.Joins, all = append(b.Joins, j), append(all, j.Synced)
+	}
+	slices.Sort(all)
+	b.Join = all[len(all)/2]
+	b.Rate = rate(b.Tunnels, b.Join)
+	return nil
+}
+
+// join starts the standby once. The owner is watched while it starts.
+func (b *bench) join(ctx context.Context) (j Join, err error) {
+	done := make(chan error, 1)
+	began := time.Now()
+	go func() {
+		if err := b.wait(ctx, func(p rig.Peer) bool { return p.Alive }); err != nil {
+			done <- err
+			return
+		}
+		j.Started = time.Since(began)
+		err := b.wait(ctx, func(p rig.Peer) bool { return p.Synced })
+		j.Synced = time.Since(began) - j.Started
+		done <- err
+	}()
+	b.group[standby].Restart()
+	return j, <-done
+}
+
+// wait polls the owner about the standby.
+func (b *bench) wait(ctx context.Context, want func(rig.Peer) bool) error {
+	return b.site.Wait(ctx, b.group[owner], standby, limit, want)
+}
+
+// memory reads what the processes have by now.
+func (b *bench) memory(ctx context.Context) error {
+	if err := rest(ctx, b.o.Settle); err != nil {
+		return err
+	}
+	for i, m := range []*Member{&b.Owner, &b.Standby} {
+		err := m.read(b.group[i], func(p *Process, u rig.Usage) {
+			p.Resident, p.Peak = u.Resident, u.Peak
+			p.PerTunnel = float64(p.Resident-p.Bare) / float64(b.Tunnels)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idle watches both members while nothing happens.
+func (b *bench) idle(ctx context.Context) error {
+	b.o.Logf("nothing happens for %v", b.o.Idle)
+	tap, err := rig.NewTap(b.site.Members[owner].Port4)
+	if err != nil {
+		return err
+	}
+	defer tap.Close()
+	account := func(sign float64) error {
+		for i, m := range []*Member{&b.Owner, &b.Standby} {
+			err := m.read(b.group[i], func(p *Process, u rig.Usage) { p.Idle += sign * u.CPU.Seconds() / b.o.Idle.Seconds() })
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := account(-1); err != nil {
+		return err
+	}
+	if err := rest(ctx, b.o.Idle); err != nil {
+		return err
+	}
+	if err := account(1); err != nil {
+		return err
+	}
+	seen := tap.Seen()
+	b.Owner.Silence, b.Standby.Silence = b.silence(seen, owner), b.silence(seen, standby)
+	return tap.Close()
+}
+
+// silence is the longest time between two heartbeats of a member.
+func (b *bench) silence(seen []rig.Seen, member int) (longest time.Duration) {
+	const udp = 17
+	from := netip.MustParseAddr(b.site.Members[member].SyncAddr())
+	var last time.Time
+	for _, s := range seen {
+		if s.Proto() != udp || s.Src() != from || binary.BigEndian.Uint16(s.Payload()) != transport.DefaultPort {
+			continue
+		}
+		if !last.IsZero() {
+			longest = max(longest, s.At.Sub(last))
+		}
+		last = s.At
+	}
+	return longest
+}
+
+// adoption ends the owner.
+func (b *bench) adoption(ctx context.Context) error {
+	b.o.Logf("the owner dies")
+	began := time.Now()
+	b.group[owner].Kill()
+	err := netlab.Poll(ctx, limit, func() error {
+		if n := b.group[standby].Stat("ha.takeovers"); n < uint64(b.Tunnels) {
+			return fmt.Errorf("scale: %d of %d tunnels were adopted", n, b.Tunnels)
+		}
+		return nil
+	})
+	b.Adopted = time.Since(began)
+	return err
+}
+
+// read looks at both processes of a member.
+func (m *Member) read(d *gateway.Daemon, note func(*Process, rig.Usage)) error {
+	daemon, plane, err := rig.Processes(d)
+	if err != nil {
+		return err
+	}
+	for pid, p := range map[int]*Process{daemon: &m.Daemon, plane: &m.Plane} {
+		u, err := rig.UsageOf(pid)
+		if err != nil {
+			return err
+		}
+		note(p, u)
+	}
+	return nil
+}
+
+// rest lets time pass, unless ctx ends.
+func rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

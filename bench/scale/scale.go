@@ -1,0 +1,142 @@
+package scale
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/evergate/evergate/bench/rig"
+	"github.com/evergate/evergate/core/netlab"
+)
+
+// Options say what to measure. What is zero has its default.
+type Options struct {
+	// Daemon is the path of evergated. Required.
+	Daemon string
+	// Tunnels of the owner, at most rig.MaxClients: 100000.
+	Tunnels int
+	// Rounds is how often the other member dies and joins: 3.
+	Rounds int
+	// Settle is given to the processes before their memory is read: 5 s.
+	Settle time.Duration
+	// Idle is for how long the members are watched while nothing happens: 30 s.
+	Idle time.Duration
+	// Logf gets what is being done, line by line, and the members' logs when
+	// something fails; nil drops it.
+	Logf func(format string, args ...any)
+}
+
+func (o Options) withDefaults() Options {
+	o.Tunnels = cmp.Or(o.Tunnels, 100_000)
+	o.Rounds = cmp.Or(o.Rounds, 3)
+	o.Settle = cmp.Or(o.Settle, 5*time.Second)
+	o.Idle = cmp.Or(o.Idle, 30*time.Second)
+	if o.Logf == nil {
+		o.Logf = func(string, ...any) {}
+	}
+	return o
+}
+
+// Result of a run.
+type Result struct {
+	Benchmark  string         `json:"benchmark"`
+	Conditions rig.Conditions `json:"conditions"`
+	Tunnels    int            `json:"tunnels"`
+	// Dialed is how long it took the clients to dial in at the only member.
+	Dialed time.Duration `json:"dialed_ns"`
+	Joins  []Join        `json:"joins"`
+	// Join is the median of Joins, Rate the SAs per second that it means.
+	Join time.Duration `json:"join_ns"`
+	Rate float64       `json:"sas_per_second"`
+
+	Owner   Member `json:"owner"`
+	Standby Member `json:"standby"`
+	// Adopted is from the owner's death to the takeover of its last tunnel.
+	Adopted time.Duration `json:"adopted_ns"`
+}
+
+// Join is one join of the standby.
+type Join struct {
+	// Started is from the start of the process to its first heartbeat with the
+	// owner, Synced from there until it has everything.
+	Started time.Duration `json:"started_ns"`
+	Synced  time.Duration `json:"synced_ns"`
+}
+
+// Member is what the tunnels cost one member.
+type Member struct {
+	Daemon Process `json:"daemon"`
+	Plane  Process `json:"dataplane"`
+	// Silence is the longest between two heartbeats on the wire.
+	Silence time.Duration `json:"longest_silence_ns"`
+}
+
+// Process is one of its processes.
+type Process struct {
+	// Bare and Resident are octets of memory, without and with the tunnels; Peak
+	// is the most that it ever had.
+	Bare     int64 `json:"bare_octets"`
+	Resident int64 `json:"resident_octets"`
+	Peak     int64 `json:"peak_octets"`
+	// PerTunnel is what a tunnel adds.
+	PerTunnel float64 `json:"octets_per_tunnel"`
+	// Idle is how much of one processor it takes while nothing happens.
+	Idle float64 `json:"idle_processors"`
+}
+
+// Run measures. It needs root, and leaves nothing behind, also when ctx ends.
+func Run(ctx context.Context, o Options) (Result, error) {
+	o = o.withDefaults()
+	r := Result{Benchmark: "scale", Tunnels: o.Tunnels}
+	load := rig.Load()
+	var failed error
+	err := netlab.Run(ctx, "scale", o.Logf, func(tb netlab.TB) {
+		if failed = r.measure(tb, o); failed != nil {
+			tb.Errorf("%v", failed) // shows the logs
+		}
+	})
+	r.Conditions.Load = load
+	if failed != nil {
+		return r, failed
+	}
+	if err != nil {
+		return r, fmt.Errorf("scale: %w", err)
+	}
+	return r, nil
+}
+
+// Write reports r as a table and a line of JSON.
+func (r Result) Write(w io.Writer) error {
+	rows := []string{
+		fmt.Sprintf("join of a member, %d tunnels\tprocess start to first heartbeat\tto all SAs in its dataplane\tSAs/s", r.Tunnels),
+	}
+	for i, j := range r.Joins {
+		rows = append(rows, fmt.Sprintf("round %d\t%v\t%v\t%.0f", i+1,
+			j.Started.Round(time.Millisecond), j.Synced.Round(time.Millisecond), rate(r.Tunnels, j.Synced)))
+	}
+	rows = append(rows,
+		fmt.Sprintf("median\t\t%v\t%.0f", r.Join.Round(time.Millisecond), r.Rate), "",
+		"process\tmemory per tunnel\tresident\tpeak\tidle\tlongest silence")
+	for _, m := range []struct {
+		name   string
+		member Member
+	}{{"owner", r.Owner}, {"standby", r.Standby}} {
+		rows = append(rows,
+			m.name+"'s daemon\t"+m.member.Daemon.String()+"\t"+m.member.Silence.Round(time.Millisecond).String(),
+			m.name+"'s dataplane\t"+m.member.Plane.String())
+	}
+	rows = append(rows, "",
+		fmt.Sprintf("clients dialed in\t%v\t%.0f tunnels/s", r.Dialed.Round(time.Millisecond), float64(r.Tunnels)/r.Dialed.Seconds()),
+		fmt.Sprintf("owner died, all adopted\t%v", r.Adopted.Round(time.Millisecond)))
+	return rig.Report(w, fmt.Sprintf("Scale: %d tunnels in a group of two members", r.Tunnels), r.Conditions, rows, r)
+}
+
+// rate is how many SAs of so many tunnels a second.
+func rate(tunnels int, d time.Duration) float64 { return 2 * float64(tunnels) / d.Seconds() }
+
+// String is a row of the table.
+func (p Process) String() string {
+	return fmt.Sprintf("%.1f KiB\t%d MiB\t%d MiB\t%.1f%%", p.PerTunnel/1024, p.Resident>>20, p.Peak>>20, p.Idle*100)
+}

@@ -1,0 +1,48 @@
+package scale_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/evergate/evergate/bench/scale"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestFewTunnels has a member join one that has a few tunnels: the measurement
+// works, and says all that it is to say. The figures of so few tunnels say
+// nothing.
+func TestFewTunnels(t *testing.T) { // F2, F23
+	daemon := filepath.Join(t.TempDir(), "evergated")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", daemon, "github.com/evergate/evergate/cmd/evergated")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("evergated was not built: %v\n%s", err, out)
+	}
+	r, err := scale.Run(t.Context(), scale.Options{Daemon: daemon, Tunnels: 20, Rounds: 2, Idle: time.Second, Settle: time.Second, Logf: t.Logf})
+	if err != nil {
+		t.Fatalf("The measurement failed: %v.", err)
+	}
+	if len(r.Joins) != 2 || r.Join <= 0 || r.Rate <= 0 {
+		t.Errorf("The joins were not measured: %+v, median %v, %v SAs a second.", r.Joins, r.Join, r.Rate)
+	}
+	for name, m := range map[string]scale.Member{"owner": r.Owner, "standby": r.Standby} {
+		if m.Daemon.Resident == 0 || m.Plane.Resident == 0 || m.Daemon.Bare == 0 || m.Plane.Bare == 0 {
+			t.Errorf("The memory of the %s was not measured: %+v.", name, m)
+		}
+		if m.Silence == 0 {
+			t.Errorf("No heartbeats of the %s were seen.", name)
+		}
+	}
+	if r.Adopted == 0 {
+		t.Error("The adoption was not measured.")
+	}
+	var text strings.Builder
+	if err := r.Write(&text); err != nil || !strings.Contains(text.String(), `{"benchmark":"scale"`) {
+		t.Errorf("The report has no line of JSON, but is (%v):\n%s", err, text.String())
+	}
+}
