@@ -2,7 +2,8 @@
 // namespace of netlab. ESP is that of its kernel-libipsec plugin, in user
 // space over a TUN interface named ipsec0 with an MTU of 1400 octets, so no
 // kernel support is needed; its SAs are always UDP-encapsulated, and it has no
-// extended sequence numbers.
+// extended sequence numbers. Settings.KernelESP makes it the kernel's instead,
+// which package vm has.
 //
 //	d := strongswan.Start(client, strongswan.Settings{})
 //	d.Load(strongswan.Connection{

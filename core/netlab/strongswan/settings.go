@@ -23,6 +23,9 @@ type Settings struct {
 	LogKeys bool
 	// AllowPeerTS lets a remote selector contain the peer's own address.
 	AllowPeerTS bool
+	// KernelESP leaves ESP to the kernel, which must have it. SAs are then as
+	// the peers agree on them, with or without UDP and extended numbers.
+	KernelESP bool
 	// More are further settings below charon: "cisco_unity": "yes".
 	More map[string]string
 }
@@ -30,16 +33,19 @@ type Settings struct {
 // plugins is an explicit list, with which charon starts in well under a
 // second. kernel-libipsec stands before kernel-netlink, or SAs would go to a
 // kernel that may have no ESP.
-var plugins = []string{
-	"random", "nonce", "aesni", "aes", "sha1", "sha2", "md5", "hmac", "kdf", "gcm", "ctr", "chapoly", "openssl",
-	"curve25519", "pem", "x509", "pubkey", "pkcs1", "kernel-libipsec", "kernel-netlink", "socket-default", "updown",
-	"counters", "vici",
+func (s Settings) plugins() string {
+	const crypto = "random nonce aesni aes sha1 sha2 md5 hmac kdf gcm ctr chapoly openssl curve25519 pem x509 pubkey pkcs1"
+	esp := "kernel-libipsec "
+	if s.KernelESP {
+		esp = ""
+	}
+	return crypto + " " + esp + "kernel-netlink socket-default updown counters vici"
 }
 
 // render returns strongswan.conf.
 func (s Settings) render(log, socket string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "charon {\n  load = %s\n  threads = 16\n", strings.Join(plugins, " "))
+	fmt.Fprintf(&b, "charon {\n  load = %s\n  threads = 16\n", s.plugins())
 	option := func(name string, set bool, value any) {
 		if set {
 			fmt.Fprintf(&b, "  %s = %v\n", name, value)
