@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"time"
 
@@ -94,9 +93,9 @@ func Run(ctx context.Context, m Machine, cmd *exec.Cmd) (status int, err error) 
 }
 
 func newJob(m Machine, k kernel, cmd *exec.Cmd) (job.Job, error) {
-	j := job.Job{KernelModules: k.modules(), Load: m.Modules, Path: cmd.Path, Args: cmd.Args, Dir: cmd.Dir}
+	j := job.Job{KernelModules: k.modules(), Load: append([]string{"tun"}, m.Modules...), Path: cmd.Path, Args: cmd.Args, Dir: cmd.Dir}
 	if m.NetDevSim {
-		j.Load = append(slices.Clone(j.Load), "psample") // which it needs
+		j.Load = append(j.Load, "psample") // which it needs
 		j.Insert = append(j.Insert, k.netDevSim())
 	}
 	j.Env = append(cmd.Environ(), insideEnv+"=1")
