@@ -9,8 +9,7 @@ import (
 )
 
 // admit decides whether an IKE_SA_INIT request gets a tunnel. All that can be
-// refused is refused here, before there is any state, cheapest checks first. The
-// operator is told as seldom as the peer: a flood must not fill the log.
+// refused is refused here, before there is any state, cheapest checks first.
 func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 	m, err := wire.Decode(dg.Payload)
 	if err != nil {
@@ -18,6 +17,7 @@ func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 	}
 	sa, ke, nonce := wire.Find[*wire.SA](m.Payloads), wire.Find[*wire.KE](m.Payloads), wire.Find[*wire.Nonce](m.Payloads)
 	if sa == nil || ke == nil || nonce == nil {
+		d.complain(now, DropMalformed, dg, "error", "an IKE_SA_INIT request lacks SA, KE or nonce")
 		return d.reply(now, DropMalformed, m.Header, dg, &wire.Notify{Type: wire.InvalidSyntax})
 	}
 	r, proven, ok := d.checkLoad(now, m, nonce, dg)
@@ -26,28 +26,23 @@ func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 	}
 	conns := d.policy.ForAddresses(dg.Local.Addr().Unmap(), dg.Remote.Addr().Unmap())
 	if len(conns) == 0 {
-		r := d.reply(now, DropNoConnection, m.Header, dg, &wire.Notify{Type: wire.NoProposalChosen})
-		if len(r.Reply) > 0 {
-			d.env.Log.Warn("no connection for these addresses", "local", dg.Local, "remote", dg.Remote, "check", "local-gw and remote-gw")
-		}
-		return r
+		d.complain(now, DropNoConnection, dg)
+		return d.reply(now, DropNoConnection, m.Header, dg, &wire.Notify{Type: wire.NoProposalChosen})
 	}
 	offered, from := offeredFor(sa, wire.ProtocolIKE)
 	conn, chosen, i, err := forOffer(conns, offered)
 	if err != nil {
 		d.env.Stats.Failures[FailNoProposal]++
-		r := d.reply(now, DropNoProposal, m.Header, dg, &wire.Notify{Type: wire.NoProposalChosen})
-		if len(r.Reply) > 0 {
-			d.env.Log.Warn("no proposal chosen", "local", dg.Local, "remote", dg.Remote,
-				"connections", connectionNames(conns), "error", err, "check", "proposal and dhgrp")
-		}
-		return r
+		d.complain(now, DropNoProposal, dg, "connections", connectionNames(conns), "error", err)
+		return d.reply(now, DropNoProposal, m.Header, dg, &wire.Notify{Type: wire.NoProposalChosen})
 	}
 	s, err := suite.FromProposal(chosen)
 	if err != nil || s.PRF == 0 {
+		d.complain(now, DropNoProposal, dg, "connections", conn.Name, "error", err)
 		return d.reply(now, DropNoProposal, m.Header, dg, &wire.Notify{Type: wire.NoProposalChosen})
 	}
 	if ke.Group != s.Group {
+		d.complain(now, DropInvalidKE, dg, "group", ke.Group.String(), "want", s.Group.String())
 		return d.reply(now, DropInvalidKE, m.Header, dg, &wire.Notify{Type: wire.InvalidKEPayload, Data: invalidKE(s.Group).Data})
 	}
 	return Routed{Tunnel: d.accept(now, dg, proven, &initRequest{
@@ -58,6 +53,7 @@ func (d *Demux) admit(now time.Time, dg Datagram) Routed {
 // badInit answers what cannot be read. An unknown critical payload is worth an
 // answer that names it (RFC 7296 section 2.5).
 func (d *Demux) badInit(now time.Time, dg Datagram, err error) Routed {
+	d.complain(now, DropMalformed, dg, "error", err)
 	h, herr := wire.ParseHeader(dg.Payload)
 	bad, ok := err.(*wire.Error) //nolint:errorlint // all errors of Decode are of this type
 	if herr != nil || !ok {
@@ -91,24 +87,24 @@ func (d *Demux) checkLoad(now time.Time, m wire.Message, nonce *wire.Nonce, dg D
 	}
 	switch {
 	case !proven && !d.sources.take(now, a):
-		return d.askCookie(DropSourceRate, m, nonce, dg), false, false
+		return d.askCookie(now, DropSourceRate, m, nonce, dg), false, false
 	case !proven && len(d.half) >= d.limits.CookieAt:
-		return d.askCookie(DropCookie, m, nonce, dg), false, false
+		return d.askCookie(now, DropCookie, m, nonce, dg), false, false
 	case len(d.half) >= d.limits.HalfOpen:
-		return d.drop(DropHalfOpenLimit), proven, false
+		return d.refuse(now, DropHalfOpenLimit, dg, "half_open", len(d.half)), proven, false
 	case d.perSource[source{a, proven}] < d.limits.PerSource:
 		return Routed{}, proven, true
 	case proven:
-		return d.drop(DropSourceLimit), true, false
+		return d.refuse(now, DropSourceLimit, dg, "half_open", len(d.half)), true, false
 	default:
-		return d.askCookie(DropSourceLimit, m, nonce, dg), false, false
+		return d.askCookie(now, DropSourceLimit, m, nonce, dg), false, false
 	}
 }
 
 // askCookie is not under the limit of replies: it is what keeps us open under
 // load, and not longer than the request.
-func (d *Demux) askCookie(why Drop, m wire.Message, nonce *wire.Nonce, dg Datagram) Routed {
-	r := d.drop(why)
+func (d *Demux) askCookie(now time.Time, why Drop, m wire.Message, nonce *wire.Nonce, dg Datagram) Routed {
+	r := d.refuse(now, why, dg, "half_open", len(d.half))
 	answer := wire.Message{
 		Header: wire.Header{SPIi: m.Header.SPIi, Exchange: wire.IKESAInit, Flags: wire.FlagResponse},
 		Payloads: []wire.Payload{&wire.Notify{

@@ -71,6 +71,7 @@ type Routed struct {
 // change behind it.
 func NewDemux(env Env, p Policy, l Limits) *Demux {
 	l = l.withDefaults()
+	env.complaints = &complaints{}
 	return &Demux{
 		env: &env, policy: p, limits: l,
 		tunnels:   make(map[ipsec.TunnelID]*Tunnel),
@@ -91,9 +92,9 @@ func (d *Demux) Route(now time.Time, dg Datagram) Routed {
 	case h.Major > wire.MajorVersion:
 		return d.wrongVersion(now, h, dg)
 	case err != nil:
-		return d.drop(DropMalformed)
+		return d.refuse(now, DropMalformed, dg, "error", err)
 	case h.Major < wire.MajorVersion:
-		return d.drop(DropVersion)
+		return d.refuse(now, DropVersion, dg, "version", h.Major)
 	}
 	// The sender's Initiator flag tells which of the SPIs is ours.
 	ours := h.SPIi
@@ -116,7 +117,7 @@ func (d *Demux) Route(now time.Time, dg Datagram) Routed {
 // routeInit handles what may be an IKE_SA_INIT request.
 func (d *Demux) routeInit(now time.Time, h wire.Header, dg Datagram) Routed {
 	if h.Exchange != wire.IKESAInit || h.Flags.Response() || !h.Flags.Initiator() || h.MessageID != 0 || h.SPIi == 0 {
-		return d.drop(DropUnexpected)
+		return d.refuse(now, DropUnexpected, dg, "exchange", h.Exchange.String())
 	}
 	if t := d.half[halfKey{h.SPIi, dg.Remote}]; t != nil {
 		return Routed{Tunnel: t}
@@ -127,6 +128,17 @@ func (d *Demux) routeInit(now time.Time, h wire.Header, dg Datagram) Routed {
 func (d *Demux) drop(r Drop) Routed {
 	d.env.Stats.Drops[r]++
 	return Routed{Drop: r}
+}
+
+// refuse is a drop that the operator hears of.
+func (d *Demux) refuse(now time.Time, r Drop, dg Datagram, more ...any) Routed {
+	d.complain(now, r, dg, more...)
+	return d.drop(r)
+}
+
+// complain is for drops that are answered, too.
+func (d *Demux) complain(now time.Time, r Drop, dg Datagram, more ...any) {
+	d.env.complaints.complain(now, d.env.Log, r, dg, more...)
 }
 
 // reply answers without state, as often as the limit allows.
@@ -147,6 +159,7 @@ func (d *Demux) reply(now time.Time, r Drop, h wire.Header, dg Datagram, n *wire
 
 // wrongVersion answers a message of a version that does not exist yet.
 func (d *Demux) wrongVersion(now time.Time, h wire.Header, dg Datagram) Routed {
+	d.complain(now, DropVersion, dg, "version", h.Major)
 	return d.reply(now, DropVersion, h, dg, &wire.Notify{Type: wire.InvalidMajorVersion})
 }
 
@@ -158,6 +171,9 @@ func (d *Demux) wrongVersion(now time.Time, h wire.Header, dg Datagram) Routed {
 // unprotected messages."
 func (d *Demux) unknownSPI(now time.Time, h wire.Header, ours ipsec.IKESPI, dg Datagram) Routed {
 	if ours.Member() != d.env.Member {
+		if !d.env.Group {
+			d.complain(now, DropForeignSPI, dg, "spi", ours.String(), "member", uint8(ours.Member()))
+		}
 		r := d.drop(DropForeignSPI)
 		r.SPI = ours
 		return r
@@ -171,6 +187,7 @@ func (d *Demux) unknownSPI(now time.Time, h wire.Header, ours ipsec.IKESPI, dg D
 		r.SPI = ours
 		return r
 	}
+	d.complain(now, DropUnknownSPI, dg, "spi", ours.String())
 	r := d.reply(now, DropUnknownSPI, h, dg, &wire.Notify{Type: wire.InvalidIKESPI})
 	d.env.Stats.InvalidSPIsOut += uint64(len(r.Reply))
 	return r

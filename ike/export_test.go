@@ -68,3 +68,6 @@ func FarewellOf(request Datagram, sent []Datagram) *Farewell {
 	f, _ := farewell(request, sent)
 	return f
 }
+
+// Complaint is what the log says of a reason.
+func Complaint(d Drop) (text, check string) { return d.complaint() }

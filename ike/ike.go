@@ -166,6 +166,9 @@ type Env struct {
 	// tunnels: one that it rejects is drawn again. Nil accepts all that the
 	// tunnel itself does not use.
 	AcceptChildSPI func(ipsec.SPI) bool
+
+	// complaints are those of the Demux, nil without one.
+	complaints *complaints
 }
 
 // Policy finds connections. It is asked, never changed, by the machine.

@@ -12,6 +12,7 @@ import (
 // before it is known to be authentic, and what is not is dropped without a
 // word.
 func (t *Tunnel) onDatagram(d Datagram) {
+	t.from = d
 	h, err := wire.ParseHeader(d.Payload)
 	if err != nil {
 		t.drop(DropMalformed)
@@ -28,7 +29,6 @@ func (t *Tunnel) onDatagram(d Datagram) {
 		t.drop(DropReflected)
 		return
 	}
-	t.from = d
 	if h.Flags.Response() {
 		t.onResponse(sa, h)
 	} else {

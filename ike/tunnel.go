@@ -238,8 +238,13 @@ func (t *Tunnel) publish() {
 	}
 }
 
+// drop counts a message that is ignored. Before the IKE SA is up it may be why it
+// never will be, so the operator hears of it.
 func (t *Tunnel) drop(d Drop) {
 	t.env.Stats.Drops[d]++
+	if t.setup != nil && t.env.complaints != nil {
+		t.env.complaints.complain(t.now, t.log, d, t.from, "state", t.state.String())
+	}
 }
 
 // forget drops a predecessor.

@@ -282,6 +282,15 @@ func (s *siege) wantReasons() {
 			s.t.Errorf("%s is 0", name)
 		}
 	}
+	for _, said := range []string{
+		`peer speaks another version of ike" .*version=3 `, `message was not understood" `, `message for an ike sa that is not here" `,
+		`many negotiations at a time: peers are asked for cookies" .*half_open=\d+ check="whether somebody floods`,
+	} {
+		s.server.Log().Wait(`level=WARN msg="`+said, limit)
+	}
+	if lines := strings.Count(s.server.Log().Text(), "level=WARN"); lines > 2000 {
+		s.t.Errorf("the flood filled the gateway's log with %d warnings", lines)
+	}
 	samples, _ := scrape(s.t, s.Gateway)
 	for _, reason := range []string{"replayed", "authentication"} {
 		if name := `evergate_tunnel_drops_total{phase1="vpn1",reason="` + reason + `"}`; samples[name] == 0 {

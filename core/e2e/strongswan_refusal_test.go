@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/core/netlab/strongswan"
 )
 
@@ -80,7 +81,30 @@ func TestRefusalsTellTheOperatorWhatToChange(t *testing.T) { // B7
 			}
 		})
 	}
+	refusesIKEv1(d)
 	d.charon.Load(client())
 	d.up("net")
 	d.ping()
+}
+
+// refusesIKEv1 has the client speak IKEv1, which no connection of the gateway
+// does. There is no answer that it would understand, so it asks again.
+func refusesIKEv1(d *ends) {
+	c := client()
+	c.Name, c.Version, c.Children[0].Name = "old", 1, "old"
+	d.charon.Load(c)
+	log, before := d.evergate.Log().Now(), d.evergate.Stat("ike.drops.version")
+	done := make(chan error, 1)
+	go func() { done <- d.charon.InitiateIKE("old") }()
+	log.Wait(`level=WARN msg="peer speaks another version of ike" local=192\.168\.202\.31:500 remote=`+
+		strings.ReplaceAll(gateway.ClientAddr, ".", `\.`)+`:500 version=1 check="ike-version here and at the peer"`, limit)
+	if n := d.evergate.Stat("ike.drops.version"); n == before {
+		d.t.Error("the gateway does not count the client that speaks IKEv1")
+	}
+	if err := d.charon.TerminateIKE("old"); err != nil {
+		d.t.Error(err)
+	}
+	if err := <-done; err == nil {
+		d.t.Error("a client that speaks IKEv1 came up")
+	}
 }
