@@ -36,6 +36,9 @@ func TestStandbySAsComeBackAfterAReset(t *testing.T) { // B6
 	if r := b.roles(); r[offload.Standby] != 2 {
 		t.Fatalf("after the reset the standby's dataplane holds %v, want two SAs that stand by", r)
 	}
+	if !b.routes[clientNet] {
+		t.Error("after the reset packets for the client should still be routed into the standby's dataplane") // F9
+	}
 	g.pass(time.Second)
 	a.dead = true
 	g.pass(500 * time.Millisecond)

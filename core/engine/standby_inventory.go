@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -26,6 +27,24 @@ func (r *Replica) onInventory(now time.Time, counters []offload.Counters) {
 		}
 	}
 	r.rd.Inventoried = true
+	r.keepRoutes()
+}
+
+// keepRoutes takes back the removal of routes that are needed: a pair that is put
+// back goes and comes within the step, and routes are removed last.
+func (r *Replica) keepRoutes() {
+	r.rd.DelRoutes = slices.DeleteFunc(r.rd.DelRoutes, func(gone Route) bool {
+		t := r.standby[gone.Tunnel]
+		if t == nil {
+			return false
+		}
+		for _, routes := range t.sas {
+			if slices.ContainsFunc(routes, func(needed Route) bool { return needed.Prefix == gone.Prefix }) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // missed makes up for events that were lost: what they said shows in the
