@@ -53,7 +53,7 @@ func (c *complaints) complain(now time.Time, log *slog.Logger, r Drop, dg Datagr
 	if untold > 0 {
 		attrs = append(attrs, "not_logged", untold)
 	}
-	log.Log(context.Background(), level, text, append(attrs, "check", check)...)
+	log.Log(context.Background(), level, text, append(attrs, "check", check)...) //nolint:sloglint // one of complaint's
 }
 
 // complaint is what the log says of a reason, empty for one that is part of every

@@ -36,8 +36,10 @@ func TestRefusalsAreLogged(t *testing.T) { // B7
 		drop    ike.Drop
 		says    string
 	}{
-		{"a peer that speaks IKEv1", nil, func(p *iketest.Pair) { stranger(p, 1, 0) }, ike.DropVersion,
-			`level=WARN msg="peer speaks another version of ike" end=B local=198.51.100.1:500 remote=192.0.2.1:500 version=1 check="ike-version here and at the peer"`},
+		{
+			"a peer that speaks IKEv1", nil, func(p *iketest.Pair) { stranger(p, 1, 0) }, ike.DropVersion,
+			`level=WARN msg="peer speaks another version of ike" end=B local=198.51.100.1:500 remote=192.0.2.1:500 version=1 check="ike-version here and at the peer"`,
+		},
 		{"a peer of the future", nil, func(p *iketest.Pair) { stranger(p, 3, 0) }, ike.DropVersion, `version=3 check="ike-version`},
 		{"an IKE_SA_INIT without a payload", nil, func(p *iketest.Pair) { stranger(p, 2, 0) }, ike.DropMalformed, `msg="message was not understood"`},
 		{"an IKE SA that is gone", nil, func(p *iketest.Pair) {
