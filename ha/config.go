@@ -72,6 +72,9 @@ type Config struct {
 	// NewDisk becomes the name of the storage when it is empty: at random, not 0.
 	NewDisk DiskID
 
+	// Unit joins us to members that are one gateway together; nil for none.
+	Unit *Unit
+
 	Limits Limits
 	// MinProtocol and MaxProtocol narrow the versions of the frame protocol.
 	MinProtocol, MaxProtocol uint16
@@ -153,5 +156,5 @@ func (c Config) check(hard HardState) error {
 	case hard.Count >= maxCount:
 		return fmt.Errorf("ha: epoch count %d on disk is beyond all that is used", hard.Count)
 	}
-	return nil
+	return c.Unit.check()
 }

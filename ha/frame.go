@@ -21,6 +21,9 @@ type Frame struct {
 	// up its tunnels and is about to stop.
 	Unfit, Leaving bool
 	Role           Role
+	// Standing is set by members of a unit. It must not change after the frame is
+	// made.
+	Standing *Standing
 
 	// Ack is of the receiver's stream.
 	Ack Ack

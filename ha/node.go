@@ -18,6 +18,7 @@ type Node struct {
 	role    Role
 	planeUp bool
 	leaving bool
+	unit    *unit // nil outside of one
 	classes map[string]uint64
 
 	// seen is the highest count of an epoch that anybody is known to have used.
@@ -78,6 +79,9 @@ func New(cfg Config, hard HardState) (*Node, error) {
 		counts:  make(map[ipsec.SAID]Counted),
 		tombs:   newTombstones(cfg.Limits.Tombstones, cfg.Limits.Answers),
 	}
+	if cfg.Unit != nil {
+		n.unit = &unit{Unit: *cfg.Unit}
+	}
 	for id := range cfg.Members.Without(cfg.Member).All() {
 		n.peers[id] = &peer{id: id}
 	}
@@ -126,6 +130,10 @@ func (n *Node) Step(now time.Time, in Input) Ready {
 		n.onConfigure(in)
 	case Leave:
 		n.onLeave(now)
+	case Monitored:
+		n.onMonitored(now, in)
+	case Yield:
+		n.onYield(in)
 	}
 	n.onTime(now)
 	n.finish(now)
@@ -191,9 +199,11 @@ func (n *Node) onTime(now time.Time) {
 		n.adoptDue(now, p)
 	}
 	n.join(now)
+	n.elect(now)
 	n.restoreDue(now)
 	if !now.Before(n.beat) {
 		n.beat = now.Add(n.cfg.Heartbeat)
+		n.succession(now)
 		n.disarm()
 		n.forgetArming()
 		n.tombs.expire(now.Add(-n.cfg.TombstoneLife))
@@ -280,6 +290,10 @@ func (n *Node) tellHealth() {
 		h = Health{Why: "no dataplane"}
 	case n.role == Syncing:
 		h = Health{Why: "syncing"}
+	case n.subordinate():
+		h = Health{Why: "subordinate"}
+	case n.unit != nil && n.carried < n.unit.ready:
+		h = Health{Why: "taking over"}
 	}
 	if h != n.health {
 		n.health = h

@@ -20,6 +20,8 @@ type peer struct {
 	// judged is the life whose Hello has told of those before it.
 	judged Life
 	role   Role
+	// standing is what it says of itself as part of a unit, nil outside of one.
+	standing *Standing
 
 	// hello is what its present stream began with, nil until then: nothing is
 	// given to a member that has not said what became of its earlier lives.
@@ -41,7 +43,9 @@ type peer struct {
 func (p *peer) present() bool { return p.alive && p.hello != nil }
 
 // lives tells whether p can own tunnels that traffic may go to.
-func (p *peer) lives() bool { return p.alive && !p.unfit }
+func (p *peer) lives() bool {
+	return p.alive && !p.unfit && (p.standing == nil || p.standing.Primary)
+}
 
 // maxRetired bounds the memory of disks that a member has lost.
 const maxRetired = 8
@@ -58,6 +62,7 @@ func (n *Node) onFrame(now time.Time, f Frame) {
 		return
 	}
 	p.heard, p.role = now, f.Role
+	n.noteStanding(p, f.Standing)
 	if f.Leaving {
 		if p.alive {
 			n.bury(now, p)
@@ -122,7 +127,7 @@ func (n *Node) bury(now time.Time, p *peer) {
 	n.stats.Deaths++
 	p.alive = false
 	n.drop(p)
-	n.arm(now, p)
+	n.succeed(now, p)
 	if len(n.claims) > 0 {
 		n.restoreAt = now // some may have waited for p only
 	}
@@ -131,9 +136,21 @@ func (n *Node) bury(now time.Time, p *peer) {
 // noteFitness treats a member without a dataplane as dead, but for its word.
 func (n *Node) noteFitness(now time.Time, p *peer, unfit bool) {
 	if unfit && !p.unfit {
-		n.arm(now, p)
+		p.unfit = true
+		n.succeed(now, p)
 	}
 	p.unfit = unfit
+}
+
+// succeed does what the loss of p asks for. Where units are, that is for
+// succession to find out.
+func (n *Node) succeed(now time.Time, p *peer) {
+	if n.unit == nil && p.standing == nil {
+		n.arm(now, p)
+		return
+	}
+	n.elect(now)
+	n.inherit(now, p)
 }
 
 // heartbeat makes sure that every member hears from us.
@@ -150,7 +167,7 @@ func (n *Node) send(p *peer, first uint64, records []Record) {
 		Protocol: n.cfg.MaxProtocol, Group: n.cfg.Group, From: n.cfg.Member, To: p.id,
 		Life: n.hard.Life, ToLife: p.life, Disk: n.hard.Disk, ToDisk: p.disk, Count: n.seen,
 		Unfit: !n.planeUp, Leaving: n.leaving, Role: n.role,
-		Ack: n.ack(p),
+		Ack: n.ack(p), Standing: n.standing(n.last),
 	}
 	if len(records) > 0 {
 		f.Stream, f.First, f.Records = p.out.stream, first, records

@@ -117,13 +117,15 @@ const (
 	Arm
 	// Disarm ends that: all SAs of Group are standby, and wait.
 	Disarm
+	// Promote makes all standby SAs of Group active now.
+	Promote
 )
 
 // Order is one call of the dataplane, under Epoch, which never falls.
 type Order struct {
 	Kind    OrderKind
 	Epoch   Epoch
-	Group   ipsec.MemberID // Arm, Disarm
+	Group   ipsec.MemberID // Arm, Disarm, Promote
 	SAs     []ipsec.SA     // Install
 	Changes []Change       // Update
 	IDs     []ipsec.SAID   // Discard

@@ -8,6 +8,9 @@ import (
 type Stats struct {
 	Unprotected   uint64 // records that were committed on fewer members than asked for
 	Deaths, Armed uint64
+	// Promoted are takeovers of another's tunnels at once, Reigns how often we
+	// became primary of our unit.
+	Promoted, Reigns uint64
 	// Claims are tunnels that were taken over, Reclaims those that were taken back
 	// from a claim made in another part of the network, Ceded those that were
 	// given up to a higher claim, Contested claims of ours that met a lower one, Yielded

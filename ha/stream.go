@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"math"
 	"time"
 )
 
@@ -25,6 +26,7 @@ type outgoing struct {
 type item struct {
 	rec   Record
 	index Index // what waits for it, 0 for nothing
+	note  bool
 }
 
 // end is the sequence number of the last record that was queued.
@@ -38,7 +40,9 @@ type incoming struct {
 	waiting []waitingAck
 	// notes and after are what our acknowledgement presupposes.
 	notes, after uint64
-	owed         bool // an acknowledgement
+	// untold are notes that went down with our stream.
+	untold []Record
+	owed   bool // an acknowledgement
 }
 
 type waitingAck struct{ seq, serial uint64 }
@@ -52,20 +56,52 @@ const (
 // open starts a stream to p, which has just been heard.
 func (n *Node) open(p *peer) {
 	n.drop(p)
-	n.enqueue(p, n.hello(), 0)
+	n.restart(p)
 	if p.hello != nil {
 		n.tellUnheld(p)
 		n.compare(p)
 	}
 }
 
+// restart begins a new stream, with the notes of the last one.
+func (n *Node) restart(p *peer) {
+	n.enqueue(p, n.hello(), 0)
+	untold := p.in.untold
+	p.in.untold = nil
+	for _, r := range untold {
+		n.note(p, r)
+	}
+}
+
 // drop ends the stream to p. What was not acknowledged is told again when it
 // syncs the next time.
 func (n *Node) drop(p *peer) {
+	n.keepNotes(p)
 	p.out = outgoing{stream: p.out.stream + 1, base: 1, sync: syncing{round: p.out.sync.round}}
 	p.synced, p.mark = false, 0
 	n.marked = false
 	n.ungive(p)
+}
+
+// keepNotes saves the notes that p has not had. What they qualify is not
+// acknowledged before p has them on the next stream; where they are too many,
+// never, so that p begins anew.
+func (n *Node) keepNotes(p *peer) {
+	o := &p.out
+	if p.in.notes != o.stream || p.in.after < o.base {
+		if p.in.notes == o.stream {
+			p.in.notes, p.in.after = 0, 0
+		}
+		return
+	}
+	for _, it := range o.queue {
+		if it.note {
+			p.in.untold = append(p.in.untold, it.rec)
+		}
+	}
+	if len(p.in.untold) > n.cfg.Limits.Queue/4 {
+		p.in.untold, p.in.notes, p.in.after = nil, o.stream+1, math.MaxUint64
+	}
 }
 
 // ungive forgets that p has been given anything.
@@ -78,16 +114,20 @@ func (n *Node) ungive(p *peer) {
 // enqueue appends a record to the stream to p. A member that is slower than its
 // queue is long falls out, so that it never holds up the others.
 func (n *Node) enqueue(p *peer, r Record, index Index) {
+	n.push(p, item{rec: r, index: index})
+}
+
+func (n *Node) push(p *peer, it item) {
 	if !p.alive {
 		return
 	}
 	o := &p.out
-	o.queue = append(o.queue, item{r, index})
-	o.octets += r.octets()
+	o.queue = append(o.queue, it)
+	o.octets += it.rec.octets()
 	if len(o.queue) > n.cfg.Limits.Queue || o.octets > n.cfg.Limits.QueueOctets {
 		n.stats.FellOut++
 		n.drop(p)
-		n.enqueue(p, n.hello(), 0)
+		n.restart(p)
 		if p.hello != nil {
 			n.compare(p)
 		}
@@ -185,8 +225,11 @@ func (n *Node) ack(p *peer) Ack {
 
 // note queues a record that qualifies what we acknowledge to p.
 func (n *Node) note(p *peer, r Record) {
-	n.enqueue(p, r, 0)
-	p.in.notes, p.in.after = p.out.stream, p.out.end()
+	if !p.alive {
+		return
+	}
+	p.in.notes, p.in.after = p.out.stream, p.out.end()+1
+	n.push(p, item{rec: r, note: true})
 }
 
 // onAck takes acknowledged records off the queue.
@@ -195,8 +238,8 @@ func (n *Node) onAck(now time.Time, p *peer, a Ack) {
 	if a.Stream != o.stream || a.Seq < o.base || a.Seq > o.end() {
 		return
 	}
-	if a.Notes == p.in.stream && a.After > p.in.recv {
-		return // the note on its way says that not all of it is so
+	if a.Notes != 0 && (a.Notes != p.in.stream || a.After > p.in.recv) {
+		return // a note on its way says that not all of it is so
 	}
 	count := int(a.Seq - o.base + 1)
 	done := o.queue[:count:count]

@@ -1,7 +1,6 @@
 package ha
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -148,7 +147,7 @@ func (n *Node) claim(now time.Time, t *tunnel, heard time.Time) {
 // dead member's silence, but against ours in a part of the network where we
 // could not be heard, does not stop a tunnel that works (B5).
 func (n *Node) insists(now time.Time, t *tunnel, theirs Title) bool {
-	return n.owns(t) && !n.leaving && !theirs.Reclaimed && t.title(now).Quiet < theirs.Quiet
+	return n.owns(t) && !n.leaving && !n.subordinate() && !theirs.Reclaimed && t.title(now).Quiet < theirs.Quiet
 }
 
 // reclaim takes a tunnel of ours back from one who has claimed it, with numbers
@@ -422,7 +421,7 @@ func (n *Node) restoreDue(now time.Time) {
 // disarm ends the arming of members whose tunnels have an owner again.
 func (n *Node) disarm() {
 	for _, p := range n.peers {
-		if p == nil || n.armed[p.id] == 0 || !p.lives() || n.orphans(p) {
+		if p == nil || n.armed[p.id] == 0 || !p.alive || p.unfit || n.orphans(p) {
 			continue
 		}
 		n.disarmGroup(p)
@@ -482,8 +481,12 @@ func (n *Node) adoptDue(now time.Time, p *peer) {
 	left := 0
 	for _, t := range orphans {
 		switch {
-		case n.claimable(t) && n.rank(t) <= p.adoptRank:
+		case n.rank(t) > p.adoptRank:
+			left++
+		case n.claimable(t):
 			n.adopt(now, t, time.Time{})
+		case n.salvageable(t):
+			n.salvage(now, t)
 		case p.adoptRank > n.cfg.Members.Len():
 			n.stats.Abandoned++
 			n.forget(t)
@@ -499,15 +502,16 @@ func (n *Node) adoptDue(now time.Time, p *peer) {
 }
 
 // rank is our place among those who could adopt t, 0 for the first. All that
-// see the same members agree (rendezvous hashing).
+// see the same members agree (rendezvous hashing). Subordinates come last.
 func (n *Node) rank(t *tunnel) int {
 	mine := mix(uint64(t.id), uint64(n.cfg.Member))
 	rank := 0
 	for _, p := range n.peers {
-		if p == nil || !p.lives() || p.role != Standby {
+		if p == nil || !p.alive || p.unfit || p.role != Standby {
 			continue
 		}
-		if theirs := mix(uint64(t.id), uint64(p.id)); cmp.Less(mine, theirs) {
+		theirs := mix(uint64(t.id), uint64(p.id))
+		if p.lives() == !n.subordinate() && mine < theirs || p.lives() && n.subordinate() {
 			rank++
 		}
 	}

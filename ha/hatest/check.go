@@ -152,9 +152,38 @@ func (c *Cluster) checkSettled() {
 			c.checkOwned(id)
 		}
 	}
+	c.checkUnits()
 	for _, cl := range c.clients {
 		if cl.up && c.breach_ == nil {
 			cl.checkServed()
+		}
+	}
+}
+
+// checkUnits checks that each unit has one primary, who owns all that its members
+// own.
+func (c *Cluster) checkUnits() {
+	for unit := range c.cfg.Units {
+		var primaries []ipsec.MemberID
+		for _, m := range c.members {
+			if int(m.id)%c.cfg.Units != unit {
+				continue
+			}
+			owned := 0
+			for _, id := range m.node.Tunnels() {
+				if st, ok := m.node.Tunnel(id); ok && st.Owned {
+					owned++
+				}
+			}
+			switch {
+			case m.fit:
+				primaries = append(primaries, m.id)
+			case owned > 0:
+				c.breach("member %d is subordinate in unit %d, and owns %d tunnels", m.id, unit, owned)
+			}
+		}
+		if len(primaries) != 1 {
+			c.breach("unit %d has primaries %v", unit, primaries)
 		}
 	}
 }

@@ -48,6 +48,9 @@ func (cl *client) route(back bool) *member {
 
 // routed tells whether routers send to m: they see a death, but not a freeze.
 func (m *member) routed() bool {
+	if m.c.cfg.Units > 0 {
+		return m.up && m.fit
+	}
 	return m.up && !m.leaving && m.node.Role() == ha.Standby
 }
 

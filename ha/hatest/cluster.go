@@ -42,6 +42,10 @@ type Config struct {
 	// not set.
 	Disjoint bool
 	MinAcks  int
+	// Units is into how many units the members are joined, by turns: 1 makes one
+	// gateway of all, 0 as many as there are members (ha.Unit). Override is theirs.
+	Units    int
+	Override bool
 	Fault    Fault
 	// Lease of ha.Config; 0 for 4096, so that leases end often.
 	Lease uint64

@@ -2,6 +2,7 @@ package hatest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -19,7 +20,8 @@ type member struct {
 	boot uint32 // of the dataplane, on disk too
 
 	up, frozen, leaving bool
-	run                 int // which start this is
+	fit                 bool // to be routed to
+	run                 int  // which start this is
 	node                *ha.Node
 	plane               *plane
 	timer               time.Time
@@ -66,6 +68,7 @@ func (m *member) start(withDisk bool) {
 	m.run++
 	m.boot++
 	m.committed, m.unprotected, m.timer = 0, 0, time.Time{}
+	m.fit = false
 	m.up, m.frozen, m.leaving, m.held, m.backlog, m.carrier, m.events = true, false, false, nil, nil, nil, nil
 	m.tunnels = make(map[ipsec.TunnelID]*session)
 	m.epochs = make(map[ipsec.TunnelID]ha.Epoch)
@@ -81,6 +84,12 @@ func (m *member) start(withDisk bool) {
 	}
 	if m.c.cfg.Fault == NoTombstones {
 		cfg.TombstoneLife = 1
+	}
+	if m.c.cfg.Units > 0 {
+		cfg.Unit = &ha.Unit{
+			ID: uint8(int(m.id) % m.c.cfg.Units), Priority: uint8(100 + m.id), Override: m.c.cfg.Override,
+			Serial: fmt.Sprintf("serial-%02d", m.id), AgeMargin: time.Second,
+		}
 	}
 	node, err := ha.New(cfg, m.disk)
 	if err != nil {
@@ -209,6 +218,9 @@ func (m *member) step(in ha.Input) ha.Index {
 	}
 	for _, f := range rd.Send {
 		m.c.send(f)
+	}
+	if rd.Health != nil {
+		m.fit = rd.Health.Fit
 	}
 	for _, id := range rd.Gone {
 		m.buried[id] = true

@@ -110,6 +110,14 @@ func (p *plane) carry(o ha.Order) {
 	case ha.Arm:
 		touch(o.Group)
 		p.armed[o.Group] = true
+	case ha.Promote:
+		touch(o.Group)
+		p.armed[o.Group] = false
+		for _, sa := range p.sas {
+			if sa.desc.Group == o.Group {
+				sa.active, sa.reported = true, false
+			}
+		}
 	case ha.Disarm:
 		touch(o.Group)
 		p.armed[o.Group] = false

@@ -14,6 +14,10 @@ func (c *Cluster) trouble() {
 	}
 	defer func() { c.after(50*time.Millisecond+c.upTo(900*time.Millisecond), c.trouble) }()
 	m := c.members[c.rnd.IntN(len(c.members))]
+	if c.cfg.Units > 0 && c.rnd.IntN(3) == 0 {
+		c.unitTrouble(m)
+		return
+	}
 	switch c.rnd.IntN(16) {
 	case 0, 1:
 		m.crash()
@@ -46,6 +50,44 @@ func (c *Cluster) trouble() {
 	default:
 		c.Rehash()
 	}
+}
+
+// unitTrouble is what happens to a member of a unit beside all else.
+func (c *Cluster) unitTrouble(m *member) {
+	if !m.up || m.frozen {
+		return
+	}
+	switch c.rnd.IntN(3) {
+	case 0:
+		c.Yield(m.id, true)
+	case 1:
+		c.Yield(m.id, false)
+	default:
+		c.Links(m.id, uint8(c.rnd.IntN(3)))
+	}
+}
+
+// Yield makes a member step back, or takes that back.
+func (c *Cluster) Yield(id ipsec.MemberID, on bool) {
+	c.tracef("member %d: is told to step back: %v", id, on)
+	c.members[id].step(ha.Yield{On: on})
+}
+
+// Links tells a member how many of its interfaces have no link.
+func (c *Cluster) Links(id ipsec.MemberID, failed uint8) {
+	c.tracef("member %d: %d links fail", id, failed)
+	c.members[id].step(ha.Monitored{Failed: failed})
+}
+
+// Primaries are the members that may be routed to.
+func (c *Cluster) Primaries() ha.Members {
+	var out ha.Members
+	for _, m := range c.members {
+		if m.up && m.fit {
+			out = out.With(m.id)
+		}
+	}
+	return out
 }
 
 // bootAll starts everybody who is down.

@@ -39,7 +39,7 @@ func Unmarshal(b []byte) (ha.Frame, error) {
 		Ack: ha.Ack{
 			Stream: m.GetAck().GetStream(), Seq: m.GetAck().GetSeq(), Notes: m.GetAck().GetNotes(), After: m.GetAck().GetAfter(),
 		},
-		Stream: m.GetStream(), First: m.GetFirst(),
+		Stream: m.GetStream(), First: m.GetFirst(), Standing: d.standing(m.GetStanding()),
 	}
 	if m.GetStandby() {
 		f.Role = ha.Standby
@@ -51,6 +51,17 @@ func Unmarshal(b []byte) (ha.Frame, error) {
 		return ha.Frame{}, d.err
 	}
 	return f, nil
+}
+
+func (d *decoder) standing(m *hav1.Standing) *ha.Standing {
+	if m == nil {
+		return nil
+	}
+	return &ha.Standing{
+		Unit: narrow[uint8](d, "unit", m.GetUnit()), Primary: m.GetPrimary(), Term: m.GetTerm(),
+		Failed: narrow[uint8](d, "failed", m.GetFailed()), Yielded: m.GetYielded(), Override: m.GetOverride(),
+		Priority: narrow[uint8](d, "priority", m.GetPriority()), Age: time.Duration(m.GetAgeNanos()), Serial: m.GetSerial(),
+	}
 }
 
 // A decoder keeps the first thing that a message says and a Go type cannot.

@@ -19,7 +19,7 @@ func Marshal(f ha.Frame) ([]byte, error) {
 		Life: uint32(f.Life), ToLife: uint32(f.ToLife), Disk: uint64(f.Disk), ToDisk: uint64(f.ToDisk), Count: f.Count,
 		Unfit: f.Unfit, Leaving: f.Leaving, Standby: f.Role == ha.Standby,
 		Ack:    &hav1.Ack{Stream: f.Ack.Stream, Seq: f.Ack.Seq, Notes: f.Ack.Notes, After: f.Ack.After},
-		Stream: f.Stream, First: f.First,
+		Stream: f.Stream, First: f.First, Standing: encodeStanding(f.Standing),
 	}
 	for _, r := range f.Records {
 		m.Records = append(m.Records, encodeRecord(r))
@@ -29,6 +29,16 @@ func Marshal(f ha.Frame) ([]byte, error) {
 		return nil, fmt.Errorf("ha/wire: encode a frame for member %d: %w", f.To, err)
 	}
 	return b, nil
+}
+
+func encodeStanding(s *ha.Standing) *hav1.Standing {
+	if s == nil {
+		return nil
+	}
+	return &hav1.Standing{
+		Unit: uint32(s.Unit), Primary: s.Primary, Term: s.Term, Failed: uint32(s.Failed), Yielded: s.Yielded,
+		Override: s.Override, Priority: uint32(s.Priority), AgeNanos: int64(s.Age), Serial: s.Serial,
+	}
 }
 
 func encodeRecord(r ha.Record) *hav1.Record {

@@ -131,7 +131,9 @@ type Frame struct {
 	// The records.
 	Records []*Record `protobuf:"bytes,15,rep,name=records,proto3" json:"records,omitempty"`
 	// The storage of the receiver that to_life counts on.
-	ToDisk        uint64 `protobuf:"fixed64,16,opt,name=to_disk,json=toDisk,proto3" json:"to_disk,omitempty"`
+	ToDisk uint64 `protobuf:"fixed64,16,opt,name=to_disk,json=toDisk,proto3" json:"to_disk,omitempty"`
+	// Set by members of a unit (FGCP).
+	Standing      *Standing `protobuf:"bytes,17,opt,name=standing,proto3" json:"standing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,6 +280,131 @@ func (x *Frame) GetToDisk() uint64 {
 	return 0
 }
 
+func (x *Frame) GetStanding() *Standing {
+	if x != nil {
+		return x.Standing
+	}
+	return nil
+}
+
+// Standing is what the choice of a unit's primary depends on.
+type Standing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// group-id of the unit.
+	Unit uint32 `protobuf:"varint,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	// The sender is the primary.
+	Primary bool `protobuf:"varint,2,opt,name=primary,proto3" json:"primary,omitempty"`
+	// Since this count of an epoch.
+	Term uint64 `protobuf:"varint,3,opt,name=term,proto3" json:"term,omitempty"`
+	// How many of its monitored interfaces have no link.
+	Failed uint32 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Not 0 when it was told to step back; the highest was the last.
+	Yielded uint32 `protobuf:"varint,5,opt,name=yielded,proto3" json:"yielded,omitempty"`
+	// A higher priority takes the place of a primary that works.
+	Override bool `protobuf:"varint,6,opt,name=override,proto3" json:"override,omitempty"`
+	// The higher, the sooner it is chosen.
+	Priority uint32 `protobuf:"varint,7,opt,name=priority,proto3" json:"priority,omitempty"`
+	// For how long it has been fit.
+	AgeNanos int64 `protobuf:"varint,8,opt,name=age_nanos,json=ageNanos,proto3" json:"age_nanos,omitempty"`
+	// Decides when nothing else does. At most 64 octets.
+	Serial        string `protobuf:"bytes,9,opt,name=serial,proto3" json:"serial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Standing) Reset() {
+	*x = Standing{}
+	mi := &file_ha_v1_ha_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Standing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Standing) ProtoMessage() {}
+
+func (x *Standing) ProtoReflect() protoreflect.Message {
+	mi := &file_ha_v1_ha_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Standing.ProtoReflect.Descriptor instead.
+func (*Standing) Descriptor() ([]byte, []int) {
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Standing) GetUnit() uint32 {
+	if x != nil {
+		return x.Unit
+	}
+	return 0
+}
+
+func (x *Standing) GetPrimary() bool {
+	if x != nil {
+		return x.Primary
+	}
+	return false
+}
+
+func (x *Standing) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Standing) GetFailed() uint32 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Standing) GetYielded() uint32 {
+	if x != nil {
+		return x.Yielded
+	}
+	return 0
+}
+
+func (x *Standing) GetOverride() bool {
+	if x != nil {
+		return x.Override
+	}
+	return false
+}
+
+func (x *Standing) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *Standing) GetAgeNanos() int64 {
+	if x != nil {
+		return x.AgeNanos
+	}
+	return 0
+}
+
+func (x *Standing) GetSerial() string {
+	if x != nil {
+		return x.Serial
+	}
+	return ""
+}
+
 // Ack says how far a stream has been carried out.
 type Ack struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -295,7 +422,7 @@ type Ack struct {
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_ha_v1_ha_proto_msgTypes[1]
+	mi := &file_ha_v1_ha_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -307,7 +434,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[1]
+	mi := &file_ha_v1_ha_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -320,7 +447,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{1}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Ack) GetStream() uint64 {
@@ -385,7 +512,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_ha_v1_ha_proto_msgTypes[2]
+	mi := &file_ha_v1_ha_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +524,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[2]
+	mi := &file_ha_v1_ha_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +537,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{2}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Record) GetKind() isRecord_Kind {
@@ -761,7 +888,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_ha_v1_ha_proto_msgTypes[3]
+	mi := &file_ha_v1_ha_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -773,7 +900,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[3]
+	mi := &file_ha_v1_ha_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -786,7 +913,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{3}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hello) GetArmed() uint32 {
@@ -830,7 +957,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_ha_v1_ha_proto_msgTypes[4]
+	mi := &file_ha_v1_ha_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -842,7 +969,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[4]
+	mi := &file_ha_v1_ha_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -855,7 +982,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{4}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Version) GetEpoch() uint64 {
@@ -887,7 +1014,7 @@ type Title struct {
 
 func (x *Title) Reset() {
 	*x = Title{}
-	mi := &file_ha_v1_ha_proto_msgTypes[5]
+	mi := &file_ha_v1_ha_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1026,7 @@ func (x *Title) String() string {
 func (*Title) ProtoMessage() {}
 
 func (x *Title) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[5]
+	mi := &file_ha_v1_ha_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1039,7 @@ func (x *Title) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Title.ProtoReflect.Descriptor instead.
 func (*Title) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{5}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Title) GetPast() uint32 {
@@ -949,7 +1076,7 @@ type Bound struct {
 
 func (x *Bound) Reset() {
 	*x = Bound{}
-	mi := &file_ha_v1_ha_proto_msgTypes[6]
+	mi := &file_ha_v1_ha_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1088,7 @@ func (x *Bound) String() string {
 func (*Bound) ProtoMessage() {}
 
 func (x *Bound) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[6]
+	mi := &file_ha_v1_ha_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1101,7 @@ func (x *Bound) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bound.ProtoReflect.Descriptor instead.
 func (*Bound) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{6}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Bound) GetChild() *SAID {
@@ -1006,7 +1133,7 @@ type IKE struct {
 
 func (x *IKE) Reset() {
 	*x = IKE{}
-	mi := &file_ha_v1_ha_proto_msgTypes[7]
+	mi := &file_ha_v1_ha_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1145,7 @@ func (x *IKE) String() string {
 func (*IKE) ProtoMessage() {}
 
 func (x *IKE) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[7]
+	mi := &file_ha_v1_ha_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1158,7 @@ func (x *IKE) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IKE.ProtoReflect.Descriptor instead.
 func (*IKE) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{7}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *IKE) GetClass() string {
@@ -1074,7 +1201,7 @@ type PutIKE struct {
 
 func (x *PutIKE) Reset() {
 	*x = PutIKE{}
-	mi := &file_ha_v1_ha_proto_msgTypes[8]
+	mi := &file_ha_v1_ha_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1213,7 @@ func (x *PutIKE) String() string {
 func (*PutIKE) ProtoMessage() {}
 
 func (x *PutIKE) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[8]
+	mi := &file_ha_v1_ha_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1226,7 @@ func (x *PutIKE) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutIKE.ProtoReflect.Descriptor instead.
 func (*PutIKE) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{8}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PutIKE) GetTunnel() uint64 {
@@ -1152,7 +1279,7 @@ type PutChild struct {
 
 func (x *PutChild) Reset() {
 	*x = PutChild{}
-	mi := &file_ha_v1_ha_proto_msgTypes[9]
+	mi := &file_ha_v1_ha_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1291,7 @@ func (x *PutChild) String() string {
 func (*PutChild) ProtoMessage() {}
 
 func (x *PutChild) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[9]
+	mi := &file_ha_v1_ha_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1304,7 @@ func (x *PutChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutChild.ProtoReflect.Descriptor instead.
 func (*PutChild) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{9}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PutChild) GetTunnel() uint64 {
@@ -1216,7 +1343,7 @@ type DropChild struct {
 
 func (x *DropChild) Reset() {
 	*x = DropChild{}
-	mi := &file_ha_v1_ha_proto_msgTypes[10]
+	mi := &file_ha_v1_ha_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1228,7 +1355,7 @@ func (x *DropChild) String() string {
 func (*DropChild) ProtoMessage() {}
 
 func (x *DropChild) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[10]
+	mi := &file_ha_v1_ha_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1368,7 @@ func (x *DropChild) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DropChild.ProtoReflect.Descriptor instead.
 func (*DropChild) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{10}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DropChild) GetTunnel() uint64 {
@@ -1283,7 +1410,7 @@ type Remove struct {
 
 func (x *Remove) Reset() {
 	*x = Remove{}
-	mi := &file_ha_v1_ha_proto_msgTypes[11]
+	mi := &file_ha_v1_ha_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1295,7 +1422,7 @@ func (x *Remove) String() string {
 func (*Remove) ProtoMessage() {}
 
 func (x *Remove) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[11]
+	mi := &file_ha_v1_ha_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1308,7 +1435,7 @@ func (x *Remove) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remove.ProtoReflect.Descriptor instead.
 func (*Remove) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{11}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Remove) GetTunnel() uint64 {
@@ -1358,7 +1485,7 @@ type Claim struct {
 
 func (x *Claim) Reset() {
 	*x = Claim{}
-	mi := &file_ha_v1_ha_proto_msgTypes[12]
+	mi := &file_ha_v1_ha_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +1497,7 @@ func (x *Claim) String() string {
 func (*Claim) ProtoMessage() {}
 
 func (x *Claim) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[12]
+	mi := &file_ha_v1_ha_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +1510,7 @@ func (x *Claim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Claim.ProtoReflect.Descriptor instead.
 func (*Claim) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{12}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Claim) GetTunnel() uint64 {
@@ -1438,7 +1565,7 @@ type Supply struct {
 
 func (x *Supply) Reset() {
 	*x = Supply{}
-	mi := &file_ha_v1_ha_proto_msgTypes[13]
+	mi := &file_ha_v1_ha_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1450,7 +1577,7 @@ func (x *Supply) String() string {
 func (*Supply) ProtoMessage() {}
 
 func (x *Supply) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[13]
+	mi := &file_ha_v1_ha_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1463,7 +1590,7 @@ func (x *Supply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Supply.ProtoReflect.Descriptor instead.
 func (*Supply) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{13}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Supply) GetTunnel() uint64 {
@@ -1505,7 +1632,7 @@ type Need struct {
 
 func (x *Need) Reset() {
 	*x = Need{}
-	mi := &file_ha_v1_ha_proto_msgTypes[14]
+	mi := &file_ha_v1_ha_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1644,7 @@ func (x *Need) String() string {
 func (*Need) ProtoMessage() {}
 
 func (x *Need) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[14]
+	mi := &file_ha_v1_ha_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1657,7 @@ func (x *Need) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Need.ProtoReflect.Descriptor instead.
 func (*Need) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{14}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Need) GetTunnel() uint64 {
@@ -1557,7 +1684,7 @@ type Owned struct {
 
 func (x *Owned) Reset() {
 	*x = Owned{}
-	mi := &file_ha_v1_ha_proto_msgTypes[15]
+	mi := &file_ha_v1_ha_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1696,7 @@ func (x *Owned) String() string {
 func (*Owned) ProtoMessage() {}
 
 func (x *Owned) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[15]
+	mi := &file_ha_v1_ha_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1709,7 @@ func (x *Owned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owned.ProtoReflect.Descriptor instead.
 func (*Owned) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{15}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Owned) GetTunnel() uint64 {
@@ -1626,7 +1753,7 @@ type Unheld struct {
 
 func (x *Unheld) Reset() {
 	*x = Unheld{}
-	mi := &file_ha_v1_ha_proto_msgTypes[16]
+	mi := &file_ha_v1_ha_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1638,7 +1765,7 @@ func (x *Unheld) String() string {
 func (*Unheld) ProtoMessage() {}
 
 func (x *Unheld) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[16]
+	mi := &file_ha_v1_ha_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1651,7 +1778,7 @@ func (x *Unheld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unheld.ProtoReflect.Descriptor instead.
 func (*Unheld) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{16}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Unheld) GetTunnel() uint64 {
@@ -1687,7 +1814,7 @@ type Propose struct {
 
 func (x *Propose) Reset() {
 	*x = Propose{}
-	mi := &file_ha_v1_ha_proto_msgTypes[17]
+	mi := &file_ha_v1_ha_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1699,7 +1826,7 @@ func (x *Propose) String() string {
 func (*Propose) ProtoMessage() {}
 
 func (x *Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[17]
+	mi := &file_ha_v1_ha_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1712,7 +1839,7 @@ func (x *Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Propose.ProtoReflect.Descriptor instead.
 func (*Propose) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{17}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Propose) GetTunnel() uint64 {
@@ -1767,7 +1894,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ha_v1_ha_proto_msgTypes[18]
+	mi := &file_ha_v1_ha_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1906,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[18]
+	mi := &file_ha_v1_ha_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1919,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{18}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Grant) GetTunnel() uint64 {
@@ -1840,7 +1967,7 @@ type Refuse struct {
 
 func (x *Refuse) Reset() {
 	*x = Refuse{}
-	mi := &file_ha_v1_ha_proto_msgTypes[19]
+	mi := &file_ha_v1_ha_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +1979,7 @@ func (x *Refuse) String() string {
 func (*Refuse) ProtoMessage() {}
 
 func (x *Refuse) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[19]
+	mi := &file_ha_v1_ha_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +1992,7 @@ func (x *Refuse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refuse.ProtoReflect.Descriptor instead.
 func (*Refuse) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{19}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refuse) GetTunnel() uint64 {
@@ -1915,7 +2042,7 @@ type Address struct {
 
 func (x *Address) Reset() {
 	*x = Address{}
-	mi := &file_ha_v1_ha_proto_msgTypes[20]
+	mi := &file_ha_v1_ha_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2054,7 @@ func (x *Address) String() string {
 func (*Address) ProtoMessage() {}
 
 func (x *Address) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[20]
+	mi := &file_ha_v1_ha_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2067,7 @@ func (x *Address) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Address.ProtoReflect.Descriptor instead.
 func (*Address) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{20}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Address) GetTunnel() uint64 {
@@ -1995,7 +2122,7 @@ type MTU struct {
 
 func (x *MTU) Reset() {
 	*x = MTU{}
-	mi := &file_ha_v1_ha_proto_msgTypes[21]
+	mi := &file_ha_v1_ha_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2007,7 +2134,7 @@ func (x *MTU) String() string {
 func (*MTU) ProtoMessage() {}
 
 func (x *MTU) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[21]
+	mi := &file_ha_v1_ha_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2020,7 +2147,7 @@ func (x *MTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MTU.ProtoReflect.Descriptor instead.
 func (*MTU) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{21}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *MTU) GetTunnel() uint64 {
@@ -2066,7 +2193,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_ha_v1_ha_proto_msgTypes[22]
+	mi := &file_ha_v1_ha_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2205,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[22]
+	mi := &file_ha_v1_ha_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2218,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{22}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Usage) GetPackets() uint64 {
@@ -2130,7 +2257,7 @@ type Counted struct {
 
 func (x *Counted) Reset() {
 	*x = Counted{}
-	mi := &file_ha_v1_ha_proto_msgTypes[23]
+	mi := &file_ha_v1_ha_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2142,7 +2269,7 @@ func (x *Counted) String() string {
 func (*Counted) ProtoMessage() {}
 
 func (x *Counted) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[23]
+	mi := &file_ha_v1_ha_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2155,7 +2282,7 @@ func (x *Counted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counted.ProtoReflect.Descriptor instead.
 func (*Counted) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{23}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Counted) GetId() *SAID {
@@ -2190,7 +2317,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_ha_v1_ha_proto_msgTypes[24]
+	mi := &file_ha_v1_ha_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2202,7 +2329,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[24]
+	mi := &file_ha_v1_ha_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2215,7 +2342,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{24}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Counters) GetSas() []*Counted {
@@ -2238,7 +2365,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_ha_v1_ha_proto_msgTypes[25]
+	mi := &file_ha_v1_ha_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2250,7 +2377,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[25]
+	mi := &file_ha_v1_ha_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2263,7 +2390,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{25}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Digest) GetRound() uint64 {
@@ -2293,7 +2420,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_ha_v1_ha_proto_msgTypes[26]
+	mi := &file_ha_v1_ha_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2432,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[26]
+	mi := &file_ha_v1_ha_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2445,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{26}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Want) GetRound() uint64 {
@@ -2348,7 +2475,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_ha_v1_ha_proto_msgTypes[27]
+	mi := &file_ha_v1_ha_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2360,7 +2487,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[27]
+	mi := &file_ha_v1_ha_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2373,7 +2500,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{27}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Listing) GetBucket() uint32 {
@@ -2401,7 +2528,7 @@ type Synced struct {
 
 func (x *Synced) Reset() {
 	*x = Synced{}
-	mi := &file_ha_v1_ha_proto_msgTypes[28]
+	mi := &file_ha_v1_ha_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2540,7 @@ func (x *Synced) String() string {
 func (*Synced) ProtoMessage() {}
 
 func (x *Synced) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[28]
+	mi := &file_ha_v1_ha_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2553,7 @@ func (x *Synced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synced.ProtoReflect.Descriptor instead.
 func (*Synced) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{28}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Synced) GetRound() uint64 {
@@ -2459,7 +2586,7 @@ type Child struct {
 
 func (x *Child) Reset() {
 	*x = Child{}
-	mi := &file_ha_v1_ha_proto_msgTypes[29]
+	mi := &file_ha_v1_ha_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2471,7 +2598,7 @@ func (x *Child) String() string {
 func (*Child) ProtoMessage() {}
 
 func (x *Child) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[29]
+	mi := &file_ha_v1_ha_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2484,7 +2611,7 @@ func (x *Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Child.ProtoReflect.Descriptor instead.
 func (*Child) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{29}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Child) GetIn() *SA {
@@ -2551,7 +2678,7 @@ type SAID struct {
 
 func (x *SAID) Reset() {
 	*x = SAID{}
-	mi := &file_ha_v1_ha_proto_msgTypes[30]
+	mi := &file_ha_v1_ha_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2563,7 +2690,7 @@ func (x *SAID) String() string {
 func (*SAID) ProtoMessage() {}
 
 func (x *SAID) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[30]
+	mi := &file_ha_v1_ha_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2576,7 +2703,7 @@ func (x *SAID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SAID.ProtoReflect.Descriptor instead.
 func (*SAID) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{30}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SAID) GetSpi() uint32 {
@@ -2613,7 +2740,7 @@ type Encap struct {
 
 func (x *Encap) Reset() {
 	*x = Encap{}
-	mi := &file_ha_v1_ha_proto_msgTypes[31]
+	mi := &file_ha_v1_ha_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2752,7 @@ func (x *Encap) String() string {
 func (*Encap) ProtoMessage() {}
 
 func (x *Encap) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[31]
+	mi := &file_ha_v1_ha_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2765,7 @@ func (x *Encap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Encap.ProtoReflect.Descriptor instead.
 func (*Encap) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{31}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Encap) GetLocalPort() uint32 {
@@ -2675,7 +2802,7 @@ type TrafficSelector struct {
 
 func (x *TrafficSelector) Reset() {
 	*x = TrafficSelector{}
-	mi := &file_ha_v1_ha_proto_msgTypes[32]
+	mi := &file_ha_v1_ha_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2687,7 +2814,7 @@ func (x *TrafficSelector) String() string {
 func (*TrafficSelector) ProtoMessage() {}
 
 func (x *TrafficSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[32]
+	mi := &file_ha_v1_ha_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2700,7 +2827,7 @@ func (x *TrafficSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficSelector.ProtoReflect.Descriptor instead.
 func (*TrafficSelector) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{32}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TrafficSelector) GetProtocol() uint32 {
@@ -2753,7 +2880,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_ha_v1_ha_proto_msgTypes[33]
+	mi := &file_ha_v1_ha_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2765,7 +2892,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[33]
+	mi := &file_ha_v1_ha_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2778,7 +2905,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{33}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Limits) GetTimeNanos() int64 {
@@ -2819,7 +2946,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_ha_v1_ha_proto_msgTypes[34]
+	mi := &file_ha_v1_ha_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2831,7 +2958,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[34]
+	mi := &file_ha_v1_ha_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2844,7 +2971,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{34}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Sequence) GetNext() uint64 {
@@ -2940,7 +3067,7 @@ type SA struct {
 
 func (x *SA) Reset() {
 	*x = SA{}
-	mi := &file_ha_v1_ha_proto_msgTypes[35]
+	mi := &file_ha_v1_ha_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3079,7 @@ func (x *SA) String() string {
 func (*SA) ProtoMessage() {}
 
 func (x *SA) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[35]
+	mi := &file_ha_v1_ha_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3092,7 @@ func (x *SA) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SA.ProtoReflect.Descriptor instead.
 func (*SA) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{35}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SA) GetId() *SAID {
@@ -3168,7 +3295,7 @@ var File_ha_v1_ha_proto protoreflect.FileDescriptor
 
 const file_ha_v1_ha_proto_rawDesc = "" +
 	"\n" +
-	"\x0eha/v1/ha.proto\x12\x05ha.v1\"\x8c\x03\n" +
+	"\x0eha/v1/ha.proto\x12\x05ha.v1\"\xb9\x03\n" +
 	"\x05Frame\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
@@ -3187,7 +3314,18 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x06stream\x18\r \x01(\x04R\x06stream\x12\x14\n" +
 	"\x05first\x18\x0e \x01(\x04R\x05first\x12'\n" +
 	"\arecords\x18\x0f \x03(\v2\r.ha.v1.RecordR\arecords\x12\x17\n" +
-	"\ato_disk\x18\x10 \x01(\x06R\x06toDisk\"[\n" +
+	"\ato_disk\x18\x10 \x01(\x06R\x06toDisk\x12+\n" +
+	"\bstanding\x18\x11 \x01(\v2\x0f.ha.v1.StandingR\bstanding\"\xeb\x01\n" +
+	"\bStanding\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\rR\x04unit\x12\x18\n" +
+	"\aprimary\x18\x02 \x01(\bR\aprimary\x12\x12\n" +
+	"\x04term\x18\x03 \x01(\x04R\x04term\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\rR\x06failed\x12\x18\n" +
+	"\ayielded\x18\x05 \x01(\rR\ayielded\x12\x1a\n" +
+	"\boverride\x18\x06 \x01(\bR\boverride\x12\x1a\n" +
+	"\bpriority\x18\a \x01(\rR\bpriority\x12\x1b\n" +
+	"\tage_nanos\x18\b \x01(\x03R\bageNanos\x12\x16\n" +
+	"\x06serial\x18\t \x01(\tR\x06serial\"[\n" +
 	"\x03Ack\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x04R\x06stream\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
@@ -3421,116 +3559,118 @@ func file_ha_v1_ha_proto_rawDescGZIP() []byte {
 }
 
 var file_ha_v1_ha_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ha_v1_ha_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_ha_v1_ha_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_ha_v1_ha_proto_goTypes = []any{
 	(Unsynced)(0),           // 0: ha.v1.Unsynced
 	(*Frame)(nil),           // 1: ha.v1.Frame
-	(*Ack)(nil),             // 2: ha.v1.Ack
-	(*Record)(nil),          // 3: ha.v1.Record
-	(*Hello)(nil),           // 4: ha.v1.Hello
-	(*Version)(nil),         // 5: ha.v1.Version
-	(*Title)(nil),           // 6: ha.v1.Title
-	(*Bound)(nil),           // 7: ha.v1.Bound
-	(*IKE)(nil),             // 8: ha.v1.IKE
-	(*PutIKE)(nil),          // 9: ha.v1.PutIKE
-	(*PutChild)(nil),        // 10: ha.v1.PutChild
-	(*DropChild)(nil),       // 11: ha.v1.DropChild
-	(*Remove)(nil),          // 12: ha.v1.Remove
-	(*Claim)(nil),           // 13: ha.v1.Claim
-	(*Supply)(nil),          // 14: ha.v1.Supply
-	(*Need)(nil),            // 15: ha.v1.Need
-	(*Owned)(nil),           // 16: ha.v1.Owned
-	(*Unheld)(nil),          // 17: ha.v1.Unheld
-	(*Propose)(nil),         // 18: ha.v1.Propose
-	(*Grant)(nil),           // 19: ha.v1.Grant
-	(*Refuse)(nil),          // 20: ha.v1.Refuse
-	(*Address)(nil),         // 21: ha.v1.Address
-	(*MTU)(nil),             // 22: ha.v1.MTU
-	(*Usage)(nil),           // 23: ha.v1.Usage
-	(*Counted)(nil),         // 24: ha.v1.Counted
-	(*Counters)(nil),        // 25: ha.v1.Counters
-	(*Digest)(nil),          // 26: ha.v1.Digest
-	(*Want)(nil),            // 27: ha.v1.Want
-	(*Listing)(nil),         // 28: ha.v1.Listing
-	(*Synced)(nil),          // 29: ha.v1.Synced
-	(*Child)(nil),           // 30: ha.v1.Child
-	(*SAID)(nil),            // 31: ha.v1.SAID
-	(*Encap)(nil),           // 32: ha.v1.Encap
-	(*TrafficSelector)(nil), // 33: ha.v1.TrafficSelector
-	(*Limits)(nil),          // 34: ha.v1.Limits
-	(*Sequence)(nil),        // 35: ha.v1.Sequence
-	(*SA)(nil),              // 36: ha.v1.SA
-	nil,                     // 37: ha.v1.Hello.ClassesEntry
+	(*Standing)(nil),        // 2: ha.v1.Standing
+	(*Ack)(nil),             // 3: ha.v1.Ack
+	(*Record)(nil),          // 4: ha.v1.Record
+	(*Hello)(nil),           // 5: ha.v1.Hello
+	(*Version)(nil),         // 6: ha.v1.Version
+	(*Title)(nil),           // 7: ha.v1.Title
+	(*Bound)(nil),           // 8: ha.v1.Bound
+	(*IKE)(nil),             // 9: ha.v1.IKE
+	(*PutIKE)(nil),          // 10: ha.v1.PutIKE
+	(*PutChild)(nil),        // 11: ha.v1.PutChild
+	(*DropChild)(nil),       // 12: ha.v1.DropChild
+	(*Remove)(nil),          // 13: ha.v1.Remove
+	(*Claim)(nil),           // 14: ha.v1.Claim
+	(*Supply)(nil),          // 15: ha.v1.Supply
+	(*Need)(nil),            // 16: ha.v1.Need
+	(*Owned)(nil),           // 17: ha.v1.Owned
+	(*Unheld)(nil),          // 18: ha.v1.Unheld
+	(*Propose)(nil),         // 19: ha.v1.Propose
+	(*Grant)(nil),           // 20: ha.v1.Grant
+	(*Refuse)(nil),          // 21: ha.v1.Refuse
+	(*Address)(nil),         // 22: ha.v1.Address
+	(*MTU)(nil),             // 23: ha.v1.MTU
+	(*Usage)(nil),           // 24: ha.v1.Usage
+	(*Counted)(nil),         // 25: ha.v1.Counted
+	(*Counters)(nil),        // 26: ha.v1.Counters
+	(*Digest)(nil),          // 27: ha.v1.Digest
+	(*Want)(nil),            // 28: ha.v1.Want
+	(*Listing)(nil),         // 29: ha.v1.Listing
+	(*Synced)(nil),          // 30: ha.v1.Synced
+	(*Child)(nil),           // 31: ha.v1.Child
+	(*SAID)(nil),            // 32: ha.v1.SAID
+	(*Encap)(nil),           // 33: ha.v1.Encap
+	(*TrafficSelector)(nil), // 34: ha.v1.TrafficSelector
+	(*Limits)(nil),          // 35: ha.v1.Limits
+	(*Sequence)(nil),        // 36: ha.v1.Sequence
+	(*SA)(nil),              // 37: ha.v1.SA
+	nil,                     // 38: ha.v1.Hello.ClassesEntry
 }
 var file_ha_v1_ha_proto_depIdxs = []int32{
-	2,  // 0: ha.v1.Frame.ack:type_name -> ha.v1.Ack
-	3,  // 1: ha.v1.Frame.records:type_name -> ha.v1.Record
-	4,  // 2: ha.v1.Record.hello:type_name -> ha.v1.Hello
-	9,  // 3: ha.v1.Record.put_ike:type_name -> ha.v1.PutIKE
-	10, // 4: ha.v1.Record.put_child:type_name -> ha.v1.PutChild
-	11, // 5: ha.v1.Record.drop_child:type_name -> ha.v1.DropChild
-	12, // 6: ha.v1.Record.remove:type_name -> ha.v1.Remove
-	13, // 7: ha.v1.Record.claim:type_name -> ha.v1.Claim
-	14, // 8: ha.v1.Record.supply:type_name -> ha.v1.Supply
-	15, // 9: ha.v1.Record.need:type_name -> ha.v1.Need
-	16, // 10: ha.v1.Record.owned:type_name -> ha.v1.Owned
-	17, // 11: ha.v1.Record.unheld:type_name -> ha.v1.Unheld
-	18, // 12: ha.v1.Record.propose:type_name -> ha.v1.Propose
-	19, // 13: ha.v1.Record.grant:type_name -> ha.v1.Grant
-	20, // 14: ha.v1.Record.refuse:type_name -> ha.v1.Refuse
-	21, // 15: ha.v1.Record.address:type_name -> ha.v1.Address
-	22, // 16: ha.v1.Record.mtu:type_name -> ha.v1.MTU
-	25, // 17: ha.v1.Record.counters:type_name -> ha.v1.Counters
-	26, // 18: ha.v1.Record.digest:type_name -> ha.v1.Digest
-	27, // 19: ha.v1.Record.want:type_name -> ha.v1.Want
-	28, // 20: ha.v1.Record.listing:type_name -> ha.v1.Listing
-	29, // 21: ha.v1.Record.synced:type_name -> ha.v1.Synced
-	37, // 22: ha.v1.Hello.classes:type_name -> ha.v1.Hello.ClassesEntry
-	31, // 23: ha.v1.Bound.child:type_name -> ha.v1.SAID
-	5,  // 24: ha.v1.PutIKE.version:type_name -> ha.v1.Version
-	6,  // 25: ha.v1.PutIKE.title:type_name -> ha.v1.Title
-	7,  // 26: ha.v1.PutIKE.children:type_name -> ha.v1.Bound
-	8,  // 27: ha.v1.PutIKE.ike:type_name -> ha.v1.IKE
-	5,  // 28: ha.v1.PutChild.version:type_name -> ha.v1.Version
-	30, // 29: ha.v1.PutChild.child:type_name -> ha.v1.Child
-	5,  // 30: ha.v1.DropChild.version:type_name -> ha.v1.Version
-	31, // 31: ha.v1.DropChild.child:type_name -> ha.v1.SAID
-	5,  // 32: ha.v1.Claim.from:type_name -> ha.v1.Version
-	5,  // 33: ha.v1.Claim.version:type_name -> ha.v1.Version
-	6,  // 34: ha.v1.Claim.title:type_name -> ha.v1.Title
-	7,  // 35: ha.v1.Claim.children:type_name -> ha.v1.Bound
-	5,  // 36: ha.v1.Supply.version:type_name -> ha.v1.Version
-	8,  // 37: ha.v1.Supply.ike:type_name -> ha.v1.IKE
-	30, // 38: ha.v1.Supply.children:type_name -> ha.v1.Child
-	6,  // 39: ha.v1.Owned.title:type_name -> ha.v1.Title
-	7,  // 40: ha.v1.Owned.children:type_name -> ha.v1.Bound
-	0,  // 41: ha.v1.Unheld.why:type_name -> ha.v1.Unsynced
-	31, // 42: ha.v1.Propose.child:type_name -> ha.v1.SAID
-	31, // 43: ha.v1.Grant.child:type_name -> ha.v1.SAID
-	31, // 44: ha.v1.Refuse.child:type_name -> ha.v1.SAID
-	5,  // 45: ha.v1.Address.version:type_name -> ha.v1.Version
-	32, // 46: ha.v1.Address.encap:type_name -> ha.v1.Encap
-	31, // 47: ha.v1.MTU.sa:type_name -> ha.v1.SAID
-	31, // 48: ha.v1.Counted.id:type_name -> ha.v1.SAID
-	35, // 49: ha.v1.Counted.sequence:type_name -> ha.v1.Sequence
-	23, // 50: ha.v1.Counted.used:type_name -> ha.v1.Usage
-	24, // 51: ha.v1.Counters.sas:type_name -> ha.v1.Counted
-	36, // 52: ha.v1.Child.in:type_name -> ha.v1.SA
-	36, // 53: ha.v1.Child.out:type_name -> ha.v1.SA
-	23, // 54: ha.v1.Child.in_used:type_name -> ha.v1.Usage
-	23, // 55: ha.v1.Child.out_used:type_name -> ha.v1.Usage
-	31, // 56: ha.v1.SA.id:type_name -> ha.v1.SAID
-	32, // 57: ha.v1.SA.encap:type_name -> ha.v1.Encap
-	33, // 58: ha.v1.SA.local_selectors:type_name -> ha.v1.TrafficSelector
-	33, // 59: ha.v1.SA.remote_selectors:type_name -> ha.v1.TrafficSelector
-	34, // 60: ha.v1.SA.soft:type_name -> ha.v1.Limits
-	34, // 61: ha.v1.SA.hard:type_name -> ha.v1.Limits
-	35, // 62: ha.v1.SA.sequence:type_name -> ha.v1.Sequence
-	63, // [63:63] is the sub-list for method output_type
-	63, // [63:63] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	3,  // 0: ha.v1.Frame.ack:type_name -> ha.v1.Ack
+	4,  // 1: ha.v1.Frame.records:type_name -> ha.v1.Record
+	2,  // 2: ha.v1.Frame.standing:type_name -> ha.v1.Standing
+	5,  // 3: ha.v1.Record.hello:type_name -> ha.v1.Hello
+	10, // 4: ha.v1.Record.put_ike:type_name -> ha.v1.PutIKE
+	11, // 5: ha.v1.Record.put_child:type_name -> ha.v1.PutChild
+	12, // 6: ha.v1.Record.drop_child:type_name -> ha.v1.DropChild
+	13, // 7: ha.v1.Record.remove:type_name -> ha.v1.Remove
+	14, // 8: ha.v1.Record.claim:type_name -> ha.v1.Claim
+	15, // 9: ha.v1.Record.supply:type_name -> ha.v1.Supply
+	16, // 10: ha.v1.Record.need:type_name -> ha.v1.Need
+	17, // 11: ha.v1.Record.owned:type_name -> ha.v1.Owned
+	18, // 12: ha.v1.Record.unheld:type_name -> ha.v1.Unheld
+	19, // 13: ha.v1.Record.propose:type_name -> ha.v1.Propose
+	20, // 14: ha.v1.Record.grant:type_name -> ha.v1.Grant
+	21, // 15: ha.v1.Record.refuse:type_name -> ha.v1.Refuse
+	22, // 16: ha.v1.Record.address:type_name -> ha.v1.Address
+	23, // 17: ha.v1.Record.mtu:type_name -> ha.v1.MTU
+	26, // 18: ha.v1.Record.counters:type_name -> ha.v1.Counters
+	27, // 19: ha.v1.Record.digest:type_name -> ha.v1.Digest
+	28, // 20: ha.v1.Record.want:type_name -> ha.v1.Want
+	29, // 21: ha.v1.Record.listing:type_name -> ha.v1.Listing
+	30, // 22: ha.v1.Record.synced:type_name -> ha.v1.Synced
+	38, // 23: ha.v1.Hello.classes:type_name -> ha.v1.Hello.ClassesEntry
+	32, // 24: ha.v1.Bound.child:type_name -> ha.v1.SAID
+	6,  // 25: ha.v1.PutIKE.version:type_name -> ha.v1.Version
+	7,  // 26: ha.v1.PutIKE.title:type_name -> ha.v1.Title
+	8,  // 27: ha.v1.PutIKE.children:type_name -> ha.v1.Bound
+	9,  // 28: ha.v1.PutIKE.ike:type_name -> ha.v1.IKE
+	6,  // 29: ha.v1.PutChild.version:type_name -> ha.v1.Version
+	31, // 30: ha.v1.PutChild.child:type_name -> ha.v1.Child
+	6,  // 31: ha.v1.DropChild.version:type_name -> ha.v1.Version
+	32, // 32: ha.v1.DropChild.child:type_name -> ha.v1.SAID
+	6,  // 33: ha.v1.Claim.from:type_name -> ha.v1.Version
+	6,  // 34: ha.v1.Claim.version:type_name -> ha.v1.Version
+	7,  // 35: ha.v1.Claim.title:type_name -> ha.v1.Title
+	8,  // 36: ha.v1.Claim.children:type_name -> ha.v1.Bound
+	6,  // 37: ha.v1.Supply.version:type_name -> ha.v1.Version
+	9,  // 38: ha.v1.Supply.ike:type_name -> ha.v1.IKE
+	31, // 39: ha.v1.Supply.children:type_name -> ha.v1.Child
+	7,  // 40: ha.v1.Owned.title:type_name -> ha.v1.Title
+	8,  // 41: ha.v1.Owned.children:type_name -> ha.v1.Bound
+	0,  // 42: ha.v1.Unheld.why:type_name -> ha.v1.Unsynced
+	32, // 43: ha.v1.Propose.child:type_name -> ha.v1.SAID
+	32, // 44: ha.v1.Grant.child:type_name -> ha.v1.SAID
+	32, // 45: ha.v1.Refuse.child:type_name -> ha.v1.SAID
+	6,  // 46: ha.v1.Address.version:type_name -> ha.v1.Version
+	33, // 47: ha.v1.Address.encap:type_name -> ha.v1.Encap
+	32, // 48: ha.v1.MTU.sa:type_name -> ha.v1.SAID
+	32, // 49: ha.v1.Counted.id:type_name -> ha.v1.SAID
+	36, // 50: ha.v1.Counted.sequence:type_name -> ha.v1.Sequence
+	24, // 51: ha.v1.Counted.used:type_name -> ha.v1.Usage
+	25, // 52: ha.v1.Counters.sas:type_name -> ha.v1.Counted
+	37, // 53: ha.v1.Child.in:type_name -> ha.v1.SA
+	37, // 54: ha.v1.Child.out:type_name -> ha.v1.SA
+	24, // 55: ha.v1.Child.in_used:type_name -> ha.v1.Usage
+	24, // 56: ha.v1.Child.out_used:type_name -> ha.v1.Usage
+	32, // 57: ha.v1.SA.id:type_name -> ha.v1.SAID
+	33, // 58: ha.v1.SA.encap:type_name -> ha.v1.Encap
+	34, // 59: ha.v1.SA.local_selectors:type_name -> ha.v1.TrafficSelector
+	34, // 60: ha.v1.SA.remote_selectors:type_name -> ha.v1.TrafficSelector
+	35, // 61: ha.v1.SA.soft:type_name -> ha.v1.Limits
+	35, // 62: ha.v1.SA.hard:type_name -> ha.v1.Limits
+	36, // 63: ha.v1.SA.sequence:type_name -> ha.v1.Sequence
+	64, // [64:64] is the sub-list for method output_type
+	64, // [64:64] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_ha_v1_ha_proto_init() }
@@ -3538,7 +3678,7 @@ func file_ha_v1_ha_proto_init() {
 	if File_ha_v1_ha_proto != nil {
 		return
 	}
-	file_ha_v1_ha_proto_msgTypes[2].OneofWrappers = []any{
+	file_ha_v1_ha_proto_msgTypes[3].OneofWrappers = []any{
 		(*Record_Hello)(nil),
 		(*Record_PutIke)(nil),
 		(*Record_PutChild)(nil),
@@ -3566,7 +3706,7 @@ func file_ha_v1_ha_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ha_v1_ha_proto_rawDesc), len(file_ha_v1_ha_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
