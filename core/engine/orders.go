@@ -15,6 +15,7 @@ type PlaneCall struct {
 	Update  []offload.Change
 	Delete  []ipsec.SAID
 	Arm     *offload.Group
+	Promote *offload.Group
 	Demote  *offload.Group
 }
 
@@ -71,6 +72,8 @@ func callFor(o ha.Order) PlaneCall {
 		return PlaneCall{Arm: &group}
 	case ha.Disarm:
 		return PlaneCall{Demote: &group}
+	case ha.Promote:
+		return PlaneCall{Promote: &group}
 	default:
 		return PlaneCall{Delete: o.IDs}
 	}
@@ -87,6 +90,8 @@ func (c PlaneCall) Make(ctx context.Context, plane offload.Engine, epoch offload
 		_, err = plane.Update(ctx, epoch, c.Update...)
 	case c.Arm != nil:
 		err = plane.Arm(ctx, *c.Arm, epoch)
+	case c.Promote != nil:
+		err = plane.Promote(ctx, *c.Promote, epoch)
 	case c.Demote != nil:
 		err = plane.Demote(ctx, *c.Demote, epoch)
 	default:

@@ -335,7 +335,7 @@ func (r *Replica) onOrder(o ha.Order) {
 				}
 			}
 		}
-	case ha.Arm, ha.Disarm: // of no SA in particular
+	case ha.Arm, ha.Disarm, ha.Promote: // of no SA in particular
 	}
 }
 
