@@ -132,6 +132,7 @@ func (n *Node) onPutIKE(now time.Time, p *peer, r PutIKE) {
 		t.listed = append(t.listed, b.Child)
 	}
 	n.dropUnlisted(t)
+	n.rd.Copied = append(n.rd.Copied, t.id)
 }
 
 // whyNot tells why a tunnel of p is not to be held here.
@@ -221,8 +222,12 @@ func (n *Node) install(c *child) {
 	n.rebase(c)
 	out.Sequence, _ = n.share(c)
 	n.order(Order{Kind: Install, SAs: []ipsec.SA{in, out}})
-	// One of the same generation would be left as it is.
-	n.order(Order{Kind: Update, Changes: n.standby(c)})
+	// One of the same generation would be left as it is, its replay window too (I9).
+	changes := n.standby(c)
+	if in.Sequence.Highest != 0 {
+		changes[0].Sequence = &ipsec.Sequence{Highest: in.Sequence.Highest, Bitmap: in.Sequence.Bitmap}
+	}
+	n.order(Order{Kind: Update, Changes: changes})
 }
 
 // standby are the changes that make a pair wait for the death of its owner.

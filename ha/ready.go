@@ -27,6 +27,10 @@ type Ready struct {
 	// They come before Gone, also of tunnels that were not here.
 	Answers [][]byte
 
+	// Copied are tunnels of others whose IKE SA is new or changed here, Dropped those
+	// of others that we hold no more.
+	Copied, Dropped []ipsec.TunnelID
+
 	// Index is that of the record which this step's Store or Delete made, 0 for
 	// none. What the peer is told because of it waits for Commit.
 	Index Index

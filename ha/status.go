@@ -122,6 +122,24 @@ func (n *Node) Tunnel(id ipsec.TunnelID) (TunnelStatus, bool) {
 	return s, true
 }
 
+// Owner is the member that owns a tunnel; false when there is no copy.
+func (n *Node) Owner(id ipsec.TunnelID) (ipsec.MemberID, bool) {
+	t := n.tunnels[id]
+	if t == nil {
+		return 0, false
+	}
+	return t.owner(), true
+}
+
+// IKE is the IKE SA of a tunnel; false when there is no copy.
+func (n *Node) IKE(id ipsec.TunnelID) (IKE, bool) {
+	t := n.tunnels[id]
+	if t == nil {
+		return IKE{}, false
+	}
+	return t.ike, true
+}
+
 // Tunnels returns the names of all copies, in order.
 func (n *Node) Tunnels() []ipsec.TunnelID {
 	var out []ipsec.TunnelID

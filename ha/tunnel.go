@@ -355,6 +355,7 @@ func (n *Node) give(now time.Time, p *peer, t *tunnel, index Index) {
 func (n *Node) forget(t *tunnel) {
 	if !n.owns(t) {
 		n.discard(t)
+		n.rd.Dropped = append(n.rd.Dropped, t.id)
 	}
 	for id := range t.children {
 		n.dropChild(t, id)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -108,27 +109,53 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 	t.serial = s.names.Adopt(r.IKE.Class, f.Index)
 	t.remote = m.Status(now).RemoteID
 	s.meet(t)
-	sends := make(map[ipsec.SAID]bool)
-	for _, c := range m.Status(now).Children {
-		sends[c.Out] = c.Sending
+	missing := s.restoreChildren(now, t, r)
+	s.stats.Restored++
+	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
+	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{Probe: s.probes.slot(now)}))
+	for _, id := range missing {
+		s.step(now, t, ike.CloseChild{ID: id})
 	}
-	idle := Op{ID: s.nextOp()}
+}
+
+// restoreChildren goes on with the pairs of a tunnel. The snapshot of the IKE SA
+// and the pairs are published one after the other, so a death in between leaves
+// pairs that the IKE SA does not know, of which the peer was not told; or, where
+// the tunnel was new or the dataplane refused a pair, it returns those that the
+// IKE SA knows and that are not there.
+func (s *Shard) restoreChildren(now time.Time, t *tunnel, r ha.Restored) (missing []ipsec.SAID) {
+	known := make(map[ipsec.SAID]ike.ChildStatus)
+	for _, c := range t.ike.Status(now).Children {
+		known[c.In] = c
+		if !slices.ContainsFunc(r.Children, func(have ha.Child) bool { return have.In.ID == c.In }) {
+			missing = append(missing, c.In)
+		}
+	}
+	idle, unknown := Op{ID: s.nextOp()}, Publication{Tunnel: r.Tunnel}
 	for _, c := range r.Children {
-		s.restoreSA(now, t, c.In)
-		if sends[c.Out.ID] {
+		k, ok := known[c.In.ID]
+		switch {
+		case !ok:
+			idle.Delete = append(idle.Delete, c.In.ID, c.Out.ID)
+			unknown.Dropped = append(unknown.Dropped, c.In.ID)
+			continue
+		case k.Sending:
+			s.restoreSA(now, t, c.In)
 			s.restoreSA(now, t, c.Out)
-		} else {
+		default:
 			// It has a successor, and its owner had taken it out already: the peer
 			// may have done so too.
+			s.restoreSA(now, t, c.In)
 			idle.Delete = append(idle.Delete, c.Out.ID)
 		}
 	}
 	if len(idle.Delete) > 0 {
 		s.rd.Plane = append(s.rd.Plane, idle)
 	}
-	s.stats.Restored++
-	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
-	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{Probe: s.probes.slot(now)}))
+	if len(unknown.Dropped) > 0 {
+		s.rd.Publish = append(s.rd.Publish, unknown)
+	}
+	return missing
 }
 
 // restoreSA notes an SA that is in the dataplane already.
@@ -161,15 +188,19 @@ func (s *Shard) lostForGood(r ha.Restored, err error) {
 }
 
 // onLose forgets a tunnel that another member owns now, without a word to the
-// peer. Its SAs stay in the dataplane, to stand by, and so do their routes, as
-// those of a standby.
-func (s *Shard) onLose(id ipsec.TunnelID) {
+// peer. Where its SAs are kept in the dataplane, to stand by, so are their routes,
+// as those of a standby; else they go with it (C13).
+func (s *Shard) onLose(id ipsec.TunnelID, kept bool) {
 	t := s.tunnels[id]
 	if t == nil {
 		return
 	}
 	for _, said := range sortedSAs(t.sas) {
-		s.yieldRoutes(t, t.sas[said].desc)
+		if kept {
+			s.yieldRoutes(t, t.sas[said].desc)
+		} else {
+			s.delRoutes(t, t.sas[said].desc)
+		}
 	}
 	for said, e := range t.sas {
 		s.totals.bury(t, e)

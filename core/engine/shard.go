@@ -138,8 +138,9 @@ type (
 	// Lose is above.
 	Lose struct {
 		Tunnel ipsec.TunnelID
-		// Gone: it has ended, and nobody owns it.
-		Gone bool
+		// Kept: its SAs stay in the dataplane, to stand by. Gone: it has ended, and
+		// nobody owns it.
+		Kept, Gone bool
 	}
 
 	// Raised is a lease that the other members agreed to.
@@ -279,7 +280,7 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 	case Restore:
 		s.onRestore(now, in.Tunnel)
 	case Lose:
-		s.onLose(in.Tunnel)
+		s.onLose(in.Tunnel, in.Kept)
 		if in.Gone {
 			delete(s.takeovers, in.Tunnel)
 		}
@@ -447,7 +448,7 @@ func (s *Shard) onDrain(now time.Time, keep bool) {
 	clear(s.dial)
 	for _, t := range s.each() {
 		if keep && s.replicates(t) {
-			s.onLose(t.ike.ID())
+			s.onLose(t.ike.ID(), true)
 			continue
 		}
 		s.step(now, t, ike.Close{Reason: "the gateway stops"})

@@ -202,24 +202,32 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 	if rd.Hard != nil {
 		r.rd.Hard = rd.Hard
 	}
+	for _, id := range rd.Copied {
+		r.learn(id)
+	}
 	for _, o := range rd.Orders {
 		r.onOrder(o)
 	}
 	r.rd.Orders = append(r.rd.Orders, rd.Orders...)
 	r.rd.Serial = max(r.rd.Serial, rd.Serial)
 	r.rd.Frames = append(r.rd.Frames, rd.Send...)
-	r.release(rd.Commit)
-	for _, restored := range rd.Restore {
-		r.onRestored(restored)
-	}
 	for _, id := range rd.Lost {
 		r.onLost(id)
+	}
+	r.release(rd.Commit) // but what was lost in this step (I7)
+	for _, restored := range rd.Restore {
+		r.onRestored(restored)
 	}
 	for _, b := range rd.Answers {
 		r.onAnswer(now, b)
 	}
 	for _, id := range rd.Gone {
 		r.onGone(now, id)
+	}
+	for _, id := range rd.Dropped {
+		if _, again := r.node.Owner(id); !again {
+			r.drop(id)
+		}
 	}
 	for _, k := range rd.Rekey {
 		r.toShard(k.Tunnel, Worn{Rekey: k})
@@ -237,13 +245,31 @@ func (r *Replica) toShard(id ipsec.TunnelID, in Input) {
 // publish hands over one step of a tunnel of ours, and keeps its messages until
 // the other members have it.
 func (r *Replica) publish(now time.Time, p Publication) {
+	owner, known := r.node.Owner(p.Tunnel)
+	if known && owner != r.member || !known && p.IKE == nil && !p.Over {
+		return // it is another's, or gone, as the shard is about to hear (I7)
+	}
 	var index ha.Index
 	note := func(i ha.Index) { index = max(index, i) }
+	// Pairs come before the state that speaks of them: a member that has one and
+	// not the other would repeat a response about SAs that it lacks. A new tunnel
+	// must be there first (C8).
+	store := func() {
+		for _, pair := range p.Stored {
+			note(r.step(now, ha.StoreChild{Tunnel: p.Tunnel, In: pair.In, Out: pair.Out}))
+		}
+	}
+	if known {
+		store()
+	}
 	if p.IKE != nil {
 		note(r.step(now, ha.StoreIKE{Tunnel: p.Tunnel, IKE: *p.IKE, Heard: p.Heard}))
+		if _, ok := r.node.Owner(p.Tunnel); !ok {
+			return // it was removed meanwhile
+		}
 	}
-	for _, pair := range p.Stored {
-		note(r.step(now, ha.StoreChild{Tunnel: p.Tunnel, In: pair.In, Out: pair.Out}))
+	if !known {
+		store()
 	}
 	for _, id := range p.Dropped {
 		note(r.step(now, ha.DeleteChild{Tunnel: p.Tunnel, Child: id}))
@@ -343,15 +369,11 @@ func (r *Replica) onOrder(o ha.Order) {
 // dataplane here too, so that the first packet after a failover finds it.
 func (r *Replica) stand(desc ipsec.SA) {
 	t := r.standby[desc.Tunnel]
-	status, ok := r.node.Tunnel(desc.Tunnel)
-	if !ok {
-		return
-	}
 	if t == nil {
-		t = &standbyTunnel{sas: make(map[ipsec.SAID][]Route)}
-		r.standby[desc.Tunnel] = t
+		if t = r.learn(desc.Tunnel); t == nil {
+			return
+		}
 	}
-	r.learn(desc.Tunnel, t, status.IKE)
 	r.bySA[desc.ID] = desc.Tunnel
 	if t.sas[desc.ID] != nil {
 		return
@@ -369,12 +391,23 @@ func (r *Replica) stand(desc ipsec.SA) {
 	r.rd.AddRoutes = append(r.rd.AddRoutes, t.sas[desc.ID]...)
 }
 
-// learn reads the facts of a tunnel that stands by.
-func (r *Replica) learn(id ipsec.TunnelID, t *standbyTunnel, m ha.IKE) {
+// learn reads the facts of a tunnel that stands by, nil when there is none: what
+// it is called, and by which SPIs its messages are known, which change with every
+// rekeying of the IKE SA.
+func (r *Replica) learn(id ipsec.TunnelID) *standbyTunnel {
+	m, ok := r.node.IKE(id)
+	if owner, _ := r.node.Owner(id); !ok || owner == r.member {
+		return nil
+	}
+	t := r.standby[id]
+	if t == nil {
+		t = &standbyTunnel{sas: make(map[ipsec.SAID][]Route)}
+		r.standby[id] = t
+	}
 	var f facts
 	if err := json.Unmarshal(m.Facts, &f); err != nil {
 		r.log.Error("facts of a tunnel were not understood", "tunnel", id.String(), "error", err)
-		return
+		return t
 	}
 	for _, spi := range t.facts.SPIs {
 		delete(r.bySPI, spi)
@@ -383,6 +416,7 @@ func (r *Replica) learn(id ipsec.TunnelID, t *standbyTunnel, m ha.IKE) {
 	for _, spi := range f.SPIs {
 		r.bySPI[spi] = id
 	}
+	return t
 }
 
 // unstand forgets an SA of another member.
@@ -391,13 +425,9 @@ func (r *Replica) unstand(id ipsec.SAID) {
 	if t == nil {
 		return
 	}
-	tunnel := r.bySA[id]
 	delete(r.bySA, id)
 	delete(r.counters, id)
 	r.rd.DelRoutes = append(r.rd.DelRoutes, t.withdraw(id)...)
-	if len(t.sas) == 0 {
-		r.drop(tunnel)
-	}
 }
 
 // withdraw returns the routes that only this SA needs.
@@ -461,20 +491,23 @@ func (r *Replica) onRestored(restored ha.Restored) {
 	}
 }
 
-// onLost takes a tunnel from its shard. It stands by from now on.
+// onLost takes a tunnel from its shard. It stands by from now on, unless its copy
+// has gone in the same step.
 func (r *Replica) onLost(id ipsec.TunnelID) {
-	r.toShard(id, Lose{Tunnel: id})
-	// The new owner speaks to the peer now.
-	r.held = slices.DeleteFunc(r.held, func(h heldMessages) bool { return h.tunnel == id })
-	delete(r.last, id)
 	status, ok := r.node.Tunnel(id)
-	if !ok {
-		return
-	}
+	r.toShard(id, Lose{Tunnel: id, Kept: ok})
+	r.hush(id)
+	r.learn(id)
 	for _, c := range status.Children {
 		r.stand(c.In)
 		r.stand(c.Out)
 	}
+}
+
+// hush drops what we wanted to say to a peer: the new owner speaks to it now.
+func (r *Replica) hush(id ipsec.TunnelID) {
+	r.held = slices.DeleteFunc(r.held, func(h heldMessages) bool { return h.tunnel == id })
+	delete(r.last, id)
 }
 
 // onAnswer keeps the last answer of a tunnel that another member has ended.
@@ -492,6 +525,7 @@ func (r *Replica) onAnswer(now time.Time, b []byte) {
 func (r *Replica) onGone(now time.Time, id ipsec.TunnelID) {
 	waiting := r.waiting[id]
 	r.drop(id)
+	r.hush(id)
 	r.toShard(id, Lose{Tunnel: id, Gone: true})
 	for _, dg := range waiting {
 		r.answerAgain(now, dg)
