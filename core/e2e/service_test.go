@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -190,6 +191,12 @@ func TestAdminSocket(t *testing.T) {
 		info, err := os.Stat(filepath.Join(d.Dir(), name))
 		if err != nil || info.Mode()&fs.ModePerm != 0o600 || info.Mode()&fs.ModeSocket == 0 {
 			t.Errorf("%s has mode %v (%v), want a socket for its owner only", name, info, err)
+		}
+	}
+	d.Stop()
+	for _, name := range []string{"admin.sock", "ike.sock", "ike.sock.lock"} {
+		if _, err := os.Lstat(filepath.Join(d.Dir(), name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left behind by a clean stop (%v)", name, err)
 		}
 	}
 }

@@ -286,3 +286,30 @@ func TestListenErrors(t *testing.T) {
 		t.Error("A dataplane connected to a daemon that is not there.")
 	}
 }
+
+// TestLockLastsAsLongAsTheDaemon: who stops takes it away, who crashed leaves one
+// that the next may have, and of two who live one only has the name.
+func TestLockLastsAsLongAsTheDaemon(t *testing.T) {
+	path := socketPath(t)
+	for range 3 {
+		s := listen(t, path)
+		if _, err := ikesock.Listen(path); err == nil {
+			t.Fatal("Two daemons listen on one name.")
+		}
+		if _, err := os.Lstat(path + ".lock"); err != nil {
+			t.Fatalf("Who was refused took the lock away: %v.", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{path, path + ".lock"} {
+			if _, err := os.Lstat(name); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%s is left behind: %v.", filepath.Base(name), err)
+			}
+		}
+	}
+	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	listen(t, path)
+}

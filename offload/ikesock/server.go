@@ -34,8 +34,9 @@ type Server struct {
 
 // Listen makes the socket at path, with mode 0600. Its directory must exist and
 // be writable by its owner only, for whoever may write there can swap the socket
-// for another. A file with ".lock" behind the name stays there. A socket that a
-// crashed daemon left behind is replaced; one that is in use is an error.
+// for another. A file with ".lock" behind the name lies beside it until Close. A
+// socket that a crashed daemon left behind is replaced; one that is in use is an
+// error.
 func Listen(path string) (*Server, error) {
 	lock, err := prepare(path)
 	if err != nil {
@@ -50,11 +51,11 @@ func Listen(path string) (*Server, error) {
 	}}
 	l, err := config.Listen(context.Background(), "unixpacket", path)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("ikesock: listen on %s: %w", path, err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("ikesock: listen on %s: %w", path, err), dropLock(lock))
 	}
 	ul, ok := l.(*net.UnixListener)
 	if !ok {
-		return nil, errors.Join(fmt.Errorf("ikesock: %T is not a unix socket", l), l.Close(), lock.Close())
+		return nil, errors.Join(fmt.Errorf("ikesock: %T is not a unix socket", l), l.Close(), dropLock(lock))
 	}
 	s := &Server{listener: ul, lock: lock, changed: make(chan struct{})}
 	s.accepts.Go(s.accept)
@@ -75,19 +76,55 @@ func prepare(path string) (*os.File, error) {
 	if dir.Mode().Perm()&0o022 != 0 {
 		return nil, fmt.Errorf("directory %s may be written to by others (mode %v)", filepath.Dir(path), dir.Mode())
 	}
-	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	lock, err := takeLock(path + ".lock")
 	if err != nil {
 		return nil, err
 	}
-	if err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		err = fmt.Errorf("another daemon listens there: %w", err)
-	} else {
-		err = removeStale(path)
-	}
-	if err != nil {
-		return nil, errors.Join(err, lock.Close())
+	if err := removeStale(path); err != nil {
+		return nil, errors.Join(err, dropLock(lock))
 	}
 	return lock, nil
+}
+
+// maxLockTries bounds how often a lock is tried again that was dropped meanwhile.
+const maxLockTries = 10
+
+// takeLock returns the file of that name, locked.
+func takeLock(path string) (*os.File, error) {
+	for range maxLockTries {
+		lock, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			return nil, errors.Join(fmt.Errorf("another daemon listens there: %w", err), lock.Close())
+		}
+		// Who held it before may have removed the name between our two calls; then
+		// the next daemon would lock another file.
+		if named(lock, path) {
+			return lock, nil
+		}
+		if err := lock.Close(); err != nil {
+			return nil, err
+		}
+	}
+	return nil, fmt.Errorf("%s was removed %d times while it was locked", path, maxLockTries)
+}
+
+// named tells whether path is the name of an open file.
+func named(f *os.File, path string) bool {
+	have, err1 := f.Stat()
+	there, err2 := os.Lstat(path)
+	return err1 == nil && err2 == nil && os.SameFile(have, there)
+}
+
+// dropLock removes a lock while it is held, so that nobody else's goes.
+func dropLock(lock *os.File) error {
+	err := os.Remove(lock.Name())
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, lock.Close())
 }
 
 // removeStale removes the socket at path, if there is one, and nothing else.
@@ -207,7 +244,7 @@ func (s *Server) Close() error {
 	if errors.Is(err, net.ErrClosed) {
 		return nil // for the second time
 	}
-	if err = errors.Join(err, s.lock.Close()); err != nil {
+	if err = errors.Join(err, dropLock(s.lock)); err != nil {
 		return fmt.Errorf("ikesock: close: %w", err)
 	}
 	return nil
