@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
 )
 
@@ -174,6 +175,15 @@ func (k checker) child(p *Phase2) {
 		k.at(p.file, "keylifekbs", "counts only with keylife-type: kbs or both")
 	}
 	k.traffic(p)
+	k.plaintext(p)
+}
+
+// plaintext warns of packets between the gateways themselves that nothing leads
+// into the tunnel: they leave as they are.
+func (k checker) plaintext(p *Phase2) {
+	if of := k.c.phase1(p.Phase1); p.Mode == ipsec.Transport && of != nil && !of.addsRoutes() {
+		k.warn(p.file, "encapsulation", "transport-mode wants add-route: enable in phase 1 %s: without a route into the tunnel, packets for the peer leave in plaintext", of.Name)
+	}
 }
 
 // traffic looks at addresses, protocol and ports together.

@@ -65,15 +65,12 @@ func (p *Phase1) connection(children []*Phase2) *Connection {
 		},
 		Dialup:    p.Dialup,
 		Interface: p.Interface,
-		AddRoute:  p.Dialup,
+		AddRoute:  p.addsRoutes(),
 		Priority:  p.Priority,
 		Passive:   p.Passive,
 		Sync:      p.FGSPSync,
 		Hash:      digest(p, children),
 		Shared:    digest(p.shared(), children),
-	}
-	if p.AddRoute != nil {
-		c.AddRoute = *p.AddRoute
 	}
 	if p.PeerOne {
 		c.RemoteID = ike.Identity{Type: ike.IDText, Data: p.PeerID}
@@ -172,4 +169,13 @@ func (p *Phase1) localIdentity() (ike.Identity, error) {
 	default:
 		return ike.Identity{Type: p.LocalIDType, Data: p.LocalID}, nil
 	}
+}
+
+// addsRoutes tells whether add-route is enabled: unless it says otherwise, for
+// dialup servers.
+func (p *Phase1) addsRoutes() bool {
+	if p.AddRoute != nil {
+		return *p.AddRoute
+	}
+	return p.Dialup
 }

@@ -225,3 +225,20 @@ func selectors(ts []ipsec.TrafficSelector) string {
 	}
 	return strings.Join(words, " ")
 }
+
+func TestPlaintextIsWarnedOf(t *testing.T) {
+	transport := func(base string) string { return withPhase2(base, "encapsulation: transport-mode") }
+	const says = "encapsulation: transport-mode wants add-route: enable in phase 1 vpn1: without a route into the tunnel, packets for the peer leave in plaintext"
+	for _, tt := range []struct{ name, text, want string }{
+		{"tunnel mode", static, ""},
+		{"transport mode", transport(static), says},
+		{"transport mode with a route", withPhase1(transport(static), "add-route: enable"), ""},
+		{"transport mode of a dialup server", transport(minimal), ""},
+		{"transport mode of a dialup server without routes", withPhase1(transport(minimal), "add-route: disable"), says},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, got, _ := strings.Cut(mustLoad(t, tt.text).Warnings.Error(), "phase2[0].")
+			want(t, "the warning", got, tt.want)
+		})
+	}
+}
