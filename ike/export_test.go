@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike/suite"
 	"github.com/evergate/evergate/ike/wire"
 )
@@ -71,3 +72,6 @@ func FarewellOf(request Datagram, sent []Datagram) *Farewell {
 
 // Complaint is what the log says of a reason.
 func Complaint(d Drop) (text, check string) { return d.complaint() }
+
+// ESPProposals are proposals as they are offered, first in IKE_AUTH.
+func ESPProposals(ps []ipsec.Proposal, first bool) []ipsec.Proposal { return espProposals(ps, first) }

@@ -139,6 +139,20 @@ func TestPFS(t *testing.T) {
 	p.WantPairs(1)
 }
 
+// TestOptionalPFSIsOfferedOnce: with and without a key exchange of its own is the
+// same offer in IKE_AUTH, which has none.
+func TestOptionalPFSIsOfferedOnce(t *testing.T) {
+	plain := iketest.Must(ipsec.ParseESPProposal("aes128-sha256"))
+	other := iketest.Must(ipsec.ParseESPProposal("aes128gcm"))
+	optional := []ipsec.Proposal{plain.WithGroups(ipsec.GroupX25519), other.WithGroups(ipsec.GroupX25519), plain, other}
+	if got := ike.ESPProposals(optional, true); len(got) != 2 || got[0].OfType(ipsec.TypeEncryption)[0].ID == got[1].OfType(ipsec.TypeEncryption)[0].ID {
+		t.Errorf("IKE_AUTH offers %v, want each of two suites once", got)
+	}
+	if got := ike.ESPProposals(optional, false); len(got) != 4 {
+		t.Errorf("CREATE_CHILD_SA offers %v, want each suite with a key exchange and without", got)
+	}
+}
+
 // raw gives B a datagram from A's address, and returns B's answer.
 func raw(p *iketest.Pair, payload []byte) []byte {
 	p.Release([]iketest.Flight{{To: p.B, Datagram: ike.Datagram{

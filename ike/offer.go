@@ -99,16 +99,18 @@ func (t *Tunnel) offeredSelectors(conf *Child, w childWish) (ipsec.Selectors, er
 
 // espProposals are ps as the wire wants them: with an ESN transform each, which
 // RFC 7296 section 3.3.3 makes mandatory for ESP, and without key exchange where
-// the IKE SA's own serves.
+// the IKE SA's own serves. Two that differ in nothing else are one there.
 func espProposals(ps []ipsec.Proposal, first bool) []ipsec.Proposal {
 	if first {
 		ps = suite.WithoutKE(ps)
 	}
-	out := make([]ipsec.Proposal, len(ps))
-	for i, p := range ps {
-		out[i] = p
+	out := make([]ipsec.Proposal, 0, len(ps))
+	for _, p := range ps {
 		if len(p.OfType(ipsec.TypeESN)) == 0 {
-			out[i] = ipsec.Proposal{Transforms: append(slices.Clone(p.Transforms), ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.NoESN})}
+			p = ipsec.Proposal{Transforms: append(slices.Clone(p.Transforms), ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.NoESN})}
+		}
+		if !slices.ContainsFunc(out, func(o ipsec.Proposal) bool { return slices.Equal(o.Transforms, p.Transforms) }) {
+			out = append(out, p)
 		}
 	}
 	return out
