@@ -102,8 +102,7 @@ func (k *Keys) Wipe() {
 //	K1 = prf(SKEYID_e, 0)
 //	K2 = prf(SKEYID_e, K1)
 //
-// "where prf is the negotiated prf or HMAC version of the negotiated hash function
-// [...] and the 0 is represented by a single octet."
+// "and the 0 is represented by a single octet."
 func stretch(prf suite.PRF, e ipsec.Key, s suite.Suite) (ipsec.Key, error) {
 	want, err := ipsec.EncryptionKeyLen(s.Encryption, s.KeyBits)
 	if err != nil {
@@ -126,7 +125,7 @@ func newBlock(s suite.Suite, key ipsec.Key) (cipher.Block, error) {
 	case ipsec.EncrAESCBC:
 		return aes.NewCipher(key.Reveal())
 	case ipsec.Encr3DES:
-		return des.NewTripleDESCipher(key.Reveal()) //nolint:gosec // see the import
+		return des.NewTripleDESCipher(key.Reveal())
 	default:
 		return nil, fmt.Errorf("keymat: %v is no cipher for IKEv1", s.Encryption)
 	}
@@ -136,7 +135,7 @@ func newBlock(s suite.Suite, key ipsec.Key) (cipher.Block, error) {
 func NewHash(id ipsec.PRFID) (hash.Hash, error) {
 	switch id {
 	case ipsec.PRFHMACSHA1:
-		return sha1.New(), nil //nolint:gosec // as negotiated
+		return sha1.New(), nil
 	case ipsec.PRFHMACSHA2_256:
 		return sha256.New(), nil
 	case ipsec.PRFHMACSHA2_384:

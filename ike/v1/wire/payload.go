@@ -270,6 +270,15 @@ func (p *ID) decode(b []byte) error {
 	return nil
 }
 
+// ParseID reads the body of an Identification payload, as Body returns it.
+func ParseID(body []byte) (*ID, error) {
+	p := new(ID)
+	if err := p.decode(body); err != nil {
+		return nil, malformed(PayloadID, 0, err)
+	}
+	return p, nil
+}
+
 func (p *Fragment) decode(b []byte) error {
 	if len(b) < 4 || b[2] == 0 {
 		return errors.New("no fragment header, or number 0")

@@ -151,6 +151,15 @@ func (p Proposal) append(dst []byte, more byte) ([]byte, error) {
 	return dst, putLength(dst[start:])
 }
 
+// AppendAttributes encodes attributes by themselves: the data of a
+// RESPONDER-LIFETIME notification (RFC 2407 section 4.6.3.1).
+func AppendAttributes(dst []byte, attributes []Attribute) ([]byte, error) {
+	return appendAttributes(dst, attributes)
+}
+
+// ParseAttributes reads what AppendAttributes writes.
+func ParseAttributes(b []byte) ([]Attribute, error) { return decodeAttributes(b) }
+
 func appendAttributes(dst []byte, attributes []Attribute) ([]byte, error) {
 	if len(attributes) > MaxAttributes {
 		return nil, fmt.Errorf("%d attributes, want at most %d", len(attributes), MaxAttributes)

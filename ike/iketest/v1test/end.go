@@ -1,0 +1,230 @@
+package v1test
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/v1"
+)
+
+// End is one gateway: its Demux, the tunnel that the test is about, and a
+// dataplane that only keeps what it is given.
+type End struct {
+	Name   string
+	Pair   *Pair
+	Demux  *v1.Demux
+	Tunnel *v1.Tunnel // the newest one; it stays after it is Done
+	Env    ike.Env
+	Stats  *ike.Stats
+	Policy *Policy
+
+	// Installed is what the dataplane has.
+	Installed map[ipsec.SAID]ipsec.SA
+	// Refuse, where set, is the dataplane's opinion of an SA.
+	Refuse func(ipsec.SA) error
+
+	Established []ike.Established
+	Moves       []ike.Move
+	Done        bool
+	Why         error
+	// Snapshot is the newest that was published, nil before the first.
+	Snapshot   []byte
+	Keepalives int
+	Routed     []v1.Routed // what found no tunnel
+
+	rand *rand.ChaCha8
+}
+
+// Policy is a list of connections.
+type Policy struct{ Connections []*ike.Connection }
+
+// ForAddresses returns those whose addresses fit.
+func (p *Policy) ForAddresses(local, remote netip.Addr) []*ike.Connection {
+	var out []*ike.Connection
+	for _, c := range p.Connections {
+		if c.Local == local && (!c.Remote.IsValid() || c.Remote == remote) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Named returns the one of that name.
+func (p *Policy) Named(name string) *ike.Connection {
+	for _, c := range p.Connections {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+func newEnd(p *Pair, name string, m ipsec.MemberID, c *ike.Connection) *End {
+	var key [32]byte
+	copy(key[:], name)
+	binary.BigEndian.PutUint64(key[24:], p.config.Seed)
+	e := &End{
+		Name: name, Pair: p, Stats: &ike.Stats{}, Policy: &Policy{[]*ike.Connection{c}},
+		Installed: make(map[ipsec.SAID]ipsec.SA), rand: rand.NewChaCha8(key),
+	}
+	e.Env = ike.Env{Member: m, Rand: e.rand, Log: p.config.Log.With("end", name), Stats: e.Stats}
+	e.Demux = v1.NewDemux(e.Env, e.Policy, p.config.Limits, v1.NewPool(map[string]netip.Prefix{c.Name: p.config.Pool}))
+	return e
+}
+
+// Initiate dials with the first connection.
+func (e *End) Initiate() {
+	e.Pair.TB.Helper()
+	e.Tunnel = e.Demux.Initiate(e.Pair.Now, e.Policy.Connections[0])
+	e.Done, e.Why = false, nil
+	e.Do(ike.Initiate{})
+}
+
+// Do gives the end's tunnel an input and carries out what it asks for; its
+// messages are then on their way.
+func (e *End) Do(in ike.Input) {
+	e.Pair.TB.Helper()
+	e.step(e.Tunnel, in)
+}
+
+func (e *End) step(t *v1.Tunnel, in ike.Input) {
+	e.Pair.TB.Helper()
+	twin := e.twin(t, in)
+	var again ike.Ready
+	if twin != nil {
+		again = twin.Step(e.Pair.Now, copyInput(in))
+	}
+	r := e.Demux.Step(e.Pair.Now, t, in)
+	woken := e.Demux.Woken()
+	if twin != nil && len(woken) == 0 {
+		e.compare(in, r, again)
+		if a, b := t.NextTimeout(), twin.NextTimeout(); !a.Equal(b) {
+			e.Pair.TB.Fatalf("after %T %s's next timer is at %v, its twin's at %v", in, e.Name, a, b)
+		}
+	}
+	for refused := e.carryOut(t, r); refused != nil; refused = e.carryOut(t, r) {
+		r = e.Demux.Step(e.Pair.Now, t, *refused)
+	}
+	for _, w := range woken {
+		if e.Tunnel == t {
+			e.Tunnel, e.Done, e.Why = w, false, nil
+		}
+		e.step(w, ike.Timeout{})
+	}
+}
+
+// Crash ends the owner of the end's tunnel; another one takes over with what was
+// published last. The dataplane goes on.
+func (e *End) Crash() {
+	e.Pair.TB.Helper()
+	if e.Done || e.Snapshot == nil {
+		return
+	}
+	e.Env.Boot++
+	t, err := v1.Restore(e.Env, e.Policy, e.Snapshot, e.Pair.Now)
+	if err != nil {
+		e.Pair.TB.Fatalf("%s's tunnel does not come back from what it published: %v", e.Name, err)
+	}
+	e.Demux.Forget(e.Tunnel)
+	e.Tunnel = t
+	e.Demux.Adopt(t)
+	e.Do(ike.Takeover{})
+}
+
+// carryOut does what a Ready asks for, in its order. An SA that is refused ends
+// it.
+func (e *End) carryOut(t *v1.Tunnel, r ike.Ready) *ike.Refused {
+	e.Pair.TB.Helper()
+	if r.Established != nil {
+		e.Established = append(e.Established, *r.Established)
+	}
+	for _, sa := range r.Install {
+		if e.Refuse != nil {
+			if err := e.Refuse(sa); err != nil {
+				return &ike.Refused{ID: sa.ID, Err: err}
+			}
+		}
+		if old, ok := e.Installed[sa.ID]; ok && old.Generation >= sa.Generation {
+			e.Pair.TB.Errorf("%s installs %v again with generation %d, has %d", e.Name, sa.ID, sa.Generation, old.Generation)
+		}
+		e.Installed[sa.ID] = sa
+	}
+	if r.Move != nil {
+		e.Moves = append(e.Moves, *r.Move)
+	}
+	if r.Publish {
+		e.Snapshot = t.Snapshot(e.Pair.Now)
+	}
+	for _, d := range r.Send {
+		e.Pair.send(e, d)
+	}
+	for _, id := range r.Remove {
+		delete(e.Installed, id)
+	}
+	if r.Done && t == e.Tunnel {
+		e.Done, e.Why = true, r.Why
+	}
+	return nil
+}
+
+func (e *End) receive(d ike.Datagram) {
+	e.Pair.TB.Helper()
+	r := e.Demux.Route(e.Pair.Now, d)
+	for _, d := range r.Reply {
+		e.Pair.send(e, d)
+	}
+	if r.Tunnel == nil {
+		e.Routed = append(e.Routed, r)
+		return
+	}
+	if e.Tunnel != r.Tunnel && (e.Tunnel == nil || e.Demux.ByID(e.Tunnel.ID()) == nil || r.Tunnel.Status(e.Pair.Now).State == ike.StateIdle) {
+		e.Tunnel, e.Done, e.Why = r.Tunnel, false, nil
+	}
+	e.step(r.Tunnel, ike.Received{Datagram: d})
+}
+
+func (e *End) nextTimeout() time.Time {
+	var next time.Time
+	for t := range e.Demux.Tunnels {
+		if at := t.NextTimeout(); next.IsZero() || !at.IsZero() && at.Before(next) {
+			next = at
+		}
+	}
+	return next
+}
+
+func (e *End) tick() {
+	e.Pair.TB.Helper()
+	var due []*v1.Tunnel
+	for t := range e.Demux.Tunnels {
+		if at := t.NextTimeout(); !at.IsZero() && !at.After(e.Pair.Now) {
+			due = append(due, t)
+		}
+	}
+	for _, t := range due {
+		e.step(t, ike.Timeout{})
+	}
+}
+
+// Child returns the SAs of the end's only pair that sends.
+func (e *End) Child() (in, out ipsec.SA) {
+	e.Pair.TB.Helper()
+	for _, sa := range e.Installed {
+		if sa.Direction == ipsec.Outbound {
+			out = sa
+		}
+	}
+	for _, sa := range e.Installed {
+		if sa.Direction == ipsec.Inbound && sa.ID.SPI == out.Pair {
+			in = sa
+		}
+	}
+	if !in.ID.Dst.IsValid() || !out.ID.Dst.IsValid() {
+		e.Pair.TB.Fatalf("%s has no pair of SAs that sends, it has %d SAs", e.Name, len(e.Installed))
+	}
+	return in, out
+}

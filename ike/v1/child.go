@@ -1,0 +1,384 @@
+package v1
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/suite"
+	"github.com/evergate/evergate/ike/v1/wire"
+)
+
+// childState is how far a pair of ESP SAs is.
+type childState uint8
+
+const (
+	childPending  childState = iota // we receive on it; the peer has not confirmed it
+	childUp                         // in use
+	childReplaced                   // it has a successor, and still decrypts
+	childGone                       // deleted; it decrypts what was overtaken
+)
+
+// childSA is a pair of ESP SAs.
+type childSA struct {
+	conf      *ike.Child
+	in, out   ipsec.SPI // we chose in, the peer chose out
+	inID      ipsec.SAID
+	outID     ipsec.SAID
+	state     childState
+	initiator bool // of the quick mode that made it
+
+	algorithms ipsec.Algorithms
+	group      ipsec.GroupID // of its perfect forward secrecy
+	mode       ipsec.Mode
+	inKeys     suite.DirectionKeys
+	outKeys    suite.DirectionKeys
+	selectors  ipsec.Selectors // one on each side
+	life       ipsec.Lifetime  // as agreed on, with jitter; Age is unused
+	generation uint64
+	sending    bool      // the outbound SA is in the dataplane
+	successor  ipsec.SPI // our inbound SPI of the pair that takes over
+
+	began    time.Time // when its quick mode did
+	born     time.Time
+	softAt   time.Time
+	hardAt   time.Time
+	removeAt time.Time // of childReplaced and childGone
+
+	unknown []byte // fields of a newer version's snapshot
+}
+
+// describe is the full description of one SA of c.
+func (t *Tunnel) describe(now time.Time, c *childSA, d ipsec.Direction) ipsec.SA {
+	sa := ipsec.SA{
+		ID: c.inID, Direction: d, Mode: c.mode,
+		Tunnel: t.id, Pair: c.out,
+		Group: t.env.Member, Sender: t.env.Member,
+		Generation: c.generation,
+		Algorithms: c.algorithms,
+		Encryption: c.inKeys.Encryption, Integrity: c.inKeys.Integrity,
+		Local: t.local.Addr(), Remote: t.remote.Addr(), Encap: t.encapPorts(),
+		Selectors: c.selectors, Lifetime: c.life,
+		ReplayWindow: c.conf.ReplayWindow, Header: c.conf.Header,
+	}
+	sa.Lifetime.Age = now.Sub(c.born)
+	if d == ipsec.Outbound {
+		sa.ID, sa.Pair = c.outID, c.in
+		sa.Encryption, sa.Integrity = c.outKeys.Encryption, c.outKeys.Integrity
+		sa.ReplayWindow = 0
+	}
+	return sa
+}
+
+// SAs are the descriptions of all SAs that belong into the dataplane now,
+// inbound before outbound in each pair.
+func (t *Tunnel) SAs(now time.Time) []ipsec.SA {
+	var out []ipsec.SA
+	for _, c := range t.children {
+		out = append(out, t.describe(now, c, ipsec.Inbound))
+		if c.sending {
+			out = append(out, t.describe(now, c, ipsec.Outbound))
+		}
+	}
+	return out
+}
+
+// installInbound puts the inbound SA of a new pair into the dataplane.
+func (t *Tunnel) installInbound(c *childSA) {
+	t.generation++
+	c.generation = t.generation
+	t.children = append(t.children, c)
+	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Inbound))
+	t.publish()
+}
+
+// startSending puts the outbound SA of a pair into the dataplane, and with it in
+// the place of those that carry the same traffic.
+func (t *Tunnel) startSending(c *childSA) {
+	if c.sending {
+		return
+	}
+	c.sending, c.state = true, childUp
+	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Outbound))
+	t.env.Stats.ChildrenCreated++
+	t.log.Info("child sa installed", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String(),
+		"algorithms", c.algorithms.String(), "selectors", selectorNames(c.selectors))
+	t.supersede(c)
+	t.publish()
+}
+
+// supersede retires the pairs whose traffic c carries now. IKEv1 does not say what
+// a quick mode replaces; equal selectors do.
+//
+// Pairs that both ends made at the same time, because their quick modes crossed,
+// are rivals: both ends keep the one with the higher SPI, or each would delete
+// what the other one keeps.
+func (t *Tunnel) supersede(c *childSA) {
+	for _, o := range slices.Clone(t.children) {
+		if o == c || o.state != childUp || o.conf != c.conf || !sameSelectors(o.selectors, c.selectors) {
+			continue
+		}
+		if !o.born.Before(c.began) && o.initiator != c.initiator {
+			t.env.Stats.Collisions++
+			if max(o.in, o.out) > max(c.in, c.out) {
+				t.replace(c, o)
+				return
+			}
+		}
+		t.replace(o, c)
+	}
+}
+
+// replace lets next send in the place of old. Who made next deletes old, once what
+// the peer sent on it before it knew of next has come.
+func (t *Tunnel) replace(old, next *childSA) {
+	t.env.Stats.ChildRekeys++
+	old.state, old.successor = childReplaced, next.in
+	old.softAt = time.Time{}
+	old.removeAt = t.now.Add(replacedTime)
+	if next.initiator {
+		old.removeAt = t.now.Add(lingerTime)
+	}
+	t.stopSending(old)
+	t.log.Info("child sa replaced", "child", old.conf.Name, "in", old.in.String(), "successor", next.in.String())
+	t.publish()
+}
+
+func (t *Tunnel) stopSending(c *childSA) {
+	if c.sending {
+		c.sending = false
+		t.out.Remove = append(t.out.Remove, c.outID)
+	}
+}
+
+// deleteChild ends a pair from our side, and tells the peer.
+func (t *Tunnel) deleteChild(c *childSA) {
+	if t.sa.alive() {
+		t.inform(t.sa, &wire.Delete{Protocol: wire.ProtocolESP, SPIs: [][]byte{wire.SPIBytes(c.in)}})
+	}
+	t.remove(c)
+}
+
+// peerDeleted ends a pair that the peer has deleted. One with a successor goes on
+// decrypting for a while.
+func (t *Tunnel) peerDeleted(c *childSA) {
+	if t.childByIn(c.successor) == nil {
+		t.remove(c)
+		return
+	}
+	t.env.Stats.ChildrenDeleted++
+	t.stopSending(c)
+	c.state = childGone
+	c.removeAt = t.now.Add(lingerTime)
+	t.publish()
+}
+
+// remove takes a pair out of the dataplane at once.
+func (t *Tunnel) remove(c *childSA) {
+	i := slices.Index(t.children, c)
+	if i < 0 {
+		return
+	}
+	t.children = append(t.children[:i:i], t.children[i+1:]...)
+	t.out.Remove = append(t.out.Remove, c.inID)
+	t.stopSending(c)
+	if c.state == childUp || c.state == childReplaced {
+		t.env.Stats.ChildrenDeleted++
+		t.log.Info("child sa deleted", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String())
+	}
+	t.reinstate(c)
+	t.publish()
+}
+
+// reinstate lets the pair send again that c has replaced, when c goes first.
+func (t *Tunnel) reinstate(c *childSA) {
+	for _, o := range t.children {
+		if o.state == childReplaced && o.successor == c.in && t.state == ike.StateUp {
+			o.state, o.successor, o.removeAt, o.sending = childUp, 0, time.Time{}, true
+			t.out.Remove = slices.DeleteFunc(t.out.Remove, func(id ipsec.SAID) bool { return id == o.outID })
+			t.generation++
+			o.generation = t.generation
+			t.out.Install = append(t.out.Install, t.describe(t.now, o, ipsec.Outbound))
+		}
+	}
+}
+
+func (t *Tunnel) removeAll() {
+	for _, c := range t.children {
+		t.out.Remove = append(t.out.Remove, c.inID)
+		t.stopSending(c)
+		if c.state == childUp || c.state == childReplaced {
+			t.env.Stats.ChildrenDeleted++
+		}
+	}
+	t.children = nil
+}
+
+// childByIn finds a live pair by our inbound SPI, nil when there is none.
+func (t *Tunnel) childByIn(spi ipsec.SPI) *childSA {
+	return t.childWith(func(c *childSA) bool { return c.in == spi })
+}
+
+// childByOut finds a live pair by the peer's inbound SPI.
+func (t *Tunnel) childByOut(spi ipsec.SPI) *childSA {
+	return t.childWith(func(c *childSA) bool { return c.out == spi })
+}
+
+// childByID finds a live pair by either of its SAs.
+func (t *Tunnel) childByID(id ipsec.SAID) *childSA {
+	return t.childWith(func(c *childSA) bool { return c.inID == id || c.outID == id })
+}
+
+func (t *Tunnel) childWith(match func(*childSA) bool) *childSA {
+	for _, c := range t.children {
+		if c.state != childGone && match(c) {
+			return c
+		}
+	}
+	return nil
+}
+
+// childSPI draws an inbound SPI that is free.
+func (t *Tunnel) childSPI() (ipsec.SPI, error) {
+	for range maxSPIDraws {
+		spi := ipsec.NewSPI(t.env.Member, uint32(random64(t.env)))
+		taken := slices.ContainsFunc(t.children, func(c *childSA) bool { return c.in == spi })
+		if !taken && (t.env.AcceptChildSPI == nil || t.env.AcceptChildSPI(spi)) {
+			return spi, nil
+		}
+	}
+	return 0, fmt.Errorf("ike/v1: no free SPI in %d draws", maxSPIDraws)
+}
+
+// onExpired handles a limit of bytes or packets.
+func (t *Tunnel) onExpired(in ike.Expired) {
+	c := t.childByID(in.ID)
+	switch {
+	case c == nil || t.state != ike.StateUp:
+	case in.Hard:
+		t.expireChild(c)
+	case c.state == childUp:
+		t.enqueue(task{kind: taskRekeyChild, spi: c.in})
+	}
+}
+
+// expireChild deletes a pair that reached its hard lifetime.
+func (t *Tunnel) expireChild(c *childSA) {
+	t.log.Warn("child sa reached its hard lifetime", "child", c.conf.Name, "in", c.in.String(), "age", t.now.Sub(c.born))
+	t.deleteChild(c)
+}
+
+// closeByID deletes the pair that an operator or the engine names.
+func (t *Tunnel) closeByID(id ipsec.SAID) {
+	if c := t.childByID(id); c != nil && t.state == ike.StateUp {
+		t.deleteChild(c)
+	}
+}
+
+// rekeyByID asks for a rekey of the pair that an operator or the engine names.
+func (t *Tunnel) rekeyByID(id ipsec.SAID) {
+	if c := t.childByID(id); c != nil && c.state == childUp {
+		t.enqueue(task{kind: taskRekeyChild, spi: c.in})
+	}
+}
+
+func (t *Tunnel) onRefused(in ike.Refused) {
+	t.env.Stats.Refused++
+	t.env.Stats.Failures[ike.FailDataplane]++
+	t.log.Warn("dataplane refused an sa", "sa", in.ID.String(), "error", in.Err)
+	// Of the Ready before, Install was the first that was not carried out, and
+	// what follows it still has to be.
+	t.out.Remove, t.out.Move, t.out.Publish = t.last.Remove, t.last.Move, t.last.Publish
+	c, r := t.childByID(in.ID), t.refusal
+	t.refusal = nil
+	if c == nil {
+		t.out.Send = t.last.Send
+		return
+	}
+	if r == nil || r.child != c {
+		t.out.Send = t.last.Send
+		t.deleteChild(c)
+		return
+	}
+	// Instead of the message that announces the pair: the responder of a quick
+	// mode refuses it, and whoever would confirm it deletes it.
+	t.dropExchanges(func(x *exchange) bool { return x == r.x })
+	if r.x.initiator || r.x.step > 2 {
+		t.deleteChild(c)
+		return
+	}
+	t.remove(c)
+	t.refuseQuick(r.x, wire.NoProposalChosen, c.out)
+}
+
+// refusal is what a step would take back if the dataplane refused an SA of it.
+type refusal struct {
+	x     *exchange
+	child *childSA
+}
+
+// pairsOf are the pairs of selectors that a child stands for: a quick mode has one
+// on each side. An address that mode config has assigned to us takes the place of
+// our side.
+func (t *Tunnel) pairsOf(conf *ike.Child) []ipsec.Selectors {
+	local, remote := conf.Selectors.Local, conf.Selectors.Remote
+	if t.internal.IsValid() && t.conn.V1.Config.Role == ike.ModeConfigClient {
+		local = []ipsec.TrafficSelector{hostSelector(t.internal)}
+	}
+	if conf.Mode == ipsec.Transport {
+		local, remote = narrow(local, t.local.Addr()), narrow(remote, t.remote.Addr())
+	}
+	var out []ipsec.Selectors
+	for _, l := range local {
+		for _, r := range remote {
+			if l.Is6() == r.Is6() {
+				out = append(out, ipsec.Selectors{Local: []ipsec.TrafficSelector{l}, Remote: []ipsec.TrafficSelector{r}})
+			}
+		}
+	}
+	return out
+}
+
+// narrow is what selectors have of one address.
+func narrow(list []ipsec.TrafficSelector, a netip.Addr) []ipsec.TrafficSelector {
+	var out []ipsec.TrafficSelector
+	for _, s := range list {
+		if n, ok := s.Intersect(hostSelector(a)); ok {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func hostSelector(a netip.Addr) ipsec.TrafficSelector {
+	a = a.Unmap()
+	return ipsec.SelectorOf(netip.PrefixFrom(a, a.BitLen()))
+}
+
+func sameSelectors(a, b ipsec.Selectors) bool {
+	return slices.Equal(a.Local, b.Local) && slices.Equal(a.Remote, b.Remote)
+}
+
+func selectorNames(s ipsec.Selectors) string {
+	return fmt.Sprintf("local %s remote %s", selectorList(s.Local), selectorList(s.Remote))
+}
+
+func selectorList(list []ipsec.TrafficSelector) string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = s.String()
+	}
+	return strings.Join(out, ",")
+}
+
+func childSelectors(confs []*ike.Child) string {
+	out := make([]string, len(confs))
+	for i, c := range confs {
+		out[i] = c.Name + ": " + selectorNames(c.Selectors)
+	}
+	return strings.Join(out, ", or ")
+}

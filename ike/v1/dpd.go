@@ -1,0 +1,101 @@
+package v1
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/v1/wire"
+)
+
+// Dead peer detection, RFC 3706.
+
+// probe is an R-U-THERE without an answer.
+type probe struct {
+	sequence uint32
+	tries    int // beyond the first
+	nextAt   time.Time
+}
+
+// probeDue is when a silent peer is asked, zero for never.
+func (t *Tunnel) probeDue() time.Time {
+	if t.state != ike.StateUp || !t.peer.dpd || t.conn.DPD.Mode == ike.DPDOff || !t.sa.alive() {
+		return time.Time{}
+	}
+	if t.probe != nil {
+		return t.probe.nextAt
+	}
+	heard := later(t.lastIn, t.espIn)
+	if t.conn.DPD.Mode == ike.DPDOnDemand && !t.espOut.After(heard) {
+		return time.Time{}
+	}
+	return heard.Add(t.probeInterval())
+}
+
+func (t *Tunnel) probeInterval() time.Duration {
+	return orDefault(t.conn.DPD.Interval, 20*time.Second)
+}
+
+// suspect asks at once, because an exchange had no answer.
+func (t *Tunnel) suspect() {
+	if t.probe == nil && !t.probeDue().IsZero() {
+		t.ask()
+	}
+}
+
+// ask sends an R-U-THERE, or finds the peer dead. A repeated one has the same
+// sequence number (RFC 3706 section 6.2).
+func (t *Tunnel) ask() {
+	switch p := t.probe; {
+	case p == nil:
+		if t.probes == 0 {
+			t.probes = uint32(random64(t.env)) & (1<<31 - 1)
+		}
+		t.probes++
+		t.probe = &probe{sequence: t.probes}
+	case p.tries >= orDefault(t.conn.DPD.Retries, 3):
+		t.env.Stats.DeadPeers++
+		t.log.Warn("peer is dead", "unanswered", p.tries+1, "remote", t.remote)
+		t.finish(ike.ErrDeadPeer)
+		return
+	default:
+		p.tries++
+	}
+	t.env.Stats.Probes++
+	t.probe.nextAt = t.now.Add(t.probeInterval())
+	t.inform(t.sa, t.there(wire.RUThere, t.sa, t.probe.sequence))
+	t.publish()
+}
+
+func (t *Tunnel) there(kind wire.NotifyType, sa *isakmpSA, sequence uint32) *wire.Notify {
+	return &wire.Notify{
+		Protocol: wire.ProtocolISAKMP, SPI: wire.Cookies(sa.cookieI, sa.cookieR), Kind: kind,
+		Data: binary.BigEndian.AppendUint32(nil, sequence),
+	}
+}
+
+// onProbe answers the peer's R-U-THERE. Only a number that is higher than all
+// before is news.
+func (t *Tunnel) onProbe(sa *isakmpSA, n *wire.Notify) {
+	if len(n.Data) != 4 {
+		t.drop(ike.DropMalformed)
+		return
+	}
+	sequence := binary.BigEndian.Uint32(n.Data)
+	if sa.asked == nil || sequence > *sa.asked {
+		sa.asked = &sequence
+		t.heard()
+		t.publish()
+	}
+	t.inform(sa, t.there(wire.RUThereAck, sa, sequence))
+}
+
+// onProbeAnswer ends a probe.
+func (t *Tunnel) onProbeAnswer(n *wire.Notify) {
+	if t.probe == nil || len(n.Data) != 4 || binary.BigEndian.Uint32(n.Data) != t.probe.sequence {
+		t.drop(ike.DropUnexpected)
+		return
+	}
+	t.heard()
+	t.publish()
+}
