@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -47,10 +48,11 @@ type replicaMessage struct {
 	look func(*Replica)
 }
 
-// orders are those of one Ready.
+// orders are those of one Ready, with the routes that go along.
 type orders struct {
-	list   []ha.Order
-	serial uint64
+	list     []ha.Order
+	serial   uint64
+	add, del []Route
 }
 
 func newReplicaRunner(e *Engine, o Replication) *replicaRunner {
@@ -107,10 +109,9 @@ func (e *Engine) carryOutReplica(rd ReplicaReady) error {
 		}
 	}
 	e.epoch.Store(uint64(rd.Epoch))
-	if len(rd.Orders) > 0 {
-		r.orders.push(orders{rd.Orders, rd.Serial})
+	if len(rd.Orders)+len(rd.AddRoutes)+len(rd.DelRoutes) > 0 {
+		r.orders.push(orders{rd.Orders, rd.Serial, rd.AddRoutes, rd.DelRoutes})
 	}
-	e.changeRoutes(rd.AddRoutes, nil)
 	for _, f := range rd.Frames {
 		r.o.Mesh.Send(f)
 	}
@@ -126,15 +127,14 @@ func (e *Engine) carryOutReplica(rd ReplicaReady) error {
 	if rd.Inventoried {
 		e.deal(rd.Inventory, func(c []offload.Counters) Input { return Inventory{Counters: c} })
 	}
-	e.changeRoutes(nil, rd.DelRoutes)
 	if rd.Health != nil && r.o.Fit != nil {
 		r.o.Fit(*rd.Health)
 	}
 	return nil
 }
 
-// runOrders carries out what the replication machine wants of the dataplane, in
-// order, and answers.
+// runOrders carries out what the replication machine wants of the dataplane and
+// of the kernel's routes, in order, and answers.
 func (e *Engine) runOrders(ctx context.Context) {
 	r := e.replica
 	defer r.orders.close()
@@ -144,11 +144,29 @@ func (e *Engine) runOrders(ctx context.Context) {
 			return
 		case <-r.orders.ready:
 		}
-		for _, batch := range r.orders.take() {
-			refused := e.order(ctx, batch.list)
-			r.in.push(replicaMessage{in: Node{ha.Carried{Serial: batch.serial, Refused: refused}}})
+		if batch := r.orders.take(); len(batch) > 0 {
+			refused := e.carryOutOrders(ctx, batch)
+			r.in.push(replicaMessage{in: Node{ha.Carried{Serial: batch[len(batch)-1].serial, Refused: refused}}})
 		}
 	}
+}
+
+// carryOutOrders does the work of several Readys at once. A standby is there when
+// the dataplane has its SAs and its routes lead to them: neither waits for the
+// other.
+func (e *Engine) carryOutOrders(ctx context.Context, batch []orders) (refused []ipsec.SAID) {
+	var routes sync.WaitGroup
+	defer routes.Wait()
+	routes.Go(func() {
+		for _, o := range batch {
+			e.changeRoutes(o.add, o.del)
+		}
+	})
+	var list []ha.Order
+	for _, o := range batch {
+		list = append(list, o.list...)
+	}
+	return e.order(ctx, list)
 }
 
 // order carries out a list of orders, and returns the SAs that were refused.

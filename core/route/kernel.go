@@ -49,18 +49,13 @@ func (t *Table) settle(p netip.Prefix) error {
 // install puts a route into the kernel. One that is there already and ours is
 // replaced, in one step; a new one must not hide or be hidden by another's.
 func (t *Table) install(key kernelKey, iface string) error {
-	link, err := t.nl.LinkByName(iface)
-	if err != nil {
-		return fmt.Errorf("interface %s: %w", iface, err)
-	}
 	r := key.netlink()
-	r.LinkIndex = link.Attrs().Index
-	switch err := t.nl.RouteAdd(r); {
+	switch err := t.by(iface, r, t.nl.RouteAdd); {
 	case errors.Is(err, unix.EEXIST):
 		if err := t.conflict(key); err != nil {
 			return err
 		}
-		return wrap("replace", t.nl.RouteReplace(r))
+		return wrap("replace", t.by(iface, r, t.nl.RouteReplace))
 	case err != nil:
 		return wrap("add", err)
 	}
@@ -68,6 +63,24 @@ func (t *Table) install(key kernelKey, iface string) error {
 		return errors.Join(err, t.delete(key))
 	}
 	return nil
+}
+
+// by makes a change that leads a route to an interface. The kernel does not use
+// the index of one that went for another, so the one that we know is tried first.
+func (t *Table) by(iface string, r *netlink.Route, change func(*netlink.Route) error) error {
+	if index, known := t.indexes[iface]; known {
+		r.LinkIndex = index
+		if err := change(r); !errors.Is(err, unix.ENODEV) {
+			return err
+		}
+	}
+	link, err := t.nl.LinkByName(iface)
+	if err != nil {
+		return fmt.Errorf("interface %s: %w", iface, err)
+	}
+	r.LinkIndex = link.Attrs().Index
+	t.indexes[iface] = r.LinkIndex
+	return change(r)
 }
 
 // conflict names the route of another that has the place of key.

@@ -86,7 +86,9 @@ type Table struct {
 	routes map[netip.Prefix]kernelKey
 	stale  map[kernelKey]bool // of an earlier run, claimed by nobody yet
 	rules  map[ruleKey]bool   // in the kernel
-	swept  bool
+	// indexes are those of interfaces, as they were last.
+	indexes map[string]int
+	swept   bool
 }
 
 // Open finds what an earlier run left behind and changes nothing. Close it.
@@ -103,7 +105,7 @@ func Open(c Config) (*Table, error) {
 	}
 	t := &Table{
 		config: c, nl: nl, claims: map[netip.Prefix][]claim{}, routes: map[netip.Prefix]kernelKey{},
-		stale: map[kernelKey]bool{}, rules: map[ruleKey]bool{},
+		stale: map[kernelKey]bool{}, rules: map[ruleKey]bool{}, indexes: map[string]int{},
 	}
 	if err := errors.Join(t.findRoutes(), t.findRules()); err != nil {
 		nl.Close()
