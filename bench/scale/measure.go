@@ -90,6 +90,13 @@ func (b *bench) joins(ctx context.Context) error {
 
 // join starts the standby once. The owner is watched while it starts.
 func (b *bench) join(ctx context.Context) (j Join, err error) {
+	if err := b.Owner.read(b.group[owner], func(p *Process, u rig.Usage) {
+		if p == &b.Owner.Daemon {
+			j.Owner = -u.CPU
+		}
+	}); err != nil {
+		return j, err
+	}
 	done := make(chan error, 1)
 	began := time.Now()
 	go func() {
@@ -103,7 +110,24 @@ func (b *bench) join(ctx context.Context) (j Join, err error) {
 		done <- err
 	}()
 	b.group[standby].Restart()
-	return j, <-done
+	if err := <-done; err != nil {
+		return j, err
+	}
+	err = b.Standby.read(b.group[standby], func(p *Process, u rig.Usage) {
+		if p == &b.Standby.Daemon {
+			j.Daemon = u.CPU
+		} else {
+			j.Plane = u.CPU
+		}
+	})
+	if err != nil {
+		return j, err
+	}
+	return j, b.Owner.read(b.group[owner], func(p *Process, u rig.Usage) {
+		if p == &b.Owner.Daemon {
+			j.Owner += u.CPU
+		}
+	})
 }
 
 // wait polls the owner about the standby.
