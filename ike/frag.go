@@ -1,8 +1,10 @@
 package ike
 
 import (
+	"bytes"
 	"errors"
 
+	"github.com/evergate/evergate/ike/suite"
 	"github.com/evergate/evergate/ike/wire"
 )
 
@@ -17,17 +19,108 @@ type parts struct {
 	octets int
 }
 
-// fragmentSize is the largest IKE message that is sent in one piece, in octets:
-// the configured packet less the headers of IP and UDP and the non-ESP marker.
-// The defaults are those of RFC 7383 section 2.5.1.
+// fragmentSize is the largest IKE message that is sent in one piece, in octets: a
+// packet less the headers of IP and UDP and the non-ESP marker.
 func (t *Tunnel) fragmentSize() int {
-	packet, headers := t.conn.FragmentSize, 20+8+4
+	headers := 40 + 8 + 4
 	if t.remote.Addr().Unmap().Is4() {
-		packet = orDefault(packet, 576)
-	} else {
-		packet, headers = orDefault(packet, 1280), 40+8+4
+		headers = 20 + 8 + 4
 	}
-	return max(packet-headers, minFragment)
+	return max(t.packetSize()-headers, minFragment)
+}
+
+// packetSize is the largest IP packet of an IKE message: the configured one, or
+// less if that was found not to get through. The defaults are those of RFC 7383
+// section 2.5.1: what every path takes.
+func (t *Tunnel) packetSize() int {
+	sizes := t.packetSizes()
+	size := orDefault(t.conn.FragmentSize, sizes[len(sizes)-1])
+	if t.packet > 0 {
+		size = min(size, t.packet)
+	}
+	return size
+}
+
+// packetSizes are those that are tried when larger packets do not get through.
+func (t *Tunnel) packetSizes() []int {
+	if t.remote.Addr().Unmap().Is4() {
+		return []int{1280, 576}
+	}
+	return []int{1280}
+}
+
+// shrinkEvery is after how many retransmissions of one size a smaller one is
+// tried: a packet that is lost was not necessarily too large.
+const shrinkEvery = 2
+
+// shrink replaces the request of sa by the same one in smaller fragments, when it
+// has found no answer for some time: its packets may be too large for the path
+// (RFC 7383 section 2.5.2, path MTU discovery). There is nothing to do for one
+// that would not come in more fragments than before: by their number the peer
+// tells the new ones from the old. It tells whether it did.
+func (t *Tunnel) shrink(sa *ikeSA) bool {
+	r := sa.pending
+	if !t.fragments || r.exchange == wire.IKESAInit || r.tries%shrinkEvery != 0 {
+		return false
+	}
+	before := t.packet
+	for _, size := range t.packetSizes() {
+		if size >= t.packetSize() {
+			continue
+		}
+		t.packet = size
+		packets, err := t.refragment(sa, r.packets)
+		if err != nil {
+			t.log.Error("message could not be cut into smaller fragments", "error", err)
+			break
+		}
+		if len(packets) > len(r.packets) {
+			t.log.Info("fragments made smaller", "exchange", r.exchange.String(), "remote", t.remote, "packet", size, "fragments", len(packets))
+			r.packets = packets
+			t.publish()
+			return true
+		}
+	}
+	t.packet = before
+	return false
+}
+
+// refragment encodes one of our own messages anew.
+func (t *Tunnel) refragment(sa *ikeSA, packets [][]byte) ([][]byte, error) {
+	opener, err := suite.NewOpener(sa.suite, sa.keys.From(sa.initiator))
+	if err != nil {
+		return nil, err
+	}
+	var whole parts
+	for _, b := range packets {
+		m, err := wire.Decode(bytes.Clone(b))
+		if err != nil {
+			return nil, err
+		}
+		var first wire.PayloadType
+		var plain []byte
+		done := true
+		if sk := wire.Find[*wire.SK](m.Payloads); sk != nil {
+			first = sk.First
+			plain, err = sk.Open(opener)
+		} else if f := wire.Find[*wire.SKF](m.Payloads); f != nil {
+			if plain, err = f.Open(opener); err == nil {
+				first, plain, done, err = whole.join(f, plain)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !done {
+			continue
+		}
+		payloads, err := wire.DecodePayloads(first, plain)
+		if err != nil {
+			return nil, err
+		}
+		return t.encode(sa, sa.header(m.Header.Exchange, m.Header.Flags.Response(), m.Header.MessageID), payloads)
+	}
+	return nil, errFragment
 }
 
 // minFragment keeps a fragment larger than its own headers.

@@ -117,6 +117,9 @@ func (t *Tunnel) repeat(sa *ikeSA) bool {
 	r.tries++
 	r.nextAt = t.now.Add(t.interval(r))
 	t.env.Stats.Retransmitted++
+	if t.shrink(sa) {
+		t.env.Stats.Refragmented++
+	}
 	if r.task.kind == taskProbe {
 		t.env.Stats.Probes++
 	}

@@ -136,7 +136,7 @@ func (t *Tunnel) mayMove() bool {
 func (t *Tunnel) move(local, remote netip.AddrPort) {
 	t.log.Info("peer moved", "from", t.remote, "to", remote)
 	t.env.Stats.PeerMoves++
-	t.local, t.remote = local, remote
+	t.local, t.remote, t.packet = local, remote, 0
 	for _, c := range t.children {
 		t.generation++
 		c.generation = t.generation

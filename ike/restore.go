@@ -46,7 +46,7 @@ func restore(env *Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error
 	t.state, t.takeovers = State(num[uint8](r, m.State)), m.Takeovers
 	t.localID, t.remoteID = r.identity(m.LocalId), r.identity(m.RemoteId)
 	t.nat = nat{m.Nat.GetSupported(), m.Nat.GetLocal(), m.Nat.GetRemote(), m.Nat.GetEncap()}
-	t.fragments = m.Fragments
+	t.fragments, t.packet = m.Fragments, r.count(m.Packet)
 	t.setup, t.sa = r.setup(m.Setup), r.ikeSA(m.Sa)
 	for _, sa := range m.Others {
 		t.others = append(t.others, r.ikeSA(sa))

@@ -30,7 +30,7 @@ func (t *Tunnel) Snapshot(now time.Time) []byte {
 		Local: endpoint(t.local), Remote: endpoint(t.remote),
 		LocalId: identity(t.localID), RemoteId: identity(t.remoteID),
 		Nat:       &statepb.NAT{Supported: t.nat.supported, Local: t.nat.local, Remote: t.nat.remote, Encap: t.nat.encap},
-		Fragments: t.fragments, Setup: w.setup(t.setup), Sa: w.ikeSA(t.sa),
+		Fragments: t.fragments, Packet: uint32(t.packet), Setup: w.setup(t.setup), Sa: w.ikeSA(t.sa),
 		Generation: t.generation,
 		LastIn:     w.time(t.lastIn), LastOut: w.time(t.lastOut), EspIn: w.time(t.espIn), EspOut: w.time(t.espOut),
 		Taken: w.time(t.takenAt), Probe: w.time(t.probeAt),

@@ -39,6 +39,7 @@ type Stats struct {
 	// Probes counts dead peer detection, DeadPeers the tunnels that it ended.
 	Probes, DeadPeers             uint64
 	FragmentsIn, FragmentsOut     uint64
+	Refragmented                  uint64 // requests that were sent again in smaller fragments
 	Keepalives                    uint64
 	PeerMoves                     uint64
 	InitialContactsIn             uint64

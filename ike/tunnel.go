@@ -61,6 +61,7 @@ type Tunnel struct {
 	localID, remoteID Identity
 	nat               nat
 	fragments         bool // RFC 7383 was agreed on
+	packet            int  // the largest that is sent, where larger ones were lost; 0 for any
 
 	why      error    // of StateClosing
 	setup    *setup   // nil once the IKE SA is up

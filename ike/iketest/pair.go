@@ -39,7 +39,10 @@ type Config struct {
 	Limits ike.Limits
 	// NAT puts one in front of A.
 	NAT bool
-	Log *slog.Logger
+	// Path is the longest datagram that the network between the two carries, in
+	// octets of UDP payload; 0 for any.
+	Path int
+	Log  *slog.Logger
 
 	resume Resume
 }
@@ -171,6 +174,9 @@ func (p *Pair) send(from *End, d ike.Datagram) {
 	}
 	if d.Remote.Addr() != target {
 		return // to whoever is there
+	}
+	if p.config.Path > 0 && len(d.Payload) > p.config.Path {
+		return
 	}
 	if p.config.NAT {
 		var ok bool

@@ -88,7 +88,10 @@ type Tunnel struct {
 	// When the owner took it over.
 	Taken *int64 `protobuf:"zigzag64,25,opt,name=taken,proto3,oneof" json:"taken,omitempty"`
 	// When the peer is asked whether it lives, because of that.
-	Probe         *int64 `protobuf:"zigzag64,26,opt,name=probe,proto3,oneof" json:"probe,omitempty"`
+	Probe *int64 `protobuf:"zigzag64,26,opt,name=probe,proto3,oneof" json:"probe,omitempty"`
+	// The largest IP packet of an IKE message, in octets, where larger ones were
+	// lost; 0 for any.
+	Packet        uint32 `protobuf:"varint,27,opt,name=packet,proto3" json:"packet,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -301,6 +304,13 @@ func (x *Tunnel) GetTaken() int64 {
 func (x *Tunnel) GetProbe() int64 {
 	if x != nil && x.Probe != nil {
 		return *x.Probe
+	}
+	return 0
+}
+
+func (x *Tunnel) GetPacket() uint32 {
+	if x != nil {
+		return x.Packet
 	}
 	return 0
 }
@@ -2311,7 +2321,7 @@ var File_ike_v1_state_proto protoreflect.FileDescriptor
 
 const file_ike_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x12ike/v1/state.proto\x12\x06ike.v1\"\x8b\a\n" +
+	"\x12ike/v1/state.proto\x12\x06ike.v1\"\xa3\a\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05needs\x18\x02 \x01(\rR\x05needs\x12\x0e\n" +
@@ -2343,7 +2353,8 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\aesp_out\x18\x17 \x01(\x12H\x03R\x06espOut\x88\x01\x01\x12\x18\n" +
 	"\aexpired\x18\x18 \x01(\bR\aexpired\x12\x19\n" +
 	"\x05taken\x18\x19 \x01(\x12H\x04R\x05taken\x88\x01\x01\x12\x19\n" +
-	"\x05probe\x18\x1a \x01(\x12H\x05R\x05probe\x88\x01\x01B\n" +
+	"\x05probe\x18\x1a \x01(\x12H\x05R\x05probe\x88\x01\x01\x12\x16\n" +
+	"\x06packet\x18\x1b \x01(\rR\x06packetB\n" +
 	"\n" +
 	"\b_last_inB\v\n" +
 	"\t_last_outB\t\n" +
