@@ -179,6 +179,9 @@ func (n *Node) onStoreChild(now time.Time, in StoreChild) {
 		ceiling := min(cmp.Or(in.Out.Sequence.Ceiling, n.cfg.Lease), in.Out.Algorithms.MaxSequence())
 		c = &child{of: t, ceiling: ceiling}
 		c.Bound, c.Holders = ceiling, MembersOf(n.cfg.Member)
+		if next := in.Out.Sequence.Next; next > ceiling {
+			c.Bound = next // it has no number to send, and leaves none to others
+		}
 		t.children[in.In.ID] = c
 	} else {
 		delete(n.bySA, c.Out.ID)

@@ -42,6 +42,9 @@ type childSA struct {
 	// Delete is the proof that the peer has the new inbound SA (RFC 7296 section
 	// 2.8).
 	sending bool
+	// worn: the last owner may have made the same pair from the same answer, and
+	// sent on it as much as it liked. It only bridges the time to a successor.
+	worn bool
 	// successor is the inbound SPI of the pair that takes over.
 	successor ipsec.SPI
 
@@ -71,6 +74,10 @@ func (t *Tunnel) describe(now time.Time, c *childSA, d ipsec.Direction) ipsec.SA
 		sa.ID, sa.Pair = c.outID, c.in
 		sa.Encryption, sa.Integrity = c.outKeys.Encryption, c.outKeys.Integrity
 		sa.ReplayWindow = 0
+		if c.worn {
+			last := c.algorithms.MaxSequence()
+			sa.Sequence = ipsec.Sequence{Next: last, Ceiling: last - 1}
+		}
 	}
 	return sa
 }

@@ -73,6 +73,10 @@ func (t *Tunnel) onChildResponse(sa *ikeSA, r *request, payloads []wire.Payload)
 	}
 	x := childExchange{sa: sa, ni: r.offer.nonce, nr: nonce.Data}
 	c, err := t.takeChild(conf, r.offer, x, payloads)
+	if err == nil && r.inherited {
+		c.worn = true
+		defer t.enqueue(task{kind: taskRekeyChild, spi: c.in})
+	}
 	switch {
 	case err != nil:
 		t.childUnusable(conf.Name, c, err)

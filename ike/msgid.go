@@ -30,6 +30,8 @@ type request struct {
 	nextAt   time.Time // of the next retransmission
 	tries    int       // retransmissions so far
 	step     uint64    // in which it was made: Refused may take it back
+	// inherited: the last owner sent it, and may have had the answer.
+	inherited bool
 }
 
 // offer is what a request of ours proposed, as far as the answer needs it.

@@ -11,7 +11,9 @@ var errTakeovers = errors.New("ike: no IV epoch is left: the peer must begin ane
 //
 // Requests in flight go on where the last owner left them: the same octets, at
 // the times that were set. The sealers move to a new epoch, because the last
-// owner may have sealed more than the snapshot knows of (invariant I1).
+// owner may have sealed more than the snapshot knows of (invariant I1). For the
+// same reason nothing is sent on a pair that comes of such a request: it gets a
+// successor at once.
 func (t *Tunnel) takeOver(in Takeover) {
 	t.standby = false
 	t.takenAt, t.probeAt = t.now, later(t.now, in.Probe)
@@ -30,6 +32,9 @@ func (t *Tunnel) takeOver(in Takeover) {
 		t.env.Stats.Tunnels++
 	}
 	for _, sa := range append([]*ikeSA{t.sa}, t.others...) {
+		if sa.pending != nil {
+			sa.pending.inherited = true
+		}
 		if sa.sealer == nil {
 			continue
 		}

@@ -279,16 +279,30 @@ func (s *Shard) delRoutes(t *tunnel, desc ipsec.SA) {
 	}
 }
 
-// yieldRoutes tells that the routes of one SA are of another member's tunnel now.
-func (s *Shard) yieldRoutes(t *tunnel, desc ipsec.SA) {
+// dropRoutes deletes those of a tunnel's routes that it does not need: of children
+// that were not restored.
+func (s *Shard) dropRoutes(id ipsec.TunnelID, routes []Route) {
+	t := s.tunnels[id]
+	for _, r := range routes {
+		if t == nil || t.routes[r.Prefix] == 0 {
+			s.rd.DelRoutes = append(s.rd.DelRoutes, r)
+		}
+	}
+}
+
+// yieldRoutes tells that the routes of one SA are of another member's tunnel now,
+// and returns them.
+func (s *Shard) yieldRoutes(t *tunnel, desc ipsec.SA) (yielded []Route) {
 	for _, p := range routePrefixes(desc) {
 		if _, ok := t.routes[p]; ok {
 			delete(t.routes, p)
 			r := s.route(t, p, desc)
 			r.Standby = true
-			s.rd.YieldRoutes = append(s.rd.YieldRoutes, r)
+			yielded = append(yielded, r)
 		}
 	}
+	s.rd.YieldRoutes = append(s.rd.YieldRoutes, yielded...)
+	return yielded
 }
 
 // forget ends a tunnel: whatever it still had in the dataplane goes too.

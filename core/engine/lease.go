@@ -10,10 +10,10 @@ import (
 
 // firstLease is what a new SA may send before it must ask for more: an active
 // plane stops at a ceiling, so that whoever goes on with the SA after it knows
-// from where (invariant I2).
+// from where (invariant I2). One that comes with numbers of its own keeps them.
 func (s *Shard) firstLease(desc ipsec.SA) ipsec.Sequence {
-	if desc.Direction != ipsec.Outbound {
-		return ipsec.Sequence{}
+	if desc.Direction != ipsec.Outbound || desc.Sequence.Next != 0 {
+		return desc.Sequence
 	}
 	return ipsec.Sequence{Next: 1, Ceiling: min(s.lease, desc.Algorithms.MaxSequence())}
 }

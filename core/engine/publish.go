@@ -32,6 +32,15 @@ type Publication struct {
 	// Farewell is what it was answered when it asked for that, nil when it did not.
 	Farewell *ike.Farewell
 	Send     []ike.Datagram
+	// Left is set when the shard has lost the tunnel; then nothing else is.
+	Left *Left
+}
+
+// Left is what a shard leaves behind of a tunnel that is not its own any more: SAs
+// in the dataplane, and routes.
+type Left struct {
+	SAs    []ipsec.SAID
+	Routes []Route
 }
 
 // Pair is both SAs of a child.
@@ -188,19 +197,17 @@ func (s *Shard) lostForGood(r ha.Restored, err error) {
 }
 
 // onLose forgets a tunnel that another member owns now, without a word to the
-// peer. Where its SAs are kept in the dataplane, to stand by, so are their routes,
-// as those of a standby; else they go with it (C13).
-func (s *Shard) onLose(id ipsec.TunnelID, kept bool) {
+// peer. Its SAs stay in the dataplane, to stand by, and so do their routes, as
+// those of a standby; what is not to stand by the replica puts away.
+func (s *Shard) onLose(id ipsec.TunnelID) {
 	t := s.tunnels[id]
 	if t == nil {
 		return
 	}
+	var left Left
 	for _, said := range sortedSAs(t.sas) {
-		if kept {
-			s.yieldRoutes(t, t.sas[said].desc)
-		} else {
-			s.delRoutes(t, t.sas[said].desc)
-		}
+		left.SAs = append(left.SAs, said)
+		left.Routes = append(left.Routes, s.yieldRoutes(t, t.sas[said].desc)...)
 	}
 	for said, e := range t.sas {
 		s.totals.bury(t, e)
@@ -212,6 +219,7 @@ func (s *Shard) onLose(id ipsec.TunnelID, kept bool) {
 		// These were never published: nobody stands by for them.
 		s.rd.Plane = append(s.rd.Plane, Op{ID: s.nextOp(), Delete: idsOf(t.pending.Install)})
 	}
+	s.rd.Publish = append(s.rd.Publish, Publication{Tunnel: id, Left: &left})
 	s.timers.set(&t.timer, time.Time{})
 	delete(s.tunnels, id)
 	for op, waiting := range s.waiting {

@@ -133,14 +133,17 @@ type (
 
 	// Restore brings a tunnel to life that is ours now, Lose forgets one that is
 	// not any more.
-	Restore struct{ Tunnel ha.Restored }
+	Restore struct {
+		Tunnel ha.Restored
+		// Routes are those that it had here as a standby.
+		Routes []Route
+	}
 
 	// Lose is above.
 	Lose struct {
 		Tunnel ipsec.TunnelID
-		// Kept: its SAs stay in the dataplane, to stand by. Gone: it has ended, and
-		// nobody owns it.
-		Kept, Gone bool
+		// Gone: it has ended, and nobody owns it.
+		Gone bool
 	}
 
 	// Raised is a lease that the other members agreed to.
@@ -279,8 +282,9 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 		s.onPackets(now, in)
 	case Restore:
 		s.onRestore(now, in.Tunnel)
+		s.dropRoutes(in.Tunnel.Tunnel, in.Routes)
 	case Lose:
-		s.onLose(in.Tunnel, in.Kept)
+		s.onLose(in.Tunnel)
 		if in.Gone {
 			delete(s.takeovers, in.Tunnel)
 		}
@@ -448,7 +452,7 @@ func (s *Shard) onDrain(now time.Time, keep bool) {
 	clear(s.dial)
 	for _, t := range s.each() {
 		if keep && s.replicates(t) {
-			s.onLose(t.ike.ID(), true)
+			s.onLose(t.ike.ID())
 			continue
 		}
 		s.step(now, t, ike.Close{Reason: "the gateway stops"})

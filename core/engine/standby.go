@@ -3,6 +3,8 @@ package engine
 import (
 	"encoding/json"
 	"log/slog"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -32,6 +34,11 @@ type Replica struct {
 	bySA    map[ipsec.SAID]ipsec.TunnelID
 	// counters are the dataplane's last word of the SAs that stand by.
 	counters map[ipsec.SAID]offload.Counters
+	// restoring are tunnels that come to life as soon as the dataplane has carried
+	// out the orders that make them ours; ordered and carried are the serials of
+	// the last orders and of those that it has.
+	restoring        map[ipsec.TunnelID]*restoring
+	ordered, carried uint64
 	// waiting are messages for tunnels that are about to be ours.
 	waiting map[ipsec.TunnelID][]ike.Datagram
 
@@ -55,6 +62,12 @@ type standbyTunnel struct {
 	// sas are those that are in the dataplane, each with the routes that it
 	// needs.
 	sas map[ipsec.SAID][]Route
+}
+
+// restoring is a tunnel on its way to its shard, with all that follows for it.
+type restoring struct {
+	serial uint64
+	inputs []Input
 }
 
 // ReplicaStats counts what a Replica did.
@@ -154,7 +167,8 @@ func NewReplica(n *ha.Node, m ipsec.MemberID, p *Policy, log *slog.Logger) *Repl
 		bySA:    make(map[ipsec.SAID]ipsec.TunnelID),
 		waiting: make(map[ipsec.TunnelID][]ike.Datagram),
 
-		counters: make(map[ipsec.SAID]offload.Counters),
+		counters:  make(map[ipsec.SAID]offload.Counters),
+		restoring: make(map[ipsec.TunnelID]*restoring),
 	}
 }
 
@@ -169,6 +183,9 @@ func (r *Replica) Step(now time.Time, in ReplicaInput) ReplicaReady {
 		r.publish(now, in.Publication)
 	case Node:
 		r.step(now, in.Input)
+		if c, ok := in.Input.(ha.Carried); ok {
+			r.onCarried(c.Serial)
+		}
 	case Noticed:
 		r.onEvent(now, in.Event)
 	case Counted:
@@ -210,6 +227,7 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 	}
 	r.rd.Orders = append(r.rd.Orders, rd.Orders...)
 	r.rd.Serial = max(r.rd.Serial, rd.Serial)
+	r.ordered = max(r.ordered, rd.Serial)
 	r.rd.Frames = append(r.rd.Frames, rd.Send...)
 	for _, id := range rd.Lost {
 		r.onLost(id)
@@ -239,12 +257,20 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 }
 
 func (r *Replica) toShard(id ipsec.TunnelID, in Input) {
+	if w := r.restoring[id]; w != nil {
+		w.inputs = append(w.inputs, in)
+		return
+	}
 	r.rd.Shards = append(r.rd.Shards, ForShard{Tunnel: id, Input: in})
 }
 
 // publish hands over one step of a tunnel of ours, and keeps its messages until
 // the other members have it.
 func (r *Replica) publish(now time.Time, p Publication) {
+	if p.Left != nil {
+		r.onLeft(p.Tunnel, *p.Left)
+		return
+	}
 	owner, known := r.node.Owner(p.Tunnel)
 	if known && owner != r.member || !known && p.IKE == nil && !p.Over {
 		return // it is another's, or gone, as the shard is about to hear (I7)
@@ -436,17 +462,45 @@ func (t *standbyTunnel) withdraw(id ipsec.SAID) []Route {
 	mine := t.sas[id]
 	delete(t.sas, id)
 	for _, route := range mine {
-		needed := false
-		for _, others := range t.sas {
-			for _, o := range others {
-				needed = needed || o.Prefix == route.Prefix
-			}
-		}
-		if !needed {
+		if !t.needs(route.Prefix) {
 			out = append(out, route)
 		}
 	}
 	return out
+}
+
+// onCarried lets go of tunnels whose orders the dataplane has carried out.
+func (r *Replica) onCarried(serial uint64) {
+	r.carried = max(r.carried, serial)
+	for _, id := range slices.Sorted(maps.Keys(r.restoring)) {
+		if w := r.restoring[id]; w.serial <= r.carried {
+			delete(r.restoring, id)
+			for _, in := range w.inputs {
+				r.toShard(id, in)
+			}
+		}
+	}
+}
+
+// routes are those of all SAs.
+func (t *standbyTunnel) routes() []Route {
+	var out []Route
+	for _, routes := range t.sas {
+		out = append(out, routes...)
+	}
+	return out
+}
+
+// needs tells whether an SA needs a route to p.
+func (t *standbyTunnel) needs(p netip.Prefix) bool {
+	for _, routes := range t.sas {
+		for _, r := range routes {
+			if r.Prefix == p {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // drop forgets a tunnel that stood by, with its routes.
@@ -478,14 +532,20 @@ func (r *Replica) forgetStandby(id ipsec.TunnelID, t *standbyTunnel) {
 }
 
 // onRestored gives a tunnel to its shard. Its routes are the shard's now; the
-// claims in the kernel are the same, so nothing changes there.
+// claims in the kernel are the same, so nothing changes there. What the shard
+// wants of the dataplane must not overtake the orders that made the tunnel ours.
 func (r *Replica) onRestored(restored ha.Restored) {
 	waiting := r.waiting[restored.Tunnel]
+	in := Restore{Tunnel: restored}
 	if t := r.standby[restored.Tunnel]; t != nil {
+		in.Routes = t.routes()
 		r.forgetStandby(restored.Tunnel, t)
 	}
 	r.stats.Takeovers++
-	r.toShard(restored.Tunnel, Restore{Tunnel: restored})
+	if r.ordered > r.carried {
+		r.restoring[restored.Tunnel] = &restoring{serial: r.ordered}
+	}
+	r.toShard(restored.Tunnel, in)
 	if len(waiting) > 0 {
 		r.toShard(restored.Tunnel, Packets{Datagrams: waiting})
 	}
@@ -495,12 +555,39 @@ func (r *Replica) onRestored(restored ha.Restored) {
 // has gone in the same step.
 func (r *Replica) onLost(id ipsec.TunnelID) {
 	status, ok := r.node.Tunnel(id)
-	r.toShard(id, Lose{Tunnel: id, Kept: ok})
+	r.toShard(id, Lose{Tunnel: id})
 	r.hush(id)
+	if !ok {
+		return
+	}
 	r.learn(id)
 	for _, c := range status.Children {
 		r.stand(c.In)
 		r.stand(c.Out)
+	}
+}
+
+// onLeft puts away what a shard leaves behind of a tunnel that it has lost, as far
+// as it does not stand by: what it published last was not taken any more.
+func (r *Replica) onLeft(id ipsec.TunnelID, left Left) {
+	var strays []ipsec.SAID
+	for _, said := range left.SAs {
+		if _, known := r.node.TunnelOf(said); !known {
+			strays = append(strays, said)
+		}
+	}
+	if len(strays) > 0 {
+		r.rd.Orders = append(r.rd.Orders, ha.Order{Kind: ha.Discard, Epoch: r.node.Epoch(), IDs: strays})
+		r.rd.Serial = max(r.rd.Serial, r.ordered)
+	}
+	if owner, ok := r.node.Owner(id); ok && owner == r.member {
+		return // it is ours again, and so are its routes
+	}
+	t := r.standby[id]
+	for _, route := range left.Routes {
+		if t == nil || !t.needs(route.Prefix) {
+			r.rd.DelRoutes = append(r.rd.DelRoutes, route)
+		}
 	}
 }
 
