@@ -59,7 +59,16 @@ type Connection struct {
 	KeyingTries             int // 0 means 1: a refusal ends the initiation
 	Unique                  string
 	VIPs                    []string
+	Pools                   []string // addresses to assign, of LoadPool
+	PushConfig              bool     // IKEv1: addresses are set, not asked for
+	XAuth                   XAuth    // IKEv1
 	Children                []Child
+}
+
+// XAuth is the user of a connection. The zero value is none.
+type XAuth struct {
+	Server         bool // ask the peer for a user; else we are it
+	User, Password string
 }
 
 // Child is a child of a connection: the configuration of a Child SA.
@@ -103,8 +112,23 @@ func (c Connection) message() vici.Message {
 	m.Set("rand_time", seconds(c.RandTime))
 	m.Set("keyingtries", strconv.Itoa(orDefault(c.KeyingTries, 1)))
 	m.Set("unique", c.Unique)
+	m.SetList("pools", c.Pools...)
+	if c.PushConfig {
+		m.Set("pull", "no")
+	}
 	m.SetSection("local", c.Local.message())
 	m.SetSection("remote", c.Remote.message())
+	if c.XAuth.User != "" {
+		// A second round follows the first in the order of the sections.
+		var user vici.Message
+		user.Set("auth", "xauth")
+		if c.XAuth.Server {
+			m.SetSection("remote-user", user)
+		} else {
+			user.Set("xauth_id", c.XAuth.User)
+			m.SetSection("local-user", user)
+		}
+	}
 	var children vici.Message
 	for _, child := range c.Children {
 		children.SetSection(child.Name, child.message())
@@ -161,6 +185,16 @@ func (c Connection) secret() vici.Message {
 		}
 	}
 	m.SetList("owners", owners...)
+	return m
+}
+
+// userSecret returns the password of XAUTH as load-shared wants it.
+func (c Connection) userSecret() vici.Message {
+	var m vici.Message
+	m.Set("id", "xauth-"+c.Name)
+	m.Set("type", "XAUTH")
+	m.Set("data", c.XAuth.Password)
+	m.SetList("owners", c.XAuth.User)
 	return m
 }
 

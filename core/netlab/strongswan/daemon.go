@@ -105,9 +105,25 @@ func (d *Daemon) Load(connections ...Connection) {
 				d.tb.Fatalf("strongswan: load the key of %s: %v", c.Name, err)
 			}
 		}
+		if c.XAuth.User != "" {
+			if _, err := d.Call("load-shared", c.userSecret()); err != nil {
+				d.tb.Fatalf("strongswan: load the user of %s: %v", c.Name, err)
+			}
+		}
 		if _, err := d.Call("load-conn", c.message()); err != nil {
 			d.tb.Fatalf("strongswan: load connection %s: %v\n%v", c.Name, err, c)
 		}
+	}
+}
+
+// LoadPool loads addresses for connections to assign, such as "10.3.0.0/24".
+func (d *Daemon) LoadPool(name, addresses string) {
+	d.tb.Helper()
+	var pool, m vici.Message
+	pool.Set("addrs", addresses)
+	m.SetSection(name, pool)
+	if _, err := d.Call("load-pool", m); err != nil {
+		d.tb.Fatalf("strongswan: load pool %s: %v", name, err)
 	}
 }
 

@@ -50,8 +50,10 @@ func (d *Daemon) readKeys() *keyLog {
 type keyLog struct {
 	threads   map[string]*keyThread
 	proposals map[string][]string // of IKE SAs, by charon's id
-	esp       []netlab.ESPKey
-	ike       map[uint32]netlab.IKEKey // by charon's id of the IKE SA
+	// selectedESP is the last ESP proposal of each IKE SA, by charon's id.
+	selectedESP map[string][]string
+	esp         []netlab.ESPKey
+	ike         map[uint32]netlab.IKEKey // by charon's id of the IKE SA
 }
 
 // keyThread is what one thread of charon has said so far.
@@ -73,7 +75,7 @@ var (
 )
 
 func parseKeys(text string) (*keyLog, error) {
-	log := &keyLog{threads: map[string]*keyThread{}, proposals: map[string][]string{}, ike: map[uint32]netlab.IKEKey{}}
+	log := &keyLog{threads: map[string]*keyThread{}, proposals: map[string][]string{}, selectedESP: map[string][]string{}, ike: map[uint32]netlab.IKEKey{}}
 	for line := range strings.Lines(text) {
 		// A dump of 16 octets on the line ends with them, so keep a blank.
 		m := keyLine.FindStringSubmatch(strings.TrimRight(line, "\r\n") + " ")
@@ -114,6 +116,9 @@ func (log *keyLog) line(t *keyThread, sa, said, padded string) error {
 	}
 	if m := keyParsed.FindStringSubmatch(padded); m != nil {
 		t.response = m[1] == "response"
+		// The third message of an IKEv1 quick mode brings the keys of what was
+		// selected with the first, often in another thread.
+		t.esp = log.selectedESP[sa]
 	}
 	if m := keyProposal.FindStringSubmatch(said); m != nil {
 		log.selected(t, sa, m[1], strings.Split(m[2], "/"))
@@ -134,7 +139,7 @@ func (log *keyLog) line(t *keyThread, sa, said, padded string) error {
 func (log *keyLog) selected(t *keyThread, sa, protocol string, algorithms []string) {
 	clear(t.keys)
 	if protocol == "ESP" {
-		t.esp = algorithms
+		t.esp, log.selectedESP[sa] = algorithms, algorithms
 	} else {
 		log.proposals[sa] = algorithms
 	}
