@@ -157,7 +157,9 @@
 // [ceiling.stops]. A dataplane that can only approximate says by how much in
 // Info.CeilingMargin. Without a ceiling the end is the SA's highest number:
 // "The transmitted sequence number must never be allowed to cycle" (RFC 4303
-// section 2.2) [ceiling.cycle]; a Next beyond it sends nothing at all.
+// section 2.2) [ceiling.cycle]; a Next beyond it sends nothing at all. With ESN
+// the low half wraps, and the number goes on, in both directions
+// [traffic.extended].
 //
 // A lease is what lies between Next and Ceiling when a call changes either.
 // LeaseLow is sent once when less than half of it is left, and once more, with

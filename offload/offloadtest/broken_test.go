@@ -508,6 +508,7 @@ func groupBugs() []bug {
 func trafficBugs() []bug {
 	return []bug{
 		{"traffic.sequence", "skips every other number", changesSent(func(s *offloadtest.Sent) { s.Seq *= 2 })},
+		{"traffic.extended", "forgets the high half", changesSent(func(s *offloadtest.Sent) { s.Seq &= 1<<32 - 1 })},
 		{"traffic.counters", "counts no packets", func(_ context.Context, b *broken) {
 			b.exported = func(c *offload.Counters) { c.Packets = 0 }
 		}},

@@ -11,6 +11,7 @@ import (
 func sequenceClauses() []Clause {
 	return []Clause{
 		{"traffic.sequence", "An active SA sends Next first, then every number once.", traffic, trafficSequence},
+		{"traffic.extended", "With ESN numbers go on after 2^32-1, in both directions.", traffic, trafficExtended},
 		{"traffic.counters", "Packets, octets and idle time are counted in both directions.", traffic, trafficCounters},
 		{"ceiling.stops", "Nothing is sent beyond the ceiling.", traffic, ceilingStops},
 		{"ceiling.cycle", "Without ESN nothing is sent after 2^32-1.", traffic, ceilingCycle},
@@ -48,6 +49,54 @@ func trafficSequence(p *probe) {
 	if got := p.exported(fresh.ID).Sequence.Next; got != 11 {
 		p.errorf("After ten packets Export should name 11 as next, got %d.", got)
 	}
+}
+
+func trafficExtended(p *probe) {
+	info := p.configured()
+	a, ok := extended(info, p.algorithms())
+	if !ok {
+		p.notExercised("the dataplane has no extended sequence numbers")
+	}
+	const first = 1<<32 - 3 // of six: three before the low half wraps, three after
+	out, in := p.makeSA(a, ipsec.Outbound, 1, groupA), p.makeSA(a, ipsec.Inbound, 2, groupA)
+	out.Sequence.Next, in.Sequence.Highest = first, first-1
+	p.install(epoch(1), offload.Active, out, in)
+	p.wantNumbers("Three before 2^32", p.send(out, 6), counting(first, 6))
+	if got := p.exported(out.ID).Sequence.Next; got != first+6 {
+		p.errorf("After them Export should name %d as next, got %d.", uint64(first+6), got)
+	}
+	for _, d := range []struct {
+		what string
+		seqs []uint64
+		want int
+	}{
+		{"Six packets on both sides of 2^32", counting(first, 6), 6},
+		{"The same again", counting(first, 6), 0},
+		{"The number 2, whose low half is that of 2^32+2", []uint64{2}, 0},
+		{"The next one", []uint64{first + 6}, 1},
+	} {
+		if got := p.deliver(in, d.seqs...); got != d.want {
+			p.errorf("%s came: %d should have been accepted, %d were.", d.what, d.want, got)
+		}
+	}
+	if got := p.exported(in.ID).Sequence.Highest; got != first+6 {
+		p.errorf("Export should name %d as the highest, got %d.", uint64(first+6), got)
+	}
+}
+
+// extended returns a with ESN, or else the first algorithms with ESN that the
+// plane names.
+func extended(info offload.Info, a ipsec.Algorithms) (ipsec.Algorithms, bool) {
+	a.ESN = true
+	if info.Supports(a) {
+		return a, true
+	}
+	for _, c := range info.Transforms {
+		if c.Algorithms.ESN {
+			return c.Algorithms, true
+		}
+	}
+	return a, false
 }
 
 func trafficCounters(p *probe) {

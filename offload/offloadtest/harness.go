@@ -36,7 +36,7 @@ type Open func(context.Context) (*Harness, error)
 // has dealt with the packets: sent or dropped, counted, events noticed.
 //
 // The SAs that come here protect IPv4 in tunnel mode between the harness's
-// addresses, without ESN. Their selectors are one remote address each and a
+// addresses. With ESN a Sent has all of its sequence number. Their selectors are one remote address each and a
 // local network; no two outbound SAs select the same packet.
 type Traffic interface {
 	// Send gives the plane n packets that the outbound sa selects, and returns

@@ -71,8 +71,18 @@ func (k Keys) Seal(p Packet) ([]byte, error) {
 func (k Keys) Sign(b []byte, seq uint64) []byte { return append(b, k.icv(b, seq)...) }
 
 // Open returns what is in an ESP packet; seqHigh are the bits of the sequence
-// number that are not sent.
+// number that are not sent, or with ESN one less: a stream may wrap.
 func (k Keys) Open(b []byte, seqHigh uint32) (Packet, error) {
+	p, err := k.open(b, seqHigh)
+	if err != nil && k.Algorithms.ESN {
+		if next, again := k.open(b, seqHigh+1); again == nil {
+			return next, nil
+		}
+	}
+	return p, err
+}
+
+func (k Keys) open(b []byte, seqHigh uint32) (Packet, error) {
 	a := k.Algorithms
 	if len(b) < 8+a.IVLen()+a.ICVLen()+4 {
 		return Packet{}, fmt.Errorf("esptest: packet of %d octets is too short", len(b))
