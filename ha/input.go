@@ -102,8 +102,10 @@ type (
 	Configure struct{ Classes map[string]uint64 }
 
 	// Leave gives up everything before a clean stop. Own SAs fall silent with the
-	// orders of its Ready, and the frames say goodbye.
-	Leave struct{}
+	// orders of its Ready, and the frames say goodbye. With Handover they only say
+	// goodbye, and own SAs go on until a Leave without: what others give us to send
+	// is sent until they do so themselves.
+	Leave struct{ Handover bool }
 )
 
 func (Received) input()    {}

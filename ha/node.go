@@ -17,9 +17,11 @@ type Node struct {
 	begun   bool
 	role    Role
 	planeUp bool
-	leaving bool
-	unit    *unit // nil outside of one
-	classes map[string]uint64
+	// leaving: we have said goodbye; silent: our own SAs send no more because of
+	// that.
+	leaving, silent bool
+	unit            *unit // nil outside of one
+	classes         map[string]uint64
 
 	// seen is the highest count of an epoch that anybody is known to have used.
 	seen    uint64
@@ -129,7 +131,7 @@ func (n *Node) Step(now time.Time, in Input) Ready {
 	case Configure:
 		n.onConfigure(in)
 	case Leave:
-		n.onLeave(now)
+		n.onLeave(now, in.Handover)
 	case Monitored:
 		n.onMonitored(now, in)
 	case Yield:
@@ -346,12 +348,17 @@ func (n *Node) onConfigure(in Configure) {
 	}
 }
 
-// onLeave silences our own SAs before the others hear the goodbye.
-func (n *Node) onLeave(now time.Time) {
+// onLeave silences our own SAs before the others hear the goodbye, or when they
+// have heard it. In between two members may send on one SA, as in a divided group,
+// each with its own numbers (I1, I2).
+func (n *Node) onLeave(now time.Time, handover bool) {
+	if !handover && !n.silent {
+		n.silent = true
+		n.order(Order{Kind: Disarm, Group: n.cfg.Member})
+	}
 	if n.leaving {
 		return
 	}
-	n.order(Order{Kind: Disarm, Group: n.cfg.Member})
 	for _, p := range n.peers {
 		if p != nil {
 			n.flush(now, p) // the last news goes before the goodbye

@@ -73,8 +73,11 @@ type link struct {
 	mine, theirs ipsec.SPI
 	// They receive on theirs, they send on mine.
 	theyReceive, theySend bool
-	since                 time.Time // of linkUp
-	old                   []linkPair
+	// armed: we send what is for their tunnels ourselves, theyArmed: they do so for
+	// ours.
+	armed, theyArmed bool
+	since            time.Time // of linkUp
+	old              []linkPair
 	// at is when something is due, by what it is about.
 	repeatAt, retireAt, expireAt, retryAt time.Time
 	err                                   error
@@ -130,6 +133,8 @@ type LinkNews struct {
 	// Receives and Sends: the sender's inbound and outbound SAs of the two are in
 	// its dataplane. Settled: it knows the same of the receiver.
 	Receives, Sends, Settled bool
+	// Armed: the sender sends what is for the receiver's tunnels itself.
+	Armed bool
 	// Ask for an offer that is newer than Seen.
 	Ask bool
 	// Unable: the sender's dataplane has no links.
@@ -143,6 +148,7 @@ const (
 	flagSettled  = 1 << 2
 	flagAsk      = 1 << 3
 	flagUnable   = 1 << 4
+	flagArmed    = 1 << 5
 )
 
 // AppendTo encodes n behind b: SPIs first, in network byte order.
@@ -151,7 +157,7 @@ func (n LinkNews) AppendTo(b []byte) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(n.Seen))
 	var flags byte
 	for flag, set := range map[byte]bool{
-		flagReceives: n.Receives, flagSends: n.Sends, flagSettled: n.Settled, flagAsk: n.Ask, flagUnable: n.Unable,
+		flagReceives: n.Receives, flagSends: n.Sends, flagSettled: n.Settled, flagAsk: n.Ask, flagUnable: n.Unable, flagArmed: n.Armed,
 	} {
 		if set {
 			flags |= flag
@@ -170,7 +176,7 @@ func ParseLinkNews(b []byte) (LinkNews, error) {
 	return LinkNews{
 		SPI: ipsec.SPI(binary.BigEndian.Uint32(b)), Seen: ipsec.SPI(binary.BigEndian.Uint32(b[4:])),
 		Receives: flags&flagReceives != 0, Sends: flags&flagSends != 0, Settled: flags&flagSettled != 0,
-		Ask: flags&flagAsk != 0, Unable: flags&flagUnable != 0,
+		Ask: flags&flagAsk != 0, Unable: flags&flagUnable != 0, Armed: flags&flagArmed != 0,
 	}, nil
 }
 
@@ -193,7 +199,9 @@ type (
 	}
 
 	// LinkArmed: the dataplane sends what belongs to this member's tunnels itself.
-	LinkArmed struct{ Member ipsec.MemberID }
+	// LinkDisarmed: it does so no more.
+	LinkArmed    struct{ Member ipsec.MemberID }
+	LinkDisarmed struct{ Member ipsec.MemberID }
 
 	// LinkDone answers a LinkOrder with an Install.
 	LinkDone struct {
@@ -224,6 +232,7 @@ func (LinkPeerUp) linkInput()   {}
 func (LinkPeerDown) linkInput() {}
 func (LinkHeard) linkInput()    {}
 func (LinkArmed) linkInput()    {}
+func (LinkDisarmed) linkInput() {}
 func (LinkDone) linkInput()     {}
 func (LinkDeleted) linkInput()  {}
 func (LinkCounted) linkInput()  {}
@@ -266,7 +275,9 @@ type LinkStatus struct {
 	// State is down, offered, receiving or up.
 	State string
 	Since time.Time // it is up; zero otherwise
-	Err   error     // why it is not
+	// Armed: the member sends what is for our tunnels itself.
+	Armed bool
+	Err   error // why it is not
 	// Sent and Received count packets, Drops those that came over the link and
 	// went no further.
 	Sent, Received uint64
@@ -301,6 +312,8 @@ func (l *Links) Step(now time.Time, in LinkInput) LinkReady {
 		l.onHeard(now, in.Member, in.News)
 	case LinkArmed:
 		l.onArmed(now, in.Member)
+	case LinkDisarmed:
+		l.onDisarmed(now, in.Member)
 	case LinkDone:
 		l.onDone(now, in)
 	case LinkDeleted:
@@ -361,7 +374,7 @@ func (l *Links) onPeerUp(now time.Time, s LinkSession) {
 	}
 	p := l.peer(s.Member)
 	l.retire(p)
-	p.session, p.theirs, p.expireAt = s, 0, time.Time{}
+	p.session, p.theirs, p.theyArmed, p.expireAt = s, 0, false, time.Time{}
 	l.begin(now, p)
 }
 
@@ -461,7 +474,7 @@ func (l *Links) tell(now time.Time, p *link) {
 	settled := p.state == linkUp && p.theySend
 	l.rd.Tell = append(l.rd.Tell, LinkTell{To: p.member, News: LinkNews{
 		SPI: p.mine, Seen: p.theirs, Receives: p.state >= linkReceives, Sends: p.state == linkUp, Settled: settled,
-		Ask: p.mine == 0,
+		Ask: p.mine == 0, Armed: p.armed,
 	}})
 	p.repeatAt = time.Time{}
 	if !settled {

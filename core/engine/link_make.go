@@ -13,6 +13,9 @@ import (
 // onHeard goes on with what the other end says.
 func (l *Links) onHeard(now time.Time, m ipsec.MemberID, n LinkNews) {
 	p := l.peer(m)
+	if p.session.ID != 0 {
+		p.theyArmed = n.Armed
+	}
 	switch {
 	case p.session.ID == 0:
 		l.stats.Ignored++
@@ -168,6 +171,7 @@ func (l *Links) deleteOldOutbound(p *link) {
 // sends arrives.
 func (l *Links) onArmed(now time.Time, m ipsec.MemberID) {
 	p := l.peer(m)
+	p.armed = true
 	l.retire(p)
 	l.deleteOldOutbound(p)
 	if p.session.ID != 0 {
@@ -176,6 +180,16 @@ func (l *Links) onArmed(now time.Time, m ipsec.MemberID) {
 	}
 	l.clear(p)
 	p.err = errNoSession
+}
+
+func (l *Links) onDisarmed(now time.Time, m ipsec.MemberID) {
+	if m >= ipsec.MaxMembers || m == l.member {
+		return
+	}
+	p := l.peer(m)
+	if p.armed = false; p.session.ID != 0 && p.state != linkDown {
+		l.tell(now, p)
+	}
 }
 
 // onTime does what is due.
@@ -257,7 +271,7 @@ func (l *Links) Status() []LinkStatus {
 		}
 		st := LinkStatus{
 			Member: p.member, State: linkStates[p.state], Err: p.err,
-			Sent: all.sent, Received: all.received, Drops: all.drops,
+			Armed: p.theyArmed, Sent: all.sent, Received: all.received, Drops: all.drops,
 		}
 		if p.state == linkUp {
 			st.Since = p.since

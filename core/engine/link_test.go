@@ -373,6 +373,30 @@ func TestLinkEndsWithItsMember(t *testing.T) { // F9
 	}
 }
 
+// TestWhoLeavesHearsThatOthersHaveArmed: until then it goes on sending what they
+// give it.
+func TestWhoLeavesHearsThatOthersHaveArmed(t *testing.T) { // F9
+	s := newLinked(t)
+	a, b := s.ends[0], s.ends[1]
+	for _, e := range s.ends {
+		if e.status().Armed {
+			t.Errorf("Member %d should know of no arming.", e.id)
+		}
+	}
+	b.arm()
+	a.hear()
+	if !a.status().Armed || b.status().Armed {
+		t.Errorf("Member 1 should know that member 2 has armed, and not the other way: %v and %v.", a.status().Armed, b.status().Armed)
+	}
+	s.rest()
+	s.wantUp("After the arming")
+	b.step(LinkDisarmed{Member: 1})
+	s.rest()
+	if a.status().Armed {
+		t.Error("Member 1 should know that member 2 is armed no more.")
+	}
+}
+
 func TestRefusedLinkIsVisibleAndTriedAgain(t *testing.T) { // F9, B7
 	for _, before := range []int{0, 1} {
 		t.Run(fmt.Sprintf("after %d orders", before), func(t *testing.T) {
@@ -501,7 +525,7 @@ func TestLinkCountsOnWhenItIsReplaced(t *testing.T) {
 }
 
 func TestLinkNewsOnTheWire(t *testing.T) {
-	want := LinkNews{SPI: 0x10203040, Seen: 0x20304050, Receives: true, Settled: true}
+	want := LinkNews{SPI: 0x10203040, Seen: 0x20304050, Receives: true, Settled: true, Armed: true}
 	b := want.AppendTo(nil)
 	for n := range b {
 		if _, err := ParseLinkNews(b[:n]); err == nil {

@@ -176,8 +176,8 @@ func (e *Engine) order(ctx context.Context, list []ha.Order) []ipsec.SAID {
 		e.insist(ctx, func(ctx context.Context) error {
 			r, err := c.Make(ctx, e.o.Plane, e.currentEpoch())
 			refused = append(refused, r...)
-			if c.Arm != nil && err == nil {
-				e.link(LinkArmed{Member: ipsec.MemberID(*c.Arm)})
+			if err == nil {
+				e.linkAfter(c)
 			}
 			return err
 		})
@@ -242,15 +242,25 @@ func (e *Engine) leave(ctx context.Context) (kept bool, err error) {
 	if err != nil || !kept {
 		return false, err
 	}
+	if e.links != nil {
+		if err := e.sayLeave(ctx, ha.Leave{Handover: true}); err != nil {
+			return false, err
+		}
+		e.handOver(ctx)
+	}
+	return true, e.sayLeave(ctx, ha.Leave{})
+}
+
+func (e *Engine) sayLeave(ctx context.Context, in ha.Leave) error {
 	done := make(chan struct{})
-	if !e.replica.in.push(replicaMessage{in: Node{ha.Leave{}}, look: func(*Replica) { close(done) }}) {
-		return false, ErrStopped
+	if !e.replica.in.push(replicaMessage{in: Node{in}, look: func(*Replica) { close(done) }}) {
+		return ErrStopped
 	}
 	select {
 	case <-done:
-		return true, nil
+		return nil
 	case <-ctx.Done():
-		return false, fmt.Errorf("engine: leave the group: %w", ctx.Err())
+		return fmt.Errorf("engine: leave the group: %w", ctx.Err())
 	}
 }
 

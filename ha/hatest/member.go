@@ -153,16 +153,18 @@ func (m *member) thaw() {
 	}
 }
 
-// leave stops cleanly.
+// leave stops cleanly: it says goodbye, goes on sending until others do, and falls
+// silent.
 func (m *member) leave() {
 	if !m.up || m.frozen {
 		return
 	}
 	m.c.tracef("member %d: leaves", m.id)
 	m.leaving = true
-	m.step(ha.Leave{})
+	m.step(ha.Leave{Handover: true})
 	run := m.run
-	m.c.after(20*time.Millisecond, func() {
+	m.c.after(10*time.Millisecond, func() { m.do(run, func() { m.step(ha.Leave{}) }) })
+	m.c.after(30*time.Millisecond, func() {
 		if m.run == run {
 			m.crash()
 		}
