@@ -1,0 +1,207 @@
+package xfrm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/xfrm/xfrmnl"
+)
+
+// Configure opens the kernel's side the first time, in the network namespace of the
+// calling thread, and adopts the SAs that an earlier process left there. Later ones
+// may change the addresses only, which the kernel need not know.
+func (e *Engine) Configure(_ context.Context, c offload.Config) (offload.Info, error) {
+	s, err := parseSettings(c.Settings)
+	if err == nil {
+		err = offload.CheckConfig(c)
+	}
+	if err != nil {
+		return offload.Info{}, fmt.Errorf("xfrm: configure: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch err := e.usable(); {
+	case errors.Is(err, offload.ErrDown):
+		return offload.Info{}, fmt.Errorf("xfrm: configure: %w", err)
+	case err != nil:
+		if err := e.start(s); err != nil {
+			return offload.Info{}, fmt.Errorf("xfrm: configure: %w", err)
+		}
+	case c.Boot < e.config.Boot:
+		return offload.Info{}, fmt.Errorf("xfrm: configure: %w: boot %d, want at least %d", offload.ErrInvalid, c.Boot, e.config.Boot)
+	case s != e.settings:
+		return offload.Info{}, fmt.Errorf("xfrm: configure: %w: settings change with the next start of the dataplane only", offload.ErrInvalid)
+	}
+	e.config = c
+	return e.info(), nil
+}
+
+// start opens the kernel's side and adopts what is there.
+func (e *Engine) start(s settings) (err error) {
+	k, err := openKernel(s)
+	if err != nil {
+		return err
+	}
+	e.settings, e.kernel, e.policies = s, k, make(policyTable)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.close())
+			e.kernel = nil
+		}
+	}()
+	if err := e.probe(); err != nil {
+		return err
+	}
+	if err := k.prepare(s); err != nil {
+		return explain(err)
+	}
+	if e.stats.first, err = readStats(k.statFile); err != nil {
+		return err
+	}
+	if err := e.adopt(); err != nil {
+		return explain(fmt.Errorf("adopt the sas of an earlier process: %w", err))
+	}
+	if err := e.setAcquire(); err != nil {
+		return explain(err)
+	}
+	e.listen(k)
+	return nil
+}
+
+// probe finds out which algorithms the kernel has.
+func (e *Engine) probe() error {
+	has := make(map[ipsec.Algorithms]bool)
+	var last error
+	for _, a := range building() {
+		err := e.try(a)
+		has[a] = err == nil
+		if err != nil {
+			last = err
+		}
+	}
+	e.transforms = nil
+	for _, a := range combinations() {
+		if !slices.ContainsFunc(parts(a), func(part ipsec.Algorithms) bool { return !has[part] }) {
+			e.transforms = append(e.transforms, offload.Capability{Algorithms: a})
+		}
+	}
+	if len(e.transforms) == 0 {
+		return fmt.Errorf("the kernel takes no ESP SA at all (CONFIG_INET_ESP and CONFIG_INET6_ESP, modules esp4 and esp6): %w", explain(last))
+	}
+	return nil
+}
+
+// try installs an SA that nothing uses, in both families, and removes it again.
+func (e *Engine) try(a ipsec.Algorithms) error {
+	encryption, err := a.EncryptionKeyLen()
+	if err != nil {
+		return err
+	}
+	integrity, err := a.Integrity.KeyLen()
+	if err != nil {
+		return err
+	}
+	for _, at := range []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 0, 8}), netip.MustParseAddr("100::8")} {
+		s := xfrmnl.State{
+			SPI: ipsec.MinSPI, Dst: at, Src: at, Proto: ipsec.ESP, Mode: xfrmnl.ModeTunnel, ReqID: acquireReqID, IfID: e.settings.ifID,
+			Flags: xfrmnl.FlagAnyFamily, Lifetime: xfrmnl.NoLimits(), Replay: xfrmnl.NewReplay(0),
+		}
+		if err := setAlgorithms(&s, a, testKey(encryption), testKey(integrity)); err != nil {
+			return err
+		}
+		err := e.kernel.conn.AddState(s)
+		if errors.Is(err, unix.EEXIST) { // an earlier process ended in between
+			err = nil
+		}
+		if err == nil {
+			err = e.kernel.conn.DeleteState(s)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// testKey is of octets that differ: Triple DES takes no others.
+func testKey(octets int) ipsec.Key {
+	b := make([]byte, octets)
+	for i := range b {
+		b[i] = byte(2*i + 1)
+	}
+	return ipsec.NewKey(b)
+}
+
+// prepare makes the interface and what else belongs to the network namespace.
+func (k *kernel) prepare(s settings) error {
+	dir := filepath.Join("/proc/self/task", strconv.Itoa(unix.Gettid()))
+	f, err := os.Open(filepath.Join(dir, "net/xfrm_stat"))
+	if err == nil {
+		k.statFile = f
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("open the kernel's counters: %w", err)
+	}
+	if s.link == "" {
+		return nil
+	}
+	// A packet without an SA makes the kernel ask, and then wait without asking for
+	// any other: a second is what the contract merges.
+	if err := os.WriteFile("/proc/sys/net/core/xfrm_acq_expires", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("shorten the wait for an SA: %w", err)
+	}
+	return makeInterface(s)
+}
+
+// makeInterface makes the XFRM interface, or adopts one of that name and if_id.
+//
+// Its segments leave one by one, as then each packet takes one number, and the
+// kernel's limit of packets is that of numbers.
+func makeInterface(s settings) error {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open rtnetlink: %w", err)
+	}
+	defer h.Close()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = s.link
+	link, err := h.LinkByName(s.link)
+	var missing netlink.LinkNotFoundError
+	switch {
+	case errors.As(err, &missing):
+		if err := h.LinkAdd(&netlink.Xfrmi{LinkAttrs: attrs, Ifid: s.ifID}); err != nil {
+			if errors.Is(err, unix.EOPNOTSUPP) {
+				return fmt.Errorf("make interface %s: the kernel has no xfrm interfaces (CONFIG_XFRM_INTERFACE, module xfrm_interface); setting interface: none does without: %w", s.link, err)
+			}
+			return fmt.Errorf("make interface %s with if-id %#x: %w", s.link, s.ifID, err)
+		}
+		if link, err = h.LinkByName(s.link); err != nil {
+			return fmt.Errorf("find interface %s: %w", s.link, err)
+		}
+	case err != nil:
+		return fmt.Errorf("find interface %s: %w", s.link, err)
+	}
+	if x, ok := link.(*netlink.Xfrmi); !ok || x.Ifid != s.ifID {
+		return fmt.Errorf("interface %s is there already, and no xfrm interface with if-id %#x", s.link, s.ifID)
+	}
+	if err := h.LinkSetGSOMaxSegs(link, 1); err != nil {
+		return fmt.Errorf("make interface %s send single segments: %w", s.link, err)
+	}
+	if err := h.LinkSetMTU(link, s.mtu); err != nil {
+		return fmt.Errorf("set mtu %d of interface %s: %w", s.mtu, s.link, err)
+	}
+	if err := h.LinkSetUp(link); err != nil {
+		return fmt.Errorf("start interface %s: %w", s.link, err)
+	}
+	return nil
+}

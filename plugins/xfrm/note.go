@@ -1,0 +1,71 @@
+package xfrm
+
+import (
+	"encoding/binary"
+	"errors"
+	"net/netip"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+)
+
+// noteVersion is that of the layout of notes.
+const noteVersion = 1
+
+// noteSize is the length of a note in octets.
+const noteSize = 2 + 16 + 1 + 4 + 8 + 1 + 8 + 8 + 8 + 2 + 4*8 + 2*8
+
+// note is what the kernel keeps of an SA for a later process of this dataplane. It
+// holds no secret.
+func (a *association) note() []byte {
+	b := make([]byte, 0, noteSize)
+	b = append(b, noteVersion, uint8(a.direction))
+	dst := a.id.Dst.As16()
+	b = append(b, dst[:]...)
+	b = append(b, uint8(a.id.Dst.BitLen()/8))
+	b = binary.BigEndian.AppendUint32(b, uint32(a.id.SPI))
+	b = binary.BigEndian.AppendUint64(b, uint64(a.tunnel))
+	b = append(b, uint8(a.group))
+	b = binary.BigEndian.AppendUint64(b, a.generation)
+	b = binary.BigEndian.AppendUint64(b, a.ceiling)
+	b = binary.BigEndian.AppendUint64(b, a.lease)
+	b = binary.BigEndian.AppendUint16(b, a.pathMTU)
+	for _, n := range []uint64{
+		a.lifetime.Soft.Bytes, a.lifetime.Soft.Packets, a.lifetime.Hard.Bytes, a.lifetime.Hard.Packets,
+		a.earlier.Bytes, a.earlier.Packets,
+	} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	return b
+}
+
+var errNote = errors.New("not a note of this version")
+
+// readNote makes an association of a note; the kernel's state is still to come.
+func readNote(reqID uint32, b []byte) (*association, error) {
+	if len(b) != noteSize || b[0] != noteVersion || uint8(ipsec.Outbound) < b[1] || b[1] == 0 {
+		return nil, errNote
+	}
+	a := &association{reqID: reqID, direction: ipsec.Direction(b[1])}
+	dst := netip.AddrFrom16([16]byte(b[2:18]))
+	if b[18] == 4 {
+		dst = dst.Unmap()
+	}
+	a.id = ipsec.SAID{SPI: ipsec.SPI(binary.BigEndian.Uint32(b[19:])), Dst: dst, Proto: ipsec.ESP}
+	a.tunnel = ipsec.TunnelID(binary.BigEndian.Uint64(b[23:]))
+	a.group = offload.Group(b[31])
+	if a.group >= offload.MaxGroups {
+		return nil, errNote
+	}
+	a.generation = binary.BigEndian.Uint64(b[32:])
+	a.ceiling = binary.BigEndian.Uint64(b[40:])
+	a.lease = binary.BigEndian.Uint64(b[48:])
+	a.pathMTU = binary.BigEndian.Uint16(b[56:])
+	for i, n := range []*uint64{
+		&a.lifetime.Soft.Bytes, &a.lifetime.Soft.Packets, &a.lifetime.Hard.Bytes, &a.lifetime.Hard.Packets,
+		&a.earlier.Bytes, &a.earlier.Packets,
+	} {
+		*n = binary.BigEndian.Uint64(b[58+8*i:])
+	}
+	return a, nil
+}

@@ -1,0 +1,95 @@
+package xfrm
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/plugins/xfrm/xfrmnl"
+)
+
+// unknownSent is how far an outbound SA without a lease jumps ahead when the kernel
+// could not tell the last number that it sent: more than it can send between two
+// calls.
+const unknownSent = 1 << 24
+
+// put gives the state of a to the kernel, where it is not yet.
+func (e *Engine) put(a *association) error {
+	a.shift = a.state.Replay.Sent
+	a.state.Current, a.state.Stats = xfrmnl.Current{}, xfrmnl.Stats{}
+	a.state.Lifetime = a.limits()
+	err := e.kernel.conn.AddState(a.state)
+	if errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("another program has an SA of that name: %w", err)
+	}
+	return err
+}
+
+// reform takes the state of a out of the kernel and puts it in again with what
+// change changes, going on from the very number at which it was taken out. Packets
+// in between are lost, and none is sent or accepted twice.
+func (e *Engine) reform(a *association, change func(*xfrmnl.State)) error {
+	before, err := e.read(a)
+	if err != nil {
+		return err
+	}
+	last, told, err := e.kernel.conn.Final(a.state)
+	if err != nil {
+		return err
+	}
+	if !told {
+		last = before
+		last.Replay.Sent = a.beyond(before.Replay.Sent)
+		last.Replay.Shut()
+	}
+	a.bury(last)
+	a.state.Replay = last.Replay
+	change(&a.state)
+	return e.put(a)
+}
+
+// beyond is a number that is not below any that was sent when sent was read a
+// moment ago.
+func (a *association) beyond(sent uint64) uint64 {
+	if a.ceiling != 0 {
+		return max(sent, a.ceiling)
+	}
+	return sent + min(unknownSent, a.left(sent))
+}
+
+// bury keeps the counts of a state that is gone.
+func (a *association) bury(last xfrmnl.State) {
+	a.earlier = a.carried(last.Current)
+	a.earlierBad.OutsideWindow += last.Stats.OutsideWindow
+	a.earlierBad.Replayed += last.Stats.Replayed
+	a.earlierBad.BadIntegrity += last.Stats.BadIntegrity
+	a.lastUsed = max(a.lastUsed, last.LastUsed, last.Current.Used)
+}
+
+// limit tells the kernel the limits of a, if they are others.
+func (e *Engine) limit(a *association) error {
+	l := a.limits()
+	if l == a.state.Lifetime {
+		return nil
+	}
+	a.state.Lifetime = l
+	return e.kernel.conn.UpdateState(a.state)
+}
+
+// jump moves the next number of a ahead.
+func (e *Engine) jump(a *association, next uint64) error {
+	if a.held.kind != passes && !e.groups[a.group].armed {
+		st, err := e.read(a)
+		if err != nil {
+			return err
+		}
+		st.Replay.Sent = next - 1
+		if err := e.kernel.conn.SetReplay(a.state, st.Replay); err != nil {
+			return err
+		}
+		a.shift = next - 1 - st.Current.Packets
+		return nil
+	}
+	return e.reform(a, func(s *xfrmnl.State) { s.Replay.Sent = max(s.Replay.Sent, next-1) })
+}
