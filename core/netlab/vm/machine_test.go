@@ -57,8 +57,8 @@ func TestAMachineThatCrashesIsNoExitStatus(t *testing.T) {
 }
 
 func TestAMachineEndsAtItsLimit(t *testing.T) {
-	_, err := vm.Run(t.Context(), vm.Machine{Limit: 8 * time.Second}, exec.Command("sleep", "1000"))
-	if err == nil || !strings.Contains(err.Error(), "it ran for the 8s that it may") {
+	_, err := vm.Run(t.Context(), vm.Machine{Limit: time.Second}, exec.Command("sleep", "1000"))
+	if err == nil || !strings.Contains(err.Error(), "it ran for the 1s that it may") {
 		t.Fatalf("The machine should have met its limit: %v", err)
 	}
 }
@@ -92,5 +92,22 @@ func TestACommandThatIsNotThereIsNamed(t *testing.T) {
 	_, err := vm.Run(t.Context(), vm.Machine{}, exec.Command("/nowhere/program"))
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/program") {
 		t.Fatalf("The error should name the program: %v", err)
+	}
+}
+
+func TestATestBinaryRunsAgainInside(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "-test.run=^TestESP$", "-test.testlogfile=/nowhere/log", "-test.v")
+	cmd.Env = append(os.Environ(), againEnv+"=1")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != againStatus {
+		t.Errorf("It should have ended with the %d that it ended with inside: %v", againStatus, err)
+	}
+	if got, want := string(out), "[-test.run=^TestESP$ -test.v]\n"; got != want {
+		t.Errorf("Inside it said %q, not %q: its arguments without the log that go test wants.", got, want)
 	}
 }

@@ -37,6 +37,7 @@ type share struct {
 	socket string
 	cancel context.CancelFunc
 	done   chan struct{}
+	said   string // by virtiofsd; read after done
 }
 
 // virtiofsd is where Debian puts the program; it is on no PATH.
@@ -64,8 +65,8 @@ func startShare(ctx context.Context, socket string) (*share, error) {
 	go func() {
 		defer close(s.done)
 		// How it ends tells nothing: it ends when QEMU hangs up, and when it
-		// ends before, QEMU and the machine say so.
-		_, _ = runTied(cmd, func() { file.Close() })
+		// ends before, QEMU and the machine fail, too.
+		s.said, _ = runTied(cmd, func() { file.Close() })
 	}()
 	return s, nil
 }
