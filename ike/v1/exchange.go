@@ -208,8 +208,13 @@ func (t *Tunnel) repeat(x *exchange) {
 // tunnel up takes the tunnel with it: whether the peer of one that is up still
 // lives is for dead peer detection to find out.
 func (t *Tunnel) giveUp(x *exchange) {
-	t.log.Warn("peer did not answer", "exchange", x.kind.String(), "transmissions", x.tries+1, "remote", t.remote,
-		"check", "that UDP ports 500 and 4500 reach the peer, and the pre-shared key")
+	check := "that UDP ports 500 and 4500 reach the peer"
+	if x.sa.phase1 != nil && x.sa.keys != nil {
+		// It has answered before, and is silent to our proof of identity.
+		check = "psksecret, and that UDP port 4500 reaches the peer"
+	}
+	t.log.Warn("peer did not answer", "exchange", x.kind.String(), "message", x.step, "transmissions", x.tries+1,
+		"remote", t.remote, "check", check)
 	switch {
 	case t.setup != nil:
 		t.fail(ike.FailTimeout)

@@ -241,6 +241,9 @@ func (t *Tunnel) authenticated(sa *isakmpSA) {
 	x := sa.main
 	sa.lastBlock = x.iv
 	t.over(x)
+	if t.setup != nil && t.initiator {
+		t.setup.deadline = t.now.Add(defaultSetupTime) // phase 1 itself ends with its retransmissions
+	}
 	sa.schedule(t.env, t.now)
 	t.tellLifetime(sa)
 	switch {

@@ -39,7 +39,7 @@ func (s Settings) plugins() string {
 	if s.KernelESP {
 		esp = ""
 	}
-	return crypto + " " + esp + "kernel-netlink socket-default updown counters vici"
+	return crypto + " " + esp + "kernel-netlink socket-default updown counters xauth-generic vici"
 }
 
 // render returns strongswan.conf.
