@@ -95,9 +95,7 @@ func (t *tunnel) pairs() []*child {
 	return out
 }
 
-func compareSA(a, b ipsec.SAID) int {
-	return cmp.Or(cmp.Compare(a.SPI, b.SPI), a.Dst.Compare(b.Dst), cmp.Compare(a.Proto, b.Proto))
-}
+func compareSA(a, b ipsec.SAID) int { return a.Compare(b) }
 
 // own returns one of our tunnels, nil when it is not ours.
 func (n *Node) own(id ipsec.TunnelID) *tunnel {

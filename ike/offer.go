@@ -358,11 +358,15 @@ func offeredFor(sa *wire.SA, p wire.ProtocolID) ([]ipsec.Proposal, []wire.Propos
 }
 
 func (t *Tunnel) newChild(conf *Child, in, out ipsec.SPI, initiator bool) *childSA {
-	return &childSA{
+	c := &childSA{
 		conf: conf, in: in, out: out, initiator: initiator,
 		inID:  ipsec.SAID{SPI: in, Dst: t.local.Addr(), Proto: ipsec.ESP},
 		outID: ipsec.SAID{SPI: out, Dst: t.remote.Addr(), Proto: ipsec.ESP},
 	}
+	if encap := t.encapPorts(); encap != nil {
+		c.outID.Port = encap.RemotePort
+	}
+	return c
 }
 
 // keyChild derives the keys of c and starts its lifetime.

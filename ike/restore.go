@@ -207,6 +207,7 @@ func (r *reader) request(m *statepb.Request) *request {
 	return &request{
 		id: m.Id, exchange: num[wire.ExchangeType](r, m.Exchange), task: r.task(m.Task), offer: r.offer(m.Offer), packets: m.Packets,
 		sentAt: r.time(m.Sent), nextAt: r.time(m.Next), tries: r.count(m.Tries),
+		inherited: m.Inherited,
 	}
 }
 
@@ -278,7 +279,7 @@ func (r *reader) child(m *statepb.Child) *childSA {
 		outKeys:    suite.DirectionKeys{Encryption: ipsec.NewKey(m.OutEncryption), Integrity: ipsec.NewKey(m.OutIntegrity)},
 		selectors:  r.selectors(m.Selectors),
 		life:       ipsec.Lifetime{Soft: limitsOf(m.SoftLimits), Hard: limitsOf(m.HardLimits)},
-		generation: m.Generation, sending: m.Sending, successor: ipsec.SPI(m.Successor),
+		generation: m.Generation, sending: m.Sending, worn: m.Worn, successor: ipsec.SPI(m.Successor),
 		born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), removeAt: r.time(m.Remove),
 		unknown: m.ProtoReflect().GetUnknown(),
 	}
@@ -289,7 +290,7 @@ func (r *reader) child(m *statepb.Child) *childSA {
 		c.mode = ipsec.Transport
 	}
 	c.inID = ipsec.SAID{SPI: c.in, Dst: r.addr(m.Local), Proto: ipsec.ESP}
-	c.outID = ipsec.SAID{SPI: c.out, Dst: r.addr(m.Remote), Proto: ipsec.ESP}
+	c.outID = ipsec.SAID{SPI: c.out, Dst: r.addr(m.Remote), Proto: ipsec.ESP, Port: num[uint16](r, m.RemotePort)}
 	return c
 }
 

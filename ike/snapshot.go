@@ -122,7 +122,7 @@ func (w writer) request(r *request) *statepb.Request {
 	}
 	return &statepb.Request{
 		Id: r.id, Exchange: uint32(r.exchange), Task: w.task(r.task), Offer: offerState(r.offer), Packets: r.packets,
-		Sent: w.time(r.sentAt), Next: w.time(r.nextAt), Tries: uint32(r.tries),
+		Sent: w.time(r.sentAt), Next: w.time(r.nextAt), Tries: uint32(r.tries), Inherited: r.inherited,
 	}
 }
 
@@ -169,7 +169,7 @@ func partsState(p *parts) *statepb.Parts {
 
 func (w writer) child(c *childSA) *statepb.Child {
 	m := &statepb.Child{
-		Name: c.conf.Name, In: uint32(c.in), Out: uint32(c.out), Local: c.inID.Dst.AsSlice(), Remote: c.outID.Dst.AsSlice(),
+		Name: c.conf.Name, In: uint32(c.in), Out: uint32(c.out), Local: c.inID.Dst.AsSlice(), Remote: c.outID.Dst.AsSlice(), RemotePort: uint32(c.outID.Port),
 		State: uint32(c.state), Initiator: c.initiator,
 		Encryption: uint32(c.algorithms.Encryption), KeyBits: uint32(c.algorithms.KeyBits),
 		Integrity: uint32(c.algorithms.Integrity), Esn: c.algorithms.ESN,
@@ -177,7 +177,7 @@ func (w writer) child(c *childSA) *statepb.Child {
 		InEncryption: c.inKeys.Encryption.Reveal(), InIntegrity: c.inKeys.Integrity.Reveal(),
 		OutEncryption: c.outKeys.Encryption.Reveal(), OutIntegrity: c.outKeys.Integrity.Reveal(),
 		Selectors: selectors(c.selectors), SoftLimits: limits(c.life.Soft), HardLimits: limits(c.life.Hard),
-		Generation: c.generation, Sending: c.sending, Successor: uint32(c.successor),
+		Generation: c.generation, Sending: c.sending, Worn: c.worn, Successor: uint32(c.successor),
 		Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt),
 	}
 	m.ProtoReflect().SetUnknown(c.unknown)

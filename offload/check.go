@@ -90,6 +90,8 @@ func CheckSA(sa ipsec.SA) error {
 		return fmt.Errorf("%w: protocol %d, want esp", ErrUnsupported, uint8(sa.ID.Proto))
 	case sa.Direction != ipsec.Inbound && sa.Direction != ipsec.Outbound:
 		return fmt.Errorf("%w: direction %d, want in or out", ErrInvalid, uint8(sa.Direction))
+	case sa.Direction == ipsec.Inbound && sa.ID.Port != 0:
+		return fmt.Errorf("%w: port %d in the id of an inbound sa, whose spi is our own", ErrInvalid, sa.ID.Port)
 	case sa.Mode != ipsec.Tunnel && sa.Mode != ipsec.Transport:
 		return fmt.Errorf("%w: mode %d, want tunnel or transport", ErrInvalid, uint8(sa.Mode))
 	case sa.Group >= ipsec.MaxMembers:

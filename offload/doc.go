@@ -52,6 +52,10 @@
 //
 // An SA keeps the name, ipsec.SAID, that it was installed under, also when an
 // Update of its Endpoint makes the destination another one [update.endpoint].
+// Peers choose the SPIs of outbound SAs, and two behind one NAT may choose the
+// same: then their names differ in the port. A dataplane that tells outbound SAs
+// apart by SPI and address only refuses the second one with ErrUnsupported
+// [install.port].
 //
 // # Batches and idempotence
 //

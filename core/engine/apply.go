@@ -349,8 +349,6 @@ func sortedSAs(m map[ipsec.SAID]*sa) []ipsec.SAID {
 	for id := range m {
 		out = append(out, id)
 	}
-	slices.SortFunc(out, func(a, b ipsec.SAID) int {
-		return cmp.Or(cmp.Compare(a.SPI, b.SPI), a.Dst.Compare(b.Dst))
-	})
+	slices.SortFunc(out, ipsec.SAID.Compare)
 	return out
 }

@@ -1,6 +1,7 @@
 package ipsec
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 )
@@ -103,20 +104,33 @@ func (d Direction) String() string {
 	}
 }
 
-// SAID names one SA: the triple of RFC 4301 section 4.1. Dst is the outer
-// destination: our own address for an inbound SA, the peer's for an outbound
-// one.
+// SAID names one SA: the triple of RFC 4301 section 4.1, and the port of a peer
+// behind a NAT. Dst is the outer destination: our own address for an inbound SA,
+// the peer's for an outbound one.
 type SAID struct {
 	SPI   SPI
 	Dst   netip.Addr
 	Proto Protocol
+	// Port is the peer's UDP port where an outbound SA is encapsulated, else 0.
+	// Peers choose the SPIs of outbound SAs, and two behind one address may well
+	// choose the same: only the port tells them apart then, as it does for the NAT.
+	Port uint16
 }
 
-// String formats id as "c0a80001@192.0.2.1/esp".
+// String formats id as "c0a80001@192.0.2.1/esp", or with a port as
+// "c0a80001@192.0.2.1:4500/esp".
 func (id SAID) String() string {
 	p := "esp"
 	if id.Proto == AH {
 		p = "ah"
 	}
+	if id.Port != 0 {
+		return fmt.Sprintf("%v@%v/%s", id.SPI, netip.AddrPortFrom(id.Dst, id.Port), p)
+	}
 	return fmt.Sprintf("%v@%v/%s", id.SPI, id.Dst, p)
+}
+
+// Compare orders names: by SPI, then by destination, protocol and port.
+func (id SAID) Compare(o SAID) int {
+	return cmp.Or(cmp.Compare(id.SPI, o.SPI), id.Dst.Compare(o.Dst), cmp.Compare(id.Proto, o.Proto), cmp.Compare(id.Port, o.Port))
 }

@@ -1,6 +1,7 @@
 package ipsec_test
 
 import (
+	"cmp"
 	"net/netip"
 	"testing"
 
@@ -41,18 +42,38 @@ func TestReservedSPIsAreAvoided(t *testing.T) {
 func TestIdentifiersPrint(t *testing.T) {
 	id := ipsec.SAID{SPI: 0xc0a80001, Dst: netip.MustParseAddr("192.0.2.1"), Proto: ipsec.ESP}
 	for want, got := range map[string]string{
-		"c0a80001@192.0.2.1/esp":  id.String(),
-		"00000100@2001:db8::1/ah": ipsec.SAID{SPI: 256, Dst: netip.MustParseAddr("2001:db8::1"), Proto: ipsec.AH}.String(),
-		"00000000000000ff":        ipsec.IKESPI(255).String(),
-		"f000000000000001":        ipsec.TunnelID(0xf000000000000001).String(),
-		"in":                      ipsec.Inbound.String(),
-		"out":                     ipsec.Outbound.String(),
-		"direction(0)":            ipsec.Direction(0).String(),
-		"tunnel":                  ipsec.Mode(0).String(),
-		"transport":               ipsec.Transport.String(),
+		"c0a80001@192.0.2.1/esp":          id.String(),
+		"00000100@2001:db8::1/ah":         ipsec.SAID{SPI: 256, Dst: netip.MustParseAddr("2001:db8::1"), Proto: ipsec.AH}.String(),
+		"00000100@[2001:db8::1]:1024/esp": ipsec.SAID{SPI: 256, Dst: netip.MustParseAddr("2001:db8::1"), Proto: ipsec.ESP, Port: 1024}.String(),
+		"00000000000000ff":                ipsec.IKESPI(255).String(),
+		"f000000000000001":                ipsec.TunnelID(0xf000000000000001).String(),
+		"in":                              ipsec.Inbound.String(),
+		"out":                             ipsec.Outbound.String(),
+		"direction(0)":                    ipsec.Direction(0).String(),
+		"tunnel":                          ipsec.Mode(0).String(),
+		"transport":                       ipsec.Transport.String(),
 	} {
 		if got != want {
 			t.Errorf("%q should be %q.", got, want)
+		}
+	}
+}
+
+func TestNamesOfSAsAreOrdered(t *testing.T) {
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	ordered := []ipsec.SAID{
+		{SPI: 1, Dst: a, Proto: ipsec.ESP},
+		{SPI: 1, Dst: a, Proto: ipsec.ESP, Port: 1024},
+		{SPI: 1, Dst: a, Proto: ipsec.ESP, Port: 1025},
+		{SPI: 1, Dst: a, Proto: ipsec.AH},
+		{SPI: 1, Dst: b, Proto: ipsec.ESP},
+		{SPI: 2, Dst: a, Proto: ipsec.ESP},
+	}
+	for i, id := range ordered {
+		for j, o := range ordered {
+			if got := id.Compare(o); got != cmp.Compare(i, j) {
+				t.Errorf("%v against %v is %d, want %d.", id, o, got, cmp.Compare(i, j))
+			}
 		}
 	}
 }

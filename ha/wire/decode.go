@@ -271,6 +271,7 @@ func (d *decoder) said(m *hav1.SAID) ipsec.SAID {
 	return ipsec.SAID{
 		SPI: ipsec.SPI(m.GetSpi()), Dst: d.addr("said.destination", m.GetDestination()),
 		Proto: narrow[ipsec.Protocol](d, "said.protocol", m.GetProtocol()),
+		Port:  narrow[uint16](d, "said.port", m.GetPort()),
 	}
 }
 

@@ -177,7 +177,7 @@ func encodeChild(c ha.Child) *hav1.Child {
 }
 
 func encodeSAID(id ipsec.SAID) *hav1.SAID {
-	return &hav1.SAID{Spi: uint32(id.SPI), Destination: id.Dst.AsSlice(), Protocol: uint32(id.Proto)}
+	return &hav1.SAID{Spi: uint32(id.SPI), Destination: id.Dst.AsSlice(), Protocol: uint32(id.Proto), Port: uint32(id.Port)}
 }
 
 func encodeEncap(e *ipsec.Encap) *hav1.Encap {

@@ -19,7 +19,7 @@ import (
 const secret = "0123456789abcdef0123"
 
 func said(spi ipsec.SPI) ipsec.SAID {
-	return ipsec.SAID{SPI: spi, Dst: netip.MustParseAddr("192.0.2.1"), Proto: ipsec.ESP}
+	return ipsec.SAID{SPI: spi, Dst: netip.MustParseAddr("192.0.2.1"), Proto: ipsec.ESP, Port: 1024}
 }
 
 // child has every field set to something that is not its zero.

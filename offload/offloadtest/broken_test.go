@@ -300,6 +300,14 @@ func controlBugs() []bug {
 				return b.Engine.Install(ctx, e, r, sas...)
 			}
 		}},
+		{"install.port", "takes one peer for the other", func(ctx context.Context, b *broken) {
+			b.install = func(e offload.Epoch, r offload.Role, sas []ipsec.SA) ([]offload.Placement, error) {
+				for i := range sas {
+					sas[i].ID.Port = 0
+				}
+				return b.Engine.Install(ctx, e, r, sas...)
+			}
+		}},
 		{"install.role", "takes no role for active", func(ctx context.Context, b *broken) {
 			b.install = func(e offload.Epoch, _ offload.Role, sas []ipsec.SA) ([]offload.Placement, error) {
 				return b.Engine.Install(ctx, e, offload.Active, sas...)

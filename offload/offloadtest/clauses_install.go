@@ -17,6 +17,7 @@ func installClauses() []Clause {
 		{"install.generation", "An older generation, or the same one, leaves an SA as it is.", 0, installGeneration},
 		{"install.merge", "A newer generation replaces an SA and does not move its sequence state backwards.", 0, installMerge},
 		{"install.partial", "What is wrong with one SA stands in its Placement, and the others are installed.", 0, installPartial},
+		{"install.port", "Outbound SAs of one SPI to two ports of one address are two, or the second is ErrUnsupported.", 0, installPort},
 		{"install.role", "Install in no role is ErrInvalid.", 0, installRole},
 		{"install.invalid", "An SA that contradicts itself is ErrInvalid.", 0, installInvalid},
 		{"install.unsupported", "An SA with an unknown algorithm is ErrUnsupported.", 0, installUnsupported},
@@ -128,6 +129,32 @@ func installPartial(p *probe) {
 		}
 	}
 	p.wantInstalled("Beside a bad one, exactly the good SAs are installed", good.ID, other.ID)
+}
+
+// installPort installs the outbound SAs of two peers behind one NAT.
+func installPort(p *probe) {
+	p.configured()
+	one, two := p.outbound(1), p.outbound(2)
+	two.ID = one.ID
+	for i, sa := range []*ipsec.SA{&one, &two} {
+		sa.ID.Port = uint16(1024 + i)
+		sa.Encap = &ipsec.Encap{LocalPort: 4500, RemotePort: sa.ID.Port}
+	}
+	p.install(epoch(1), offload.Active, one)
+	placed, err := p.Engine.Install(p.ctx, epoch(1), offload.Active, two)
+	p.must("Install of an SA that differs from another one in its port", err)
+	if len(placed) != 1 {
+		p.fatalf("Install of one SA answered with %d placements.", len(placed))
+	}
+	if placed[0].Err != nil {
+		p.want("The placement of an SA that differs from another one in its port", placed[0].Err, offload.ErrUnsupported)
+		p.wantInstalled("Beside a refused one, the first SA is installed", one.ID)
+		return
+	}
+	p.wantInstalled("Both SAs are installed", one.ID, two.ID)
+	_, err = p.Engine.Delete(p.ctx, epoch(1), one.ID)
+	p.must("Delete of one of them", err)
+	p.wantInstalled("The other one is left", two.ID)
 }
 
 // wantInstalled notes when another set of SAs is there.

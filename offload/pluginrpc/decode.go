@@ -47,6 +47,7 @@ func (d *decoder) said(m *offloadv1.SAID) ipsec.SAID {
 		SPI:   ipsec.SPI(m.GetSpi()),
 		Dst:   d.addr("said.destination", m.GetDestination()),
 		Proto: narrow[ipsec.Protocol](d, "said.protocol", m.GetProtocol()),
+		Port:  narrow[uint16](d, "said.port", m.GetPort()),
 	}
 }
 

@@ -17,6 +17,7 @@ func encodeSAID(id ipsec.SAID) *offloadv1.SAID {
 		Spi:         uint32(id.SPI),
 		Destination: encodeAddr(id.Dst),
 		Protocol:    uint32(id.Proto),
+		Port:        uint32(id.Port),
 	}
 }
 

@@ -1151,7 +1151,9 @@ type Request struct {
 	// When it is sent again.
 	Next *int64 `protobuf:"zigzag64,7,opt,name=next,proto3,oneof" json:"next,omitempty"`
 	// Retransmissions so far.
-	Tries         uint32 `protobuf:"varint,8,opt,name=tries,proto3" json:"tries,omitempty"`
+	Tries uint32 `protobuf:"varint,8,opt,name=tries,proto3" json:"tries,omitempty"`
+	// An owner before sent it, and may have had the answer.
+	Inherited     bool `protobuf:"varint,9,opt,name=inherited,proto3" json:"inherited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1240,6 +1242,13 @@ func (x *Request) GetTries() uint32 {
 		return x.Tries
 	}
 	return 0
+}
+
+func (x *Request) GetInherited() bool {
+	if x != nil {
+		return x.Inherited
+	}
+	return false
 }
 
 // Task is an exchange to be done.
@@ -1965,7 +1974,12 @@ type Child struct {
 	// When it ends.
 	Hard *int64 `protobuf:"zigzag64,26,opt,name=hard,proto3,oneof" json:"hard,omitempty"`
 	// When the inbound SA of a replaced pair goes.
-	Remove        *int64 `protobuf:"zigzag64,27,opt,name=remove,proto3,oneof" json:"remove,omitempty"`
+	Remove *int64 `protobuf:"zigzag64,27,opt,name=remove,proto3,oneof" json:"remove,omitempty"`
+	// The peer's UDP port when the pair was made, part of the name of its outbound
+	// SA; 0 without encapsulation.
+	RemotePort uint32 `protobuf:"varint,28,opt,name=remote_port,json=remotePort,proto3" json:"remote_port,omitempty"`
+	// An owner before may have sent on it: it only bridges the time to a successor.
+	Worn          bool `protobuf:"varint,29,opt,name=worn,proto3" json:"worn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2187,6 +2201,20 @@ func (x *Child) GetRemove() int64 {
 		return *x.Remove
 	}
 	return 0
+}
+
+func (x *Child) GetRemotePort() uint32 {
+	if x != nil {
+		return x.RemotePort
+	}
+	return 0
+}
+
+func (x *Child) GetWorn() bool {
+	if x != nil {
+		return x.Worn
+	}
+	return false
 }
 
 // Limits of an SA's use, zero for none.
@@ -2444,7 +2472,7 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\x02IV\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\rR\x06member\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\rR\x05epoch\x12\x18\n" +
-	"\acounter\x18\x03 \x01(\x04R\acounter\"\xf0\x01\n" +
+	"\acounter\x18\x03 \x01(\x04R\acounter\"\x8e\x02\n" +
 	"\aRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1a\n" +
 	"\bexchange\x18\x02 \x01(\rR\bexchange\x12 \n" +
@@ -2453,7 +2481,8 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\apackets\x18\x05 \x03(\fR\apackets\x12\x17\n" +
 	"\x04sent\x18\x06 \x01(\x12H\x00R\x04sent\x88\x01\x01\x12\x17\n" +
 	"\x04next\x18\a \x01(\x12H\x01R\x04next\x88\x01\x01\x12\x14\n" +
-	"\x05tries\x18\b \x01(\rR\x05triesB\a\n" +
+	"\x05tries\x18\b \x01(\rR\x05tries\x12\x1c\n" +
+	"\tinherited\x18\t \x01(\bR\tinheritedB\a\n" +
 	"\x05_sentB\a\n" +
 	"\x05_next\"\xe0\x01\n" +
 	"\x04Task\x12\x12\n" +
@@ -2507,7 +2536,7 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\bport_min\x18\x02 \x01(\rR\aportMin\x12\x19\n" +
 	"\bport_max\x18\x03 \x01(\rR\aportMax\x12\x10\n" +
 	"\x03min\x18\x04 \x01(\fR\x03min\x12\x10\n" +
-	"\x03max\x18\x05 \x01(\fR\x03max\"\xdf\x06\n" +
+	"\x03max\x18\x05 \x01(\fR\x03max\"\x94\a\n" +
 	"\x05Child\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02in\x18\x02 \x01(\rR\x02in\x12\x10\n" +
@@ -2542,7 +2571,10 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\x04born\x18\x18 \x01(\x12H\x00R\x04born\x88\x01\x01\x12\x17\n" +
 	"\x04soft\x18\x19 \x01(\x12H\x01R\x04soft\x88\x01\x01\x12\x17\n" +
 	"\x04hard\x18\x1a \x01(\x12H\x02R\x04hard\x88\x01\x01\x12\x1b\n" +
-	"\x06remove\x18\x1b \x01(\x12H\x03R\x06remove\x88\x01\x01B\a\n" +
+	"\x06remove\x18\x1b \x01(\x12H\x03R\x06remove\x88\x01\x01\x12\x1f\n" +
+	"\vremote_port\x18\x1c \x01(\rR\n" +
+	"remotePort\x12\x12\n" +
+	"\x04worn\x18\x1d \x01(\bR\x04wornB\a\n" +
 	"\x05_bornB\a\n" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\t\n" +

@@ -2671,7 +2671,9 @@ type SAID struct {
 	// Outer destination address.
 	Destination []byte `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
 	// IP protocol number: 50 (ESP) or 51 (AH).
-	Protocol      uint32 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Protocol uint32 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// The peer's UDP port where an outbound SA is encapsulated, else 0.
+	Port          uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2723,6 +2725,13 @@ func (x *SAID) GetDestination() []byte {
 func (x *SAID) GetProtocol() uint32 {
 	if x != nil {
 		return x.Protocol
+	}
+	return 0
+}
+
+func (x *SAID) GetPort() uint32 {
+	if x != nil {
+		return x.Port
 	}
 	return 0
 }
@@ -3477,11 +3486,12 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x06barred\x18\x04 \x01(\rR\x06barred\x12\x14\n" +
 	"\x05bound\x18\x05 \x01(\x04R\x05bound\x12%\n" +
 	"\ain_used\x18\x06 \x01(\v2\f.ha.v1.UsageR\x06inUsed\x12'\n" +
-	"\bout_used\x18\a \x01(\v2\f.ha.v1.UsageR\aoutUsed\"V\n" +
+	"\bout_used\x18\a \x01(\v2\f.ha.v1.UsageR\aoutUsed\"j\n" +
 	"\x04SAID\x12\x10\n" +
 	"\x03spi\x18\x01 \x01(\aR\x03spi\x12 \n" +
 	"\vdestination\x18\x02 \x01(\fR\vdestination\x12\x1a\n" +
-	"\bprotocol\x18\x03 \x01(\rR\bprotocol\"G\n" +
+	"\bprotocol\x18\x03 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\"G\n" +
 	"\x05Encap\x12\x1d\n" +
 	"\n" +
 	"local_port\x18\x01 \x01(\rR\tlocalPort\x12\x1f\n" +

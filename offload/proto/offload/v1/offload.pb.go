@@ -547,8 +547,8 @@ func (x *Error) GetText() string {
 	return ""
 }
 
-// SAID names one SA: the triple of RFC 4301 section 4.1. It is the name that
-// the SA was installed under, and stays when its endpoints change.
+// SAID names one SA: the triple of RFC 4301 section 4.1, and a port. It is the
+// name that the SA was installed under, and stays when its endpoints change.
 type SAID struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Security Parameters Index.
@@ -556,7 +556,10 @@ type SAID struct {
 	// Outer destination address.
 	Destination []byte `protobuf:"bytes,2,opt,name=destination,proto3" json:"destination,omitempty"`
 	// IP protocol number: 50 (ESP) or 51 (AH).
-	Protocol      uint32 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	Protocol uint32 `protobuf:"varint,3,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// The peer's UDP port where an outbound SA is encapsulated, else 0: two peers
+	// behind one address may have chosen one SPI.
+	Port          uint32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -608,6 +611,13 @@ func (x *SAID) GetDestination() []byte {
 func (x *SAID) GetProtocol() uint32 {
 	if x != nil {
 		return x.Protocol
+	}
+	return 0
+}
+
+func (x *SAID) GetPort() uint32 {
+	if x != nil {
+		return x.Port
 	}
 	return 0
 }
@@ -4149,11 +4159,12 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"offload.v1\"F\n" +
 	"\x05Error\x12)\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x15.offload.v1.ErrorCodeR\x04code\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"V\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\"j\n" +
 	"\x04SAID\x12\x10\n" +
 	"\x03spi\x18\x01 \x01(\aR\x03spi\x12 \n" +
 	"\vdestination\x18\x02 \x01(\fR\vdestination\x12\x1a\n" +
-	"\bprotocol\x18\x03 \x01(\rR\bprotocol\"w\n" +
+	"\bprotocol\x18\x03 \x01(\rR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\"w\n" +
 	"\n" +
 	"Algorithms\x12\x1e\n" +
 	"\n" +
