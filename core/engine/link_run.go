@@ -71,16 +71,22 @@ func (e *Engine) ReceiveLinkNews(from ipsec.MemberID, n LinkNews) {
 
 // Links describes the links to other members, none where this gateway has no
 // group.
-func (e *Engine) Links(ctx context.Context) (links []LinkStatus, stats LinkStats, err error) {
+func (e *Engine) Links(ctx context.Context) ([]LinkStatus, LinkStats, error) {
 	if e.links == nil {
 		return nil, LinkStats{}, nil
 	}
-	done := make(chan struct{})
-	look := func(l *Links) {
-		links, stats = l.Status(), l.Stats()
+	var (
+		links  []LinkStatus
+		stats  LinkStats
+		done   = make(chan struct{})
+		caller look
+	)
+	defer caller.leave()
+	see := func(l *Links) {
+		caller.do(func() { links, stats = l.Status(), l.Stats() })
 		close(done)
 	}
-	if !e.links.in.push(linkMessage{look: look}) {
+	if !e.links.in.push(linkMessage{look: see}) {
 		return nil, LinkStats{}, ErrStopped
 	}
 	select {

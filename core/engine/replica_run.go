@@ -264,10 +264,13 @@ func (e *Engine) sayLeave(ctx context.Context, in ha.Leave) error {
 	}
 }
 
-// lookReplica lets f see the replica in its own goroutine.
+// lookReplica lets f see the replica in its own goroutine. When it has returned,
+// f is not called any more.
 func (e *Engine) lookReplica(ctx context.Context, f func(*Replica)) error {
 	done := make(chan struct{})
-	if !e.replica.in.push(replicaMessage{look: func(r *Replica) { f(r); close(done) }}) {
+	var caller look
+	defer caller.leave()
+	if !e.replica.in.push(replicaMessage{look: func(r *Replica) { caller.do(func() { f(r) }); close(done) }}) {
 		return ErrStopped
 	}
 	select {

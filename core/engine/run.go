@@ -503,16 +503,16 @@ func (e *Engine) export(ctx context.Context, complete bool) ([]offload.Counters,
 var ErrStopped = errors.New("engine: stopped")
 
 // all gives an input to every shard, waits until it is carried out, and lets
-// look see each shard. A nil input only looks.
-func (e *Engine) all(ctx context.Context, in Input, look func(*Shard, Ready)) error {
+// see look at each shard. A nil input only looks. When it has returned, see is
+// not called any more.
+func (e *Engine) all(ctx context.Context, in Input, see func(*Shard, Ready)) error {
 	done := make(chan struct{}, len(e.shards))
-	var mu sync.Mutex
+	var caller look
+	defer caller.leave()
 	for _, r := range e.shards {
 		ok := r.in.push(message{in: in, look: func(s *Shard, rd Ready) {
-			mu.Lock()
-			defer mu.Unlock()
-			if look != nil {
-				look(s, rd)
+			if see != nil {
+				caller.do(func() { see(s, rd) })
 			}
 			done <- struct{}{}
 		}})
