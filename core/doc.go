@@ -58,6 +58,14 @@
 // to life from the last snapshot. IKE messages that reach another member than the
 // owner are relayed to it.
 //
+// # A packet comes to another member
+//
+// Routers may hand a packet for a client to a member that stands by. Its dataplane
+// gives it to the owner's over a link, a pair of SAs between the members' own
+// addresses; Links (engine, link.go) makes and replaces them, with keys from the
+// members' session. A member that leaves goes on sending what it is given until
+// the others say that they do so themselves.
+//
 // # A dataplane dies
 //
 // pluginhost starts another process with the next boot number, which goes into
