@@ -216,31 +216,38 @@ func TestRefusals(t *testing.T) {
 	}{
 		"another key": {
 			func(s *set) { s.theirs.PSK = "wrong horse"; s.settings.RetransmitTries = 1 },
-			"", []string{"proof of identity did not verify", "psksecret"},
+			"",
+			[]string{"proof of identity did not verify", "psksecret"},
 		},
 		"another identity": {
 			func(s *set) { s.theirs.Local.ID = strongswan.FQDN("stranger.example") },
-			"INVALID_ID_INFORMATION", []string{"no connection for the peer's identity", "stranger.example"},
+			"INVALID_ID_INFORMATION",
+			[]string{"no connection for the peer's identity", "stranger.example"},
 		},
 		"another proposal": {
 			func(s *set) { s.theirs.Proposals = []string{"aes256-sha512-modp3072"} },
-			"NO_PROPOSAL_CHOSEN", []string{"no proposal chosen", "aes256-sha512", "modp3072"},
+			"NO_PROPOSAL_CHOSEN",
+			[]string{"no proposal chosen", "aes256-sha512", "modp3072"},
 		},
 		"another mode": {
 			func(s *set) { aggressive(s); s.ours.V1.Aggressive = false },
-			"NO_PROPOSAL_CHOSEN", []string{"no connection of version 1", "aggressive mode"},
+			"NO_PROPOSAL_CHOSEN",
+			[]string{"no connection of version 1", "aggressive mode"},
 		},
 		"other networks": {
 			func(s *set) { s.theirs.Children[0].RemoteTS = []string{"172.16.0.0/16"} },
-			"INVALID_ID_INFORMATION", []string{"child sa refused", "172.16.0.0", "src-subnet"},
+			"INVALID_ID_INFORMATION",
+			[]string{"child sa refused", "172.16.0.0", "src-subnet"},
 		},
 		"another proposal of phase 2": {
 			func(s *set) { s.theirs.Children[0].Proposals = []string{"aes256-sha512"} },
-			"NO_PROPOSAL_CHOSEN", []string{"child sa refused", "aes256-sha512", "aes128-sha256"},
+			"NO_PROPOSAL_CHOSEN",
+			[]string{"child sa refused", "aes256-sha512", "aes128-sha256"},
 		},
 		"no PFS": {
 			func(s *set) { pfs(s); s.theirs.Children[0].Proposals = []string{"aes128-sha256"} },
-			"NO_PROPOSAL_CHOSEN", []string{"child sa refused", "modp2048"},
+			"NO_PROPOSAL_CHOSEN",
+			[]string{"child sa refused", "modp2048"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

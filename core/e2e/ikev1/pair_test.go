@@ -1,7 +1,6 @@
 package ikev1_test
 
 import (
-	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -121,20 +120,4 @@ func (e *ends) wantSameKeys() {
 			e.t.Errorf("The two ends do not have the same keys for SPI %08x.", spi)
 		}
 	}
-}
-
-// waitAlone waits until the client has one tunnel with one pair, the one that the
-// gateway uses.
-func (e *ends) waitAlone() strongswan.IKESA {
-	e.t.Helper()
-	var last strongswan.IKESA
-	netlab.Eventually(e.t, patience, "the client has one tunnel with one pair", func() error {
-		sas := e.charon.SAs()
-		if len(sas) != 1 || len(sas[0].Children) != 1 || sas[0].Children[0].State != "INSTALLED" {
-			return fmt.Errorf("it has %+v", sas)
-		}
-		last = sas[0]
-		return nil
-	})
-	return last
 }
