@@ -75,7 +75,7 @@ race: ## The unit tests of `check`, under the race detector
 
 .PHONY: sim
 sim: ## Play SEEDS (10000) clusters with crashes, partitions and losses; a failing seed says how to replay it
-	go test ./ha/hatest -run TestSeeds -seeds $(SEEDS) -timeout 0
+	go test ./ha/hatest ./core/sim -run TestSeeds -seeds $(SEEDS) -timeout 0
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (100000x)

@@ -14,6 +14,7 @@
 //	core/admin       the operator's unix socket      core/diag      the diagnose views
 //	core/telemetry   logging and metrics             core/netlab    real networks for tests
 //	core/e2e         the whole gateway against real peers
+//	core/sim         whole clusters in one goroutine, from a seed
 //	ike              IKEv2 as a pure machine; wire (codec), suite (cryptography), iketest
 //	ha               replication between members as a pure machine; hatest (simulation), wire (codec),
 //	                 transport (TLS between members), witness (what routers are told)

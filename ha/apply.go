@@ -182,6 +182,7 @@ func (n *Node) onPutChild(now time.Time, p *peer, r PutChild) {
 		t.children[id], t.heard = c, now // it took two to make it
 	} else if c.Out.ID != r.Child.Out.ID {
 		delete(n.bySA, c.Out.ID)
+		n.order(Order{Kind: Discard, IDs: []ipsec.SAID{c.Out.ID}})
 	}
 	if r.Child.Bound >= c.Bound {
 		c.granted = r.Version.Epoch // the owner knows of all that we would use

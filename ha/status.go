@@ -131,6 +131,15 @@ func (n *Node) Owner(id ipsec.TunnelID) (ipsec.MemberID, bool) {
 	return t.owner(), true
 }
 
+// EpochOf is under which epoch a tunnel is owned; false when there is no copy.
+func (n *Node) EpochOf(id ipsec.TunnelID) (Epoch, bool) {
+	t := n.tunnels[id]
+	if t == nil {
+		return 0, false
+	}
+	return t.version.Epoch, true
+}
+
 // IKE is the IKE SA of a tunnel; false when there is no copy.
 func (n *Node) IKE(id ipsec.TunnelID) (IKE, bool) {
 	t := n.tunnels[id]

@@ -1,0 +1,51 @@
+package sim_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/sim"
+)
+
+// Each control breaks one assumption. Checks that find nothing then would prove
+// nothing in TestSeeds.
+func TestControlsAreFound(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fault sim.Fault
+		want  string // an invariant
+	}{
+		{"a dataplane that does not stop at its ceiling", sim.NoLease, "I2"},
+		{"an epoch that is not on disk", sim.NoPersist, "I3"},
+		{"removals that nobody remembers", sim.NoTombstones, "I8"},
+		{"answers that do not wait for standbys", sim.NoCommit, "I6"},
+		{"a dataplane that sends as a standby", sim.StandbySends, "I7"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for seed := uint64(1); seed <= defaultSeeds; seed++ {
+				err := sim.New(sim.Config{Seed: seed, Fault: c.fault}).Run()
+				if err != nil && strings.Contains(err.Error(), c.want) {
+					t.Logf("Seed %d: %v.", seed, err)
+					return
+				}
+			}
+			t.Errorf("With %s, %d runs have not one breach of %s.", c.name, defaultSeeds, c.want)
+		})
+	}
+}
+
+// The same seed is the same run, to the last line of its trace.
+func TestRunsRepeat(t *testing.T) {
+	for seed := uint64(1); seed <= 5; seed++ {
+		var traces [2]strings.Builder
+		for i := range traces {
+			_ = sim.New(sim.Config{Seed: seed, Run: 3 * time.Second, Trace: func(line string) {
+				traces[i].WriteString(line + "\n")
+			}}).Run()
+		}
+		if traces[0].String() != traces[1].String() {
+			t.Errorf("Seed %d makes two different runs.", seed)
+		}
+	}
+}

@@ -1,0 +1,207 @@
+package sim
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+
+	"github.com/evergate/evergate/core/engine"
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/offload/mem"
+)
+
+// ledger is what an observer of the whole cluster writes down.
+type ledger struct {
+	seed maphash.Seed
+	// uses are the numbers that were sent on each outbound SA of members.
+	uses map[ipsec.SAID][]use
+	// ivs are those that were used with each key of ESP, and of IKE, where it
+	// matters what was sent.
+	ivs     map[espNonce]bool
+	sealed_ map[ikeNonce]uint64
+	// promises are the messages to clients that wait for other members.
+	promises map[message]promise
+	// taken are the numbers of inbound SAs that a life of a member has accepted.
+	taken map[acceptance]bool
+	// ended are the tunnels that were removed with their client's knowledge: the
+	// members that knew of it, by their lives.
+	ended map[ipsec.TunnelID]map[ipsec.MemberID]int
+}
+
+type espNonce struct {
+	sa ipsec.SAID
+	iv uint64
+}
+
+type ikeNonce struct {
+	spii, spir uint64
+	initiator  bool
+	iv         uint64
+}
+
+// acceptance is a packet of a client that a dataplane has taken.
+type acceptance struct {
+	sa     ipsec.SAID
+	seq    uint64
+	member ipsec.MemberID
+	boot   uint32
+	// made is which installation of the SA: one that is installed anew knows what
+	// the last checkpoint says.
+	made uint64
+}
+
+// use is a run of numbers that one life of a member has sent on an SA.
+type use struct {
+	from, to uint64
+	member   ipsec.MemberID
+	boot     uint32
+	life     int
+	// maker: it made the SA, and nobody has owned the tunnel since epoch, which is 0
+	// until it is known.
+	maker bool
+	epoch ha.Epoch
+}
+
+// message is one of a life of a member; another one may repeat it octet by octet.
+type message struct {
+	member ipsec.MemberID
+	life   int
+	sum    uint64
+}
+
+// promise is what a message tells a client.
+type promise struct {
+	tunnel ipsec.TunnelID
+	state  uint64 // of the IKE SA, 0 where it did not change
+	pairs  []engine.Pair
+	over   bool
+	final  bool
+	kept   bool // it has been checked
+}
+
+func newLedger() ledger {
+	return ledger{
+		seed: maphash.MakeSeed(),
+		uses: make(map[ipsec.SAID][]use), ivs: make(map[espNonce]bool), sealed_: make(map[ikeNonce]uint64),
+		promises: make(map[message]promise), taken: make(map[acceptance]bool),
+		ended: make(map[ipsec.TunnelID]map[ipsec.MemberID]int),
+	}
+}
+
+// sum stands for some octets.
+func (l *ledger) sum(b []byte) uint64 { return maphash.Bytes(l.seed, b) }
+
+// promised notes what the messages of a step tell.
+func (l *ledger) promised(m *member, p engine.Publication) {
+	pr := promise{tunnel: p.Tunnel, pairs: p.Stored, over: p.Over, final: p.Final}
+	if p.IKE != nil {
+		pr.state = l.sum(p.IKE.State.Reveal())
+	}
+	for _, dg := range p.Send {
+		key := message{m.id, m.daemon.life, l.sum(dg.Payload)}
+		if _, known := l.promises[key]; !known {
+			l.promises[key] = pr
+		}
+	}
+}
+
+// hushed forgets what a member wanted to say of a tunnel that it has lost.
+func (l *ledger) hushed(m *member, id ipsec.TunnelID) {
+	for key, p := range l.promises {
+		if key.member == m.id && p.tunnel == id {
+			delete(l.promises, key)
+		}
+	}
+}
+
+// published notes who has made an SA, and as the owner of which epoch: its first
+// use, of nothing.
+func (l *ledger) published(m *member, p engine.Publication) {
+	epoch, ok := m.node.EpochOf(p.Tunnel)
+	if !ok || epoch.Member() != m.id {
+		return
+	}
+	for _, pair := range p.Stored {
+		uses := l.uses[pair.Out.ID]
+		switch {
+		case uses == nil:
+			l.uses[pair.Out.ID] = []use{{member: m.id, boot: m.plane.boot, life: m.daemon.life, maker: true, epoch: epoch}}
+		case uses[0].epoch == 0:
+			uses[0].epoch = epoch
+		}
+	}
+}
+
+// sealed checks that an IKE message of ours shares its nonce with no other one.
+// The explicit IV follows the header of the Encrypted payload (RFC 5282).
+func (l *ledger) sealed(c *Cluster, who string, payload []byte) {
+	const header, encrypted = 28, 46
+	if len(payload) < header+12 || payload[16] != encrypted {
+		return
+	}
+	n := ikeNonce{
+		spii: binary.BigEndian.Uint64(payload), spir: binary.BigEndian.Uint64(payload[8:]),
+		initiator: payload[19]&0x08 != 0, iv: binary.BigEndian.Uint64(payload[header+4:]),
+	}
+	what := l.sum(payload)
+	if before, used := l.sealed_[n]; used && before != what {
+		c.breach("I1: %s: two IKE messages of %x/%x are sealed with the nonce %#x", who, n.spii, n.spir, n.iv)
+	}
+	l.sealed_[n] = what
+}
+
+// sent checks a packet that a member's dataplane has made.
+func (l *ledger) sent(m *member, sa *planeSA, pkt mem.Packet) {
+	c, id := m.c, sa.desc.ID
+	n := espNonce{id, pkt.IV}
+	if l.ivs[n] {
+		c.breach("I1: %s: packet %d on %v has the IV %#x, as an earlier one", m.name, pkt.Seq, id, pkt.IV)
+	}
+	l.ivs[n] = true
+	uses := l.uses[id]
+	mine := use{from: pkt.Seq, to: pkt.Seq, member: m.id, boot: m.plane.boot, life: m.daemon.life}
+	mine.maker = m.made(uses, sa.desc.Tunnel)
+	for _, u := range uses {
+		// Two that took the SA over from the same owner without knowing of each
+		// other may use the same numbers where the IV holds the member.
+		if (u.member != m.id || u.boot != m.plane.boot) && u.from <= pkt.Seq && pkt.Seq <= u.to && (c.disjoint || u.maker || mine.maker) {
+			c.breach("I1, I2: %s sends number %d on %v, as member %d did", m.name, pkt.Seq, id, u.member)
+		}
+	}
+	if mine.maker {
+		c.checkHolders(m, id, pkt.Seq)
+	}
+	if len(uses) > 0 {
+		last := &uses[len(uses)-1]
+		if last.member == mine.member && last.boot == mine.boot && last.life == mine.life && last.maker == mine.maker && (last.to == 0 || last.to+1 == pkt.Seq) {
+			if last.to = pkt.Seq; last.from == 0 {
+				last.from = pkt.Seq
+			}
+			return
+		}
+	}
+	l.uses[id] = append(uses, mine)
+}
+
+// made tells whether an SA was made by m, as the owner that it still is.
+func (m *member) made(uses []use, tunnel ipsec.TunnelID) bool {
+	if len(uses) == 0 {
+		return true // it is new
+	}
+	first := uses[0]
+	if !first.maker || first.member != m.id || first.life != m.daemon.life {
+		return false
+	}
+	epoch, ok := m.node.EpochOf(tunnel)
+	return first.epoch == 0 || ok && epoch == first.epoch
+}
+
+// accepted checks a packet that a member's dataplane has taken.
+func (l *ledger) accepted(m *member, id ipsec.SAID, seq uint64) {
+	a := acceptance{id, seq, m.id, m.plane.boot, m.plane.sas[id].made}
+	if l.taken[a] {
+		m.c.breach("I9: %s takes packet %d of %v again", m.name, seq, id)
+	}
+	l.taken[a] = true
+	m.checkCheckpoint(id, seq)
+}

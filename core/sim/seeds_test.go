@@ -1,0 +1,79 @@
+package sim_test
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/evergate/evergate/core/sim"
+)
+
+// The run that failed is repeated, with a trace, by
+//
+//	go test ./core/sim -run TestSeeds -seed n -v
+func flags() (seeds, seed *uint64) {
+	return flag.Uint64("seeds", defaultSeeds, "how many runs TestSeeds plays"),
+		flag.Uint64("seed", 0, "the one run that TestSeeds plays, with a trace")
+}
+
+var seeds, seed = flags()
+
+// TestSeeds plays clusters in trouble and checks every invariant at every step:
+// I1 to I9, and that all is well once nothing disturbs it.
+func TestSeeds(t *testing.T) { // B1, B2, B5, F3, F5, F12, F23
+	if *seed != 0 {
+		cfg := sim.Config{Seed: *seed, Trace: func(line string) { t.Log(line) }}
+		if err := sim.New(cfg).Run(); err != nil {
+			t.Errorf("Seed %d: %v.", *seed, err)
+		}
+		return
+	}
+	failed, sum := play(*seeds, func(seed uint64) sim.Config { return sim.Config{Seed: seed} })
+	t.Logf("%+v", sum)
+	for _, f := range failed {
+		t.Errorf("%s\n\tgo test ./core/sim -run TestSeeds -seed %d -v", f.what, f.seed)
+	}
+	for what, n := range map[string]uint64{
+		"crash": sum.Crashes, "takeover": sum.Takeovers, "contested claim": sum.Contested, "raised lease": sum.Raised,
+		"message that waited for others": sum.Promises, "client that had to go on without dialing": sum.Kept,
+	} {
+		if n == 0 {
+			t.Errorf("The runs had not one %s, so they show little.", what)
+		}
+	}
+}
+
+type failure struct {
+	seed uint64
+	what string
+}
+
+// play runs seeds 1 to n and returns the first failures.
+func play(n uint64, config func(uint64) sim.Config) ([]failure, sim.Sum) {
+	var (
+		next   atomic.Uint64
+		mu     sync.Mutex
+		failed []failure
+		sum    sim.Sum
+		wg     sync.WaitGroup
+	)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for s := next.Add(1); s <= n; s = next.Add(1) {
+				c := sim.New(config(s))
+				err := c.Run()
+				mu.Lock()
+				sum.Add(c.Sum())
+				if err != nil && len(failed) < 20 {
+					failed = append(failed, failure{s, fmt.Sprintf("Seed %d: %v.", s, err)})
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return failed, sum
+}

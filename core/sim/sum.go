@@ -1,0 +1,28 @@
+package sim
+
+import "reflect"
+
+// Sum counts what runs have played, to show that they were not idle.
+type Sum struct {
+	// Runs and events of the virtual clock.
+	Runs, Events uint64
+	// What happened to members.
+	Crashes, Freezes, Resets, Stops uint64
+	// What clients did.
+	Dials, Rekeys, Moves, Deletes uint64
+	// What members did: see engine.ReplicaStats and ha.Stats.
+	Takeovers, Claims, Contested, Raised, Held, Unprotected, Relayed uint64
+	// Packets of clients, and for them; those that went from one member to another.
+	Up, UpLost, Down, DownLost, Replayed, Carried uint64
+	// Promises are messages that were held to I6, Kept the clients that had to go
+	// on without dialing.
+	Promises, Kept uint64
+}
+
+// Add adds up two sums.
+func (s *Sum) Add(o Sum) {
+	to, from := reflect.ValueOf(s).Elem(), reflect.ValueOf(o)
+	for i := range to.NumField() {
+		to.Field(i).SetUint(to.Field(i).Uint() + from.Field(i).Uint())
+	}
+}
