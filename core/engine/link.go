@@ -188,8 +188,10 @@ type (
 	// says why it can hold no links, nil when it can.
 	LinkPlane struct{ Unable error }
 
-	// LinkPeerUp begins a session, LinkPeerDown ends that of a member.
-	LinkPeerUp   struct{ Session LinkSession }
+	// LinkPeerUp begins a session.
+	LinkPeerUp struct{ Session LinkSession }
+
+	// LinkPeerDown ends that of a member.
 	LinkPeerDown struct{ Member ipsec.MemberID }
 
 	// LinkHeard is what a member tells in the present session.
@@ -198,9 +200,11 @@ type (
 		News   LinkNews
 	}
 
-	// LinkArmed: the dataplane sends what belongs to this member's tunnels itself.
-	// LinkDisarmed: it does so no more.
-	LinkArmed    struct{ Member ipsec.MemberID }
+	// LinkArmed says that the dataplane sends what belongs to this member's tunnels
+	// itself.
+	LinkArmed struct{ Member ipsec.MemberID }
+
+	// LinkDisarmed says that it does so no more.
 	LinkDisarmed struct{ Member ipsec.MemberID }
 
 	// LinkDone answers a LinkOrder with an Install.

@@ -60,6 +60,9 @@ func (s *Shard) reconcile(now time.Time, inventory []offload.Counters) {
 	have := make(map[ipsec.SAID]uint64, len(inventory))
 	stray := Op{ID: s.nextOp()}
 	for _, c := range inventory {
+		if c.Link != nil {
+			continue // those are Links' to judge
+		}
 		have[c.ID] = c.Generation
 		if t := s.bySA[c.ID]; t == nil {
 			stray.Delete = append(stray.Delete, c.ID)
