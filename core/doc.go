@@ -56,8 +56,10 @@
 // silence makes every survivor arm the dead member's group with one call; the
 // first packet of a tunnel, in either direction, starts it inside the dataplane.
 // Activated comes up, the node claims the tunnel, and the shard brings its IKE SA
-// to life from the last snapshot. IKE messages that reach another member than the
-// owner are relayed to it.
+// to life from the last snapshot, and asks the client whether it is there: one that
+// died with its gateway is flushed everywhere. IKE messages that reach another
+// member than the owner are relayed to it. Requests that the dead member had
+// answered find the same answer, octet by octet, those that ended a tunnel too.
 //
 // # A packet comes to another member
 //

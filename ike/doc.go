@@ -40,4 +40,8 @@
 // Times in a snapshot are ages. The IVs of counter modes carry the member and an
 // epoch of boot and takeover, so two owners of the same keys never use one
 // twice (invariant I1).
+//
+// A new owner asks the peer at once whether it is there, as it may have died with
+// the last one. The answer that ended a tunnel outlives it for some minutes
+// (Farewell, Departed), here and with those who stood by.
 package ike
