@@ -40,6 +40,9 @@ func (c *Config) check(s section, r *report) {
 	if c.Cluster != nil {
 		k.cluster(c.Cluster)
 	}
+	if c.HA != nil {
+		k.ha(c.HA)
+	}
 	if c.BGP != nil {
 		k.bgp(c.BGP)
 	}

@@ -23,7 +23,7 @@ func (k checker) cluster(c *StandaloneCluster) {
 		k.ownAddress(c.file, "local", c.Local)
 	}
 	k.peers(c)
-	k.trust(c)
+	k.trust(c.file, "secret")
 	if n := len(c.Peers); n > 0 && c.Sync.MinAcks > n {
 		k.at(c.file, "sync", "min-acks %d can never be reached with %d cluster-peers", c.Sync.MinAcks, n)
 	}
@@ -86,8 +86,9 @@ func (k checker) ownAddress(s section, key string, a netip.Addr) {
 	}
 }
 
-// trust looks for one of the two ways to know a member.
-func (k checker) trust(c *StandaloneCluster) {
+// trust looks for one of the two ways to know a member, of which secret is the key
+// of one.
+func (k checker) trust(s section, secret string) {
 	files := []struct{ key, why string }{
 		{"ca", "the authority of the group's certificates"},
 		{"cert", "the certificate of this member"},
@@ -95,19 +96,19 @@ func (k checker) trust(c *StandaloneCluster) {
 	}
 	given := 0
 	for _, f := range files {
-		if c.file.has(f.key) {
+		if s.has(f.key) {
 			given++
 		}
 	}
 	switch {
-	case given > 0 && c.file.has("secret"):
-		k.at(c.file, "secret", "stands beside certificates; want either ca, cert and key, or a secret")
+	case given > 0 && s.has(secret):
+		k.at(s, secret, "stands beside certificates; want either ca, cert and key, or a %s", secret)
 	case given > 0:
 		for _, f := range files {
-			k.lacks(c.file, f.key, true, f.why)
+			k.lacks(s, f.key, true, f.why)
 		}
-	case !c.file.has("secret"):
-		k.at(c.file, "secret", "is missing: members trust each other by a secret, or by ca, cert and key; nothing is synchronized in the clear")
+	case !s.has(secret):
+		k.at(s, secret, "is missing: members trust each other by a %s, or by ca, cert and key; nothing is synchronized in the clear", secret)
 	}
 }
 
@@ -115,6 +116,8 @@ func (k checker) trust(c *StandaloneCluster) {
 func (k checker) sync(p *Phase1) {
 	switch {
 	case !p.FGSPSync:
+	case k.c.Cluster == nil && k.c.Unit() != nil: // all of them are, to all members of the unit
+	case k.c.Unit() != nil && !p.Dialup: // one of a unit calls
 	case k.c.Cluster == nil:
 		k.warn(p.file, "fgsp-sync", "has no effect without a standalone-cluster: there is nobody to synchronize with")
 	case !p.Dialup && !p.Passive:

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -104,12 +102,7 @@ func clusterFields(dir string) []field[StandaloneCluster] {
 func clusterPeerFields() []field[ClusterPeer] {
 	return []field[ClusterPeer]{
 		{"peerip", func(p *ClusterPeer, v value) { v.address(&p.IP) }},
-		{"member-id", func(p *ClusterPeer, v value) {
-			id := ipsec.MemberID(ipsec.MaxMembers)
-			if number(v, &id, 0, ipsec.MaxMembers-1); id < ipsec.MaxMembers {
-				p.Member = &id
-			}
-		}},
+		{"member-id", func(p *ClusterPeer, v value) { v.member(&p.Member) }},
 	}
 }
 
@@ -138,24 +131,5 @@ func (c *StandaloneCluster) LocalAddress() (netip.Addr, error) {
 	if c.Local.IsValid() {
 		return c.Local, nil
 	}
-	i, err := net.InterfaceByName(c.Interface)
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("config: find the address of standalone-cluster.interface %s: %w", c.Interface, err)
-	}
-	addrs, err := i.Addrs()
-	if err != nil {
-		return netip.Addr{}, fmt.Errorf("config: read the addresses of standalone-cluster.interface %s: %w", c.Interface, err)
-	}
-	for _, a := range addrs {
-		n, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		ip, _ := netip.AddrFromSlice(n.IP)
-		ip = ip.Unmap()
-		if ip.Is4() == c.Peers[0].IP.Is4() && !ip.IsLinkLocalUnicast() {
-			return ip, nil
-		}
-	}
-	return netip.Addr{}, fmt.Errorf("config: standalone-cluster.interface %s has no address of the family of peerip %v", c.Interface, c.Peers[0].IP)
+	return firstAddress(c.Interface, c.Peers[0].IP)
 }

@@ -23,13 +23,15 @@ type Config struct {
 	Phase1     []*Phase1 `json:"phase1"`
 	Phase2     []*Phase2 `json:"phase2"`
 	// Cluster is nil for a gateway on its own, BGP for one that announces nothing.
-	Cluster  *StandaloneCluster `json:"standalone-cluster"`
-	BGP      *BGP               `json:"bgp"`
-	Health   Health             `json:"health"`
-	Log      Log                `json:"log"`
-	Admin    Admin              `json:"admin"`
-	Metrics  Metrics            `json:"metrics"`
-	StateDir string             `json:"state-dir"`
+	Cluster *StandaloneCluster `json:"standalone-cluster"`
+	// HA is nil where the file does not have it; Unit says whether it has an effect.
+	HA       *HA     `json:"ha"`
+	BGP      *BGP    `json:"bgp"`
+	Health   Health  `json:"health"`
+	Log      Log     `json:"log"`
+	Admin    Admin   `json:"admin"`
+	Metrics  Metrics `json:"metrics"`
+	StateDir string  `json:"state-dir"`
 
 	// Warnings are what works but should be looked at.
 	Warnings Problems `json:"-"`
@@ -75,6 +77,7 @@ func sections(dir string) []field[Config] {
 		{"phase1", func(c *Config, v value) { entries(v, &c.Phase1, newPhase1, phase1Fields(dir)) }},
 		{"phase2", func(c *Config, v value) { entries(v, &c.Phase2, newPhase2, phase2Fields()) }},
 		{"standalone-cluster", func(c *Config, v value) { optional(v, &c.Cluster, newStandaloneCluster, clusterFields(dir)) }},
+		{"ha", func(c *Config, v value) { optional(v, &c.HA, newHA, haFields(dir)) }},
 		{"bgp", func(c *Config, v value) { optional(v, &c.BGP, newBGP, bgpFields(dir)) }},
 		{"health", func(c *Config, v value) { subsection(v, &c.Health, healthFields()) }},
 		{"log", func(c *Config, v value) { subsection(v, &c.Log, logFields()) }},
@@ -103,6 +106,7 @@ func singles() []string {
 	keys = append(keys, keysOf("dataplane", dataplaneFields(""))...)
 	keys = append(keys, keysOf("standalone-cluster", clusterFields(""))...)
 	keys = append(keys, keysOf("standalone-cluster.sync", clusterSyncFields())...)
+	keys = append(keys, keysOf("ha", haFields(""))...)
 	keys = append(keys, keysOf("bgp", bgpFields(""))...)
 	keys = append(keys, keysOf("bgp.graceful-shutdown", shutdownFields())...)
 	keys = append(keys, keysOf("bgp.announce", announceFields())...)
@@ -113,7 +117,7 @@ func singles() []string {
 	return slices.DeleteFunc(keys, func(k string) bool {
 		switch k {
 		case "dataplane.settings", "standalone-cluster.cluster-peers", "standalone-cluster.secret",
-			"standalone-cluster.sync", "bgp.neighbors", "bgp.graceful-shutdown", "bgp.announce":
+			"standalone-cluster.sync", "ha.hbdev", "ha.peers", "ha.password", "ha.monitor", "ha.addresses", "bgp.neighbors", "bgp.graceful-shutdown", "bgp.announce":
 			return true
 		default:
 			return false

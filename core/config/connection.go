@@ -25,7 +25,7 @@ type Connection struct {
 	Passive bool
 	// AutoNegotiate names the children that are brought up at start and kept up.
 	AutoNegotiate []string
-	// Sync is fgsp-sync.
+	// Sync: other members hold its tunnels.
 	Sync bool
 	// Hash identifies all of this, the pre-shared key included: while it stays
 	// the same, so may the tunnels.
@@ -42,6 +42,7 @@ func (c *Config) Connections() []*Connection {
 	out := make([]*Connection, len(c.Phase1))
 	for i, p := range c.Phase1 {
 		out[i] = p.connection(c.children(p))
+		out[i].Sync = c.syncs(p)
 	}
 	return out
 }
@@ -68,7 +69,6 @@ func (p *Phase1) connection(children []*Phase2) *Connection {
 		AddRoute:  p.addsRoutes(),
 		Priority:  p.Priority,
 		Passive:   p.Passive,
-		Sync:      p.FGSPSync,
 		Hash:      digest(p, children),
 		Shared:    digest(p.shared(), children),
 	}

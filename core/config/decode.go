@@ -111,6 +111,9 @@ func (p *Phase1) readFrom(s section)            { p.file = s }
 func (p *Phase2) readFrom(s section)            { p.file = s }
 func (c *StandaloneCluster) readFrom(s section) { c.file = s }
 func (p *ClusterPeer) readFrom(s section)       { p.file = s }
+func (h *HA) readFrom(s section)                { h.file = s }
+func (p *HAPeer) readFrom(s section)            { p.file = s }
+func (a *UnitAddresses) readFrom(s section)     { a.file = s }
 func (b *BGP) readFrom(s section)               { b.file = s }
 func (n *BGPNeighbor) readFrom(s section)       { n.file = s }
 

@@ -45,6 +45,9 @@ func Diff(from, to *Config) Changes {
 	if !sameSecrets(from.Cluster, to.Cluster) {
 		c.changed("standalone-cluster")
 	}
+	if from.HA != nil && to.HA != nil && !from.HA.Password.Equal(to.HA.Password) {
+		c.changed("ha")
+	}
 	if !samePasswords(from.BGP, to.BGP) {
 		c.changed("bgp")
 	}
@@ -52,7 +55,7 @@ func Diff(from, to *Config) Changes {
 	if from.Log.JSON != to.Log.JSON {
 		c.Restart = append(c.Restart, "log")
 	}
-	for _, key := range []string{"admin", "bgp", "health", "metrics", "plugin-dirs", "standalone-cluster", "state-dir"} {
+	for _, key := range []string{"admin", "bgp", "ha", "health", "metrics", "plugin-dirs", "standalone-cluster", "state-dir"} {
 		if slices.Contains(c.Sections, key) {
 			c.Restart = append(c.Restart, key)
 		}
