@@ -113,7 +113,7 @@ func (n *Node) onPutIKE(now time.Time, p *peer, r PutIKE) {
 		n.note(p, Unheld{Tunnel: r.Tunnel, Why: why})
 		return
 	case t == nil:
-		t = &tunnel{id: r.Tunnel, children: make(map[ipsec.SAID]*child)}
+		t = &tunnel{id: r.Tunnel}
 		n.tunnels[t.id] = t
 	case t.version.Epoch > r.Version.Epoch:
 		n.note(p, t.owned(now, p))
@@ -125,6 +125,7 @@ func (n *Node) onPutIKE(now time.Time, p *peer, r PutIKE) {
 		}
 		n.cede(t, r.Version.Epoch)
 	}
+	n.touch(t)
 	t.version = r.Version
 	n.entitle(now, t, p, r.Title)
 	t.ike, t.unknown, t.listed = r.IKE, r.Unknown, nil
@@ -173,13 +174,14 @@ func (n *Node) onPutChild(now time.Time, p *peer, r PutChild) {
 		n.stats.BadRecords++
 		return
 	}
+	n.touch(t)
 	t.version = r.Version
 	id := r.Child.In.ID
-	c := t.children[id]
+	c := t.child(id)
 	if c == nil {
 		c = &child{of: t, used: n.used[id]}
 		delete(n.used, id)
-		t.children[id], t.heard = c, now // it took two to make it
+		t.heard = now // it took two to make it
 	} else if c.Out.ID != r.Child.Out.ID {
 		delete(n.bySA, c.Out.ID)
 		n.order(Order{Kind: Discard, IDs: []ipsec.SAID{c.Out.ID}})
@@ -190,6 +192,7 @@ func (n *Node) onPutChild(now time.Time, p *peer, r PutChild) {
 	bound, barred := max(c.Bound, r.Child.Bound), c.Barred|r.Child.Barred
 	c.Child, c.since = r.Child, now
 	c.Bound, c.Barred = bound, barred
+	t.add(c)
 	n.bySA[c.In.ID], n.bySA[c.Out.ID] = c, c
 	if !slices.Contains(t.listed, id) {
 		t.listed = append(slices.Clone(t.listed), id)
@@ -203,7 +206,7 @@ func (n *Node) acceptable(t *tunnel, c Child) bool {
 		c.In.ID == c.Out.ID || len(c.In.Sequence.Bitmap) > ipsec.MaxReplayWindow/8 {
 		return false
 	}
-	if t.children[c.In.ID] == nil && len(t.children) >= n.cfg.Limits.Children {
+	if t.child(c.In.ID) == nil && len(t.children) >= n.cfg.Limits.Children {
 		return false
 	}
 	for _, id := range []ipsec.SAID{c.In.ID, c.Out.ID} {
@@ -247,6 +250,7 @@ func (n *Node) onDropChild(now time.Time, p *peer, r DropChild) {
 	if t == nil {
 		return
 	}
+	n.touch(t)
 	t.version = r.Version
 	t.listed = slices.DeleteFunc(slices.Clone(t.listed), func(id ipsec.SAID) bool { return id == r.Child })
 	n.dropUnlisted(t)
@@ -280,6 +284,7 @@ func (n *Node) onAddress(now time.Time, p *peer, r Address) {
 	if t == nil {
 		return
 	}
+	n.touch(t)
 	t.version = r.Version
 	t.move(r.Endpoint)
 	var changes []Change
@@ -306,6 +311,8 @@ func (n *Node) refuse(c *child) {
 		return
 	}
 	c.refused = true
+	n.touch(c.of)
+	n.refused++
 	if p := n.peers[c.of.owner()]; p != nil && p.present() {
 		n.note(p, Unheld{Tunnel: c.of.id, Why: PlaneRefused})
 	}
@@ -313,8 +320,13 @@ func (n *Node) refuse(c *child) {
 
 // tellUnheld repeats, on a new stream to p, which of its tunnels we do not hold.
 func (n *Node) tellUnheld(p *peer) {
-	for _, t := range n.sorted(func(t *tunnel) bool { return t.owner() == p.id && t.refused() }) {
-		n.note(p, Unheld{Tunnel: t.id, Why: PlaneRefused})
+	if n.refused == 0 {
+		return
+	}
+	for _, t := range n.ownedBy(p.id) {
+		if t.refused() {
+			n.note(p, Unheld{Tunnel: t.id, Why: PlaneRefused})
+		}
 	}
 }
 

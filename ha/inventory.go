@@ -11,10 +11,10 @@ import (
 // claim is under way come to life at once, so that it knows of them.
 func (n *Node) onInventory(now time.Time, in Inventory) {
 	n.planeUp = true
-	for _, t := range n.claims {
-		t.restoreBy, n.restoreAt = now, now
+	for _, t := range n.restoring {
+		t.restoreBy = now
 	}
-	for _, t := range n.sorted(func(t *tunnel) bool { return !n.owns(t) }) {
+	for _, t := range n.others() {
 		for _, c := range t.pairs() {
 			if !in.SAs[c.In.ID] || !in.SAs[c.Out.ID] {
 				n.reinstall(c)

@@ -163,13 +163,13 @@ func (n *Node) onPropose(now time.Time, p *peer, r Propose) {
 	case t != nil && t.version.Epoch < r.Epoch:
 		n.enqueue(p, Need{Tunnel: t.id}, 0)
 		return
-	case t == nil || t.children[r.Child] == nil:
+	case t == nil || t.child(r.Child) == nil:
 		// We have no key to use. One that p gives us later comes with the bound
 		// that it has by now.
 		n.enqueue(p, grant, 0)
 		return
 	}
-	c := t.children[r.Child]
+	c := t.child(r.Child)
 	if n.armed[p.id] != 0 {
 		if n.orphans(p) {
 			return // p asks again
@@ -198,10 +198,10 @@ func (n *Node) keepPromises() {
 // proposed returns the child that an answer is about, nil when it is late.
 func (n *Node) proposed(id ipsec.TunnelID, e Epoch, in ipsec.SAID) *child {
 	t := n.own(id)
-	if t == nil || t.version.Epoch != e || t.children[in] == nil || t.children[in].proposal == nil {
+	if t == nil || t.version.Epoch != e || t.child(in) == nil || t.child(in).proposal == nil {
 		return nil
 	}
-	return t.children[in]
+	return t.child(in)
 }
 
 func (n *Node) onGrant(p *peer, r Grant) {
@@ -217,10 +217,10 @@ func (n *Node) onGrant(p *peer, r Grant) {
 // we ask again.
 func (n *Node) onRefuse(r Refuse) {
 	t := n.own(r.Tunnel)
-	if t == nil || t.children[r.Child] == nil {
+	if t == nil || t.child(r.Child) == nil {
 		return
 	}
-	c := t.children[r.Child]
+	c := t.child(r.Child)
 	c.Bound = max(c.Bound, min(r.Bound, c.Out.Algorithms.MaxSequence()))
 	if c.proposal != nil && r.Bound > c.proposal.from {
 		c.proposal = nil
@@ -231,7 +231,7 @@ func (n *Node) onRefuse(r Refuse) {
 // confess tells owners how far our dataplane may have sent by itself while it
 // was armed: after that, nobody needs our memory of it.
 func (n *Node) confess() {
-	for _, t := range n.sorted(func(t *tunnel) bool { return !n.owns(t) }) {
+	for _, t := range n.others() {
 		for _, c := range t.pairs() {
 			if c.used <= c.Bound {
 				continue
@@ -268,7 +268,7 @@ func (n *Node) contest(c *child, bound uint64) {
 
 // askAgain repeats what a member has not answered before its stream ended.
 func (n *Node) askAgain(p *peer) {
-	for _, t := range n.sorted(n.owns) {
+	for _, t := range n.ownedBy(n.cfg.Member) {
 		for _, c := range t.pairs() {
 			if c.proposal != nil && c.Holders.Has(p.id) && !c.proposal.granted.Has(p.id) {
 				n.enqueue(p, c.propose(), 0)

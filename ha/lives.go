@@ -5,7 +5,7 @@ package ha
 // without the owner's consent, and an arming is on disk before it (I3): so where
 // no owner of a tunnel is among Armed, the new life may be given it again.
 func (n *Node) judge(p *peer, h Hello) {
-	for _, t := range n.sorted(func(*tunnel) bool { return true }) {
+	for _, t := range append(n.ownedBy(n.cfg.Member), n.others()...) {
 		suspect := t.past&h.Armed != 0
 		for _, c := range t.pairs() {
 			switch {
@@ -38,7 +38,7 @@ func (n *Node) replaced(p *peer) {
 	if len(p.retired) > maxRetired {
 		p.retired = p.retired[1:]
 	}
-	for _, t := range n.sorted(func(*tunnel) bool { return true }) {
+	for _, t := range append(n.ownedBy(n.cfg.Member), n.others()...) {
 		for _, c := range t.pairs() {
 			if n.owns(t) && !c.Holders.Has(p.id) {
 				continue

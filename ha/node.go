@@ -2,7 +2,6 @@ package ha
 
 import (
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -27,13 +26,17 @@ type Node struct {
 	seen    uint64
 	tunnels map[ipsec.TunnelID]*tunnel
 	bySA    map[ipsec.SAID]*child // by inbound and by outbound name
+	byOwner index
 	tombs   tombstones
+	// refused is how many pairs our dataplane did not take.
+	refused int
 	// used is child.used of children that are not here any more.
 	used map[ipsec.SAID]uint64
-	// claims are the tunnels whose claim is not known to all yet; restoreAt is
-	// when the first of them waits no longer.
-	claims    map[ipsec.TunnelID]*tunnel
-	restoreAt time.Time
+	// claims are the tunnels whose claim is not known to all yet. restorable are
+	// those that wait no longer, and restoring all in the order of their deadlines;
+	// both may hold what is no claim any more.
+	claims                map[ipsec.TunnelID]*tunnel
+	restorable, restoring []*tunnel
 
 	peers [ipsec.MaxMembers]*peer // nil where no member is configured
 	// armed are the groups that may start here, with the epoch of the arming.
@@ -75,6 +78,7 @@ func New(cfg Config, hard HardState) (*Node, error) {
 		cfg: cfg, hard: hard, seen: hard.Count, planeUp: true,
 		tunnels: make(map[ipsec.TunnelID]*tunnel),
 		bySA:    make(map[ipsec.SAID]*child),
+		byOwner: index{tallies: make(map[tallyKey]*tally)},
 		claims:  make(map[ipsec.TunnelID]*tunnel),
 		strays:  make(map[ipsec.TunnelID]time.Time),
 		used:    make(map[ipsec.SAID]uint64),
@@ -274,11 +278,19 @@ func (n *Node) NextTimeout() time.Time {
 			soonest(p.heard.Add(n.silence() + 1))
 		}
 		soonest(p.out.resendAt)
+		if len(p.adopting) > 0 {
+			soonest(p.adoptAt)
+		}
 	}
 	if len(n.uncommitted) > 0 {
 		soonest(n.uncommitted[0].deadline)
 	}
-	soonest(n.restoreAt)
+	if len(n.restoring) > 0 {
+		soonest(n.restoring[0].restoreBy)
+	}
+	if len(n.restorable) > 0 {
+		soonest(n.last)
+	}
 	return at
 }
 
@@ -319,17 +331,6 @@ func (n *Node) ordered() uint64 {
 	return n.serial
 }
 
-// sorted returns the tunnels that keep accepts, in order, so that a run repeats.
-func (n *Node) sorted(keep func(*tunnel) bool) []*tunnel {
-	var out []*tunnel
-	for _, id := range slices.Sorted(maps.Keys(n.tunnels)) {
-		if t := n.tunnels[id]; keep(t) {
-			out = append(out, t)
-		}
-	}
-	return out
-}
-
 // onConfigure compares every copy with the new configuration, and tells it to
 // everybody by new streams, as it changes what is given to whom.
 func (n *Node) onConfigure(in Configure) {
@@ -337,7 +338,7 @@ func (n *Node) onConfigure(in Configure) {
 		return
 	}
 	n.classes = maps.Clone(in.Classes)
-	for _, t := range n.sorted(func(t *tunnel) bool { return !n.owns(t) }) {
+	for _, t := range n.others() {
 		n.forget(t)
 	}
 	for _, p := range n.peers {

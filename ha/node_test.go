@@ -56,6 +56,9 @@ func gather(t *testing.T, members int, change ...func(*ha.Config)) *group {
 func (g *group) step(m ipsec.MemberID, in ha.Input) ha.Ready {
 	rd := g.nodes[m].Step(g.now, in)
 	g.rd[m] = append(g.rd[m], rd)
+	if err := g.nodes[m].Audit(); err != nil {
+		g.t.Fatalf("Member %d: %v.", m, err)
+	}
 	if len(rd.Orders) > 0 {
 		g.step(m, ha.Carried{Serial: rd.Serial, Refused: g.refer(m)})
 	}

@@ -32,8 +32,12 @@ type peer struct {
 	synced bool
 	// adoptAt is when its unclaimed tunnels are looked at, adoptRank how often
 	// that has been done already.
+	// Those that are still to be looked at are adopting; spared have been, and
+	// were left to others.
 	adoptAt   time.Time
 	adoptRank int
+	adopting  []*tunnel
+	spared    int
 	// mark is the position in our stream that it must reach before
 	// HardState.Armed can be cleared.
 	mark uint64
@@ -129,7 +133,7 @@ func (n *Node) bury(now time.Time, p *peer) {
 	n.drop(p)
 	n.succeed(now, p)
 	if len(n.claims) > 0 {
-		n.restoreAt = now // some may have waited for p only
+		n.restoreUnwaited() // some may have waited for p only
 	}
 }
 
@@ -216,11 +220,14 @@ func (n *Node) hello() Hello {
 }
 
 // eligible tells whether p should hold t: it has the same phase 1, in sync.
-func (n *Node) eligible(p *peer, t *tunnel) bool {
+func (n *Node) eligible(p *peer, t *tunnel) bool { return n.shares(p, t.ike.Class) }
+
+// shares tells whether p has a phase 1 as we have it, both in sync.
+func (n *Node) shares(p *peer, class string) bool {
 	if p.hello == nil {
 		return false
 	}
-	theirs, ok := p.hello.Classes[t.ike.Class]
-	ours, mine := n.classes[t.ike.Class]
+	theirs, ok := p.hello.Classes[class]
+	ours, mine := n.classes[class]
 	return ok && mine && theirs == ours
 }

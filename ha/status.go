@@ -1,6 +1,9 @@
 package ha
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/evergate/evergate/core/ipsec"
 )
 
@@ -62,10 +65,6 @@ type PeerStatus struct {
 
 // Peers describes all other configured members, in order.
 func (n *Node) Peers() []PeerStatus {
-	var held [ipsec.MaxMembers]int
-	for _, t := range n.tunnels {
-		held[t.owner()]++
-	}
 	var out []PeerStatus
 	for _, p := range n.peers {
 		if p == nil {
@@ -74,7 +73,7 @@ func (n *Node) Peers() []PeerStatus {
 		s := PeerStatus{
 			Member: p.id, Alive: p.alive, Unfit: p.unfit, Synced: p.synced, Complete: p.in.complete,
 			Armed: n.armed[p.id] != 0, Role: p.role, Life: p.life,
-			Queued: len(p.out.queue), QueuedOctets: p.out.octets, Tunnels: held[p.id],
+			Queued: len(p.out.queue), QueuedOctets: p.out.octets, Tunnels: n.held(p.id),
 		}
 		if p.hello != nil {
 			for name, hash := range n.classes {
@@ -151,11 +150,7 @@ func (n *Node) IKE(id ipsec.TunnelID) (IKE, bool) {
 
 // Tunnels returns the names of all copies, in order.
 func (n *Node) Tunnels() []ipsec.TunnelID {
-	var out []ipsec.TunnelID
-	for _, t := range n.sorted(func(*tunnel) bool { return true }) {
-		out = append(out, t.id)
-	}
-	return out
+	return slices.Sorted(maps.Keys(n.tunnels))
 }
 
 // Committed is the highest index that is committed.

@@ -106,7 +106,7 @@ func (n *Node) keepNotes(p *peer) {
 
 // ungive forgets that p has been given anything.
 func (n *Node) ungive(p *peer) {
-	for _, t := range n.tunnels {
+	for _, t := range n.ownedBy(n.cfg.Member) {
 		t.given, t.told = t.given.Without(p.id), t.told.Without(p.id)
 	}
 }

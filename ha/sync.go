@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -30,27 +31,10 @@ func mix(vs ...uint64) uint64 {
 
 func bucket(id ipsec.TunnelID) uint8 { return uint8(mix(uint64(id)) % Buckets) }
 
-// digests sums up the tunnels that keep accepts. The order does not matter. A
-// copy that is not complete differs from all others.
-func (n *Node) digests(keep func(*tunnel) bool) [Buckets]uint64 {
-	var sums [Buckets]uint64
-	for _, t := range n.tunnels {
-		if !keep(t) {
-			continue
-		}
-		sum := mix(uint64(t.id), uint64(t.version.Epoch), t.version.Change)
-		if !n.owns(t) && !t.complete() {
-			sum = mix(sum)
-		}
-		sums[bucket(t.id)] += sum
-	}
-	return sums
-}
-
 // compare begins to bring p up to date.
 func (n *Node) compare(p *peer) {
 	p.out.sync = syncing{round: p.out.sync.round + 1}
-	sums := n.digests(func(t *tunnel) bool { return n.owns(t) && n.eligible(p, t) })
+	sums := n.digest(func(k tallyKey) bool { return k.owner == n.cfg.Member && n.shares(p, k.class) })
 	n.enqueue(p, Digest{Round: p.out.sync.round, Sums: sums}, 0)
 }
 
@@ -65,7 +49,7 @@ func (n *Node) compareAll() {
 
 // onDigest tells p which buckets differ here.
 func (n *Node) onDigest(p *peer, r Digest) {
-	sums := n.digests(func(t *tunnel) bool { return t.owner() == p.id && t.life == p.life })
+	sums := n.digest(func(k tallyKey) bool { return k.owner == p.id && k.life == p.life })
 	want := Want{Round: r.Round}
 	for i := range sums {
 		if sums[i] != r.Sums[i] {
@@ -84,36 +68,46 @@ func (n *Node) onWant(now time.Time, p *peer, r Want) {
 	if p.synced && r.Buckets != 0 {
 		n.stats.Repairs++
 	}
-	var lists [Buckets][]ipsec.TunnelID
-	for _, t := range n.sorted(func(t *tunnel) bool { return n.owns(t) && n.eligible(p, t) }) {
-		b := bucket(t.id)
-		if r.Buckets&(1<<b) == 0 {
-			t.given = t.given.With(p.id)
-			continue
+	shelves := &n.filing().shelves[n.cfg.Member]
+	for b := range Buckets {
+		wanted := r.Buckets&(1<<b) != 0
+		if !wanted && p.synced {
+			continue // p was given all of it, and still is
 		}
-		lists[b] = append(lists[b], t.id)
-		t.given = t.given.Without(p.id)
-		s.toGive = append(s.toGive, t.id)
-	}
-	s.ends = true
-	for b, list := range lists {
-		if r.Buckets&(1<<b) != 0 {
+		var list []ipsec.TunnelID
+		for _, t := range shelves[b] {
+			switch {
+			case !n.eligible(p, t):
+			case !wanted:
+				t.given = t.given.With(p.id)
+			default:
+				list = append(list, t.id)
+				t.given = t.given.Without(p.id)
+			}
+		}
+		if wanted {
+			s.toGive = append(s.toGive, list...)
 			n.enqueue(p, Listing{Bucket: uint8(b), Tunnels: list}, 0)
 		}
 	}
+	s.ends = true
 	n.pump(now, p)
 }
 
 // onListing drops what p does not own any more.
 func (n *Node) onListing(p *peer, r Listing) {
+	if r.Bucket >= Buckets {
+		n.stats.BadRecords++
+		return
+	}
 	listed := make(map[ipsec.TunnelID]bool, len(r.Tunnels))
 	for _, id := range r.Tunnels {
 		listed[id] = true
 	}
-	for _, t := range n.sorted(func(t *tunnel) bool {
-		return t.owner() == p.id && t.life == p.life && bucket(t.id) == r.Bucket && !listed[t.id]
-	}) {
-		n.forget(t)
+	for _, t := range slices.Clone(n.filing().shelves[p.id][r.Bucket]) {
+		if t.life == p.life && !listed[t.id] {
+			n.forget(t)
+		}
 	}
 }
 

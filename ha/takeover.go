@@ -21,7 +21,7 @@ func (n *Node) orphan(t *tunnel) bool {
 // arm lets what p owned start here with its first packet, provided that we have
 // all of it (I4). The epoch is on disk before (I3).
 func (n *Node) arm(now time.Time, p *peer) {
-	p.adoptAt, p.adoptRank = now.Add(n.cfg.AdoptAfter), 0
+	n.adoptLater(now, p)
 	if n.role != Standby || n.leaving || !p.in.complete || !n.standsBy(p) {
 		return
 	}
@@ -45,14 +45,7 @@ func (n *Node) arm(now time.Time, p *peer) {
 }
 
 // standsBy tells whether we hold a tunnel of p.
-func (n *Node) standsBy(p *peer) bool {
-	for _, t := range n.tunnels {
-		if t.owner() == p.id {
-			return true
-		}
-	}
-	return false
-}
+func (n *Node) standsBy(p *peer) bool { return n.held(p.id) > 0 }
 
 // nextCount uses a count that nobody is known to have used.
 func (n *Node) nextCount() {
@@ -139,7 +132,11 @@ func (n *Node) claim(now time.Time, t *tunnel, heard time.Time) {
 		t.awaited = t.awaited.With(p.id)
 	}
 	t.restoreBy = now.Add(n.cfg.AckTimeout)
-	n.restoreAt = now // looks at it in this step
+	if t.awaited == 0 {
+		n.restorable = append(n.restorable, t)
+	} else {
+		n.restoring = append(n.restoring, t)
+	}
 }
 
 // insists tells whether we go on with a tunnel of ours although another has
@@ -167,6 +164,7 @@ func (n *Node) reclaim(now time.Time, t *tunnel, theirs Title, bounds []Bound) {
 
 // entitle notes by what right p owns t.
 func (n *Node) entitle(now time.Time, t *tunnel, p *peer, title Title) {
+	n.touch(t)
 	t.past, t.life, t.reclaimed = t.past|title.Past.With(p.id), p.life, title.Reclaimed
 	t.heard = time.Time{}
 	if title.Quiet < never {
@@ -176,7 +174,7 @@ func (n *Node) entitle(now time.Time, t *tunnel, p *peer, title Title) {
 
 func (t *tunnel) raiseBounds(bounds []Bound) {
 	for _, b := range bounds {
-		if c := t.children[b.Child]; c != nil {
+		if c := t.child(b.Child); c != nil {
 			c.Bound = max(c.Bound, min(b.Bound, c.Out.Algorithms.MaxSequence()))
 		}
 	}
@@ -184,6 +182,7 @@ func (t *tunnel) raiseBounds(bounds []Bound) {
 
 // take makes us the owner of t at epoch e.
 func (n *Node) take(t *tunnel, e Epoch) {
+	n.touch(t)
 	t.claimed = t.version
 	t.version.Epoch = e
 	t.life, t.past = n.hard.Life, t.past.With(n.cfg.Member)
@@ -241,6 +240,7 @@ func (n *Node) cede(t *tunnel, e Epoch) {
 		}
 	}
 	n.exposeAll(t)
+	n.touch(t)
 	t.version = Version{Epoch: e}
 	t.given, t.told, t.unheld, t.awaited = 0, 0, 0, 0
 	if p := n.peers[e.Member()]; p != nil {
@@ -299,7 +299,7 @@ func (n *Node) outbid(now time.Time, p *peer, t *tunnel, r Claim) {
 		t.told = t.told.With(p.id)
 	}
 	for _, b := range r.Children {
-		if c := t.children[b.Child]; c != nil {
+		if c := t.child(b.Child); c != nil {
 			n.contest(c, b.Bound)
 		}
 	}
@@ -325,11 +325,11 @@ func (n *Node) onSupply(now time.Time, r Supply) {
 	var listed []ipsec.SAID
 	for _, in := range r.Children {
 		listed = append(listed, in.In.ID)
-		if t.children[in.In.ID] != nil || !n.acceptable(t, in) {
+		if t.child(in.In.ID) != nil || !n.acceptable(t, in) {
 			continue
 		}
 		c := &child{of: t, Child: in, since: now}
-		t.children[in.In.ID] = c
+		t.add(c)
 		n.bySA[in.In.ID], n.bySA[in.Out.ID] = c, c
 		n.install(c)
 		n.start(c)
@@ -380,7 +380,7 @@ func (n *Node) claimKnown(p *peer, r Claim) {
 	if t := n.claims[r.Tunnel]; t != nil && t.version.Epoch == r.Version.Epoch {
 		t.awaited = t.awaited.Without(p.id)
 		if t.awaited == 0 {
-			n.restoreAt = n.last
+			n.restorable = append(n.restorable, t)
 		}
 	}
 }
@@ -388,34 +388,48 @@ func (n *Node) claimKnown(p *peer, r Claim) {
 // restoreDue brings the IKE SAs of claimed tunnels to life, once everybody has
 // had its say or the time is up. Their traffic flows already.
 func (n *Node) restoreDue(now time.Time) {
-	if n.restoreAt.IsZero() || now.Before(n.restoreAt) {
-		return
+	due := n.restorable
+	n.restorable = nil
+	for len(n.restoring) > 0 && (!n.restoring[0].claiming(n) || !now.Before(n.restoring[0].restoreBy)) {
+		due = append(due, n.restoring[0])
+		n.restoring = n.restoring[1:]
 	}
-	n.restoreAt = time.Time{}
-	for _, id := range slices.Sorted(maps.Keys(n.claims)) {
-		t := n.claims[id]
+	for _, t := range due {
+		if t.claiming(n) {
+			n.restore(now, t)
+		}
+	}
+}
+
+// claiming tells whether the claim of t is not known to all yet.
+func (t *tunnel) claiming(n *Node) bool { return n.claims[t.id] == t }
+
+// restoreUnwaited finds the claims that wait for members only that are dead.
+func (n *Node) restoreUnwaited() {
+	for _, t := range n.restoring {
 		waits := false
 		for m := range t.awaited.All() {
 			waits = waits || n.peers[m].alive
 		}
-		if waits && now.Before(t.restoreBy) {
-			if n.restoreAt.IsZero() || t.restoreBy.Before(n.restoreAt) {
-				n.restoreAt = t.restoreBy
-			}
-			continue
+		if !waits {
+			n.restorable = append(n.restorable, t)
 		}
-		delete(n.claims, id)
-		r := Restored{Tunnel: t.id, Epoch: t.version.Epoch, IKE: t.ike}
-		for _, c := range t.pairs() {
-			pair := c.aged(now)
-			pair.In.Group, pair.Out.Group = n.cfg.Member, n.cfg.Member
-			pair.In.Sender, pair.Out.Sender = n.cfg.Member, n.cfg.Member
-			pair.Out.Sequence = ipsec.Sequence{Ceiling: c.ceiling}
-			r.Children = append(r.Children, pair)
-		}
-		n.rd.Restore = append(n.rd.Restore, r)
-		n.tellWorn(t)
 	}
+}
+
+// restore brings the IKE SA of a tunnel to life that is ours.
+func (n *Node) restore(now time.Time, t *tunnel) {
+	delete(n.claims, t.id)
+	r := Restored{Tunnel: t.id, Epoch: t.version.Epoch, IKE: t.ike}
+	for _, c := range t.pairs() {
+		pair := c.aged(now)
+		pair.In.Group, pair.Out.Group = n.cfg.Member, n.cfg.Member
+		pair.In.Sender, pair.Out.Sender = n.cfg.Member, n.cfg.Member
+		pair.Out.Sequence = ipsec.Sequence{Ceiling: c.ceiling}
+		r.Children = append(r.Children, pair)
+	}
+	n.rd.Restore = append(n.rd.Restore, r)
+	n.tellWorn(t)
 }
 
 // disarm ends the arming of members whose tunnels have an owner again.
@@ -429,10 +443,8 @@ func (n *Node) disarm() {
 }
 
 func (n *Node) disarmGroup(p *peer) {
-	for _, t := range n.tunnels {
-		if t.owner() == p.id {
-			n.exposeAll(t)
-		}
+	for _, t := range n.ownedBy(p.id) {
+		n.exposeAll(t)
 	}
 	n.armed[p.id] = 0
 	n.order(Order{Kind: Disarm, Group: p.id})
@@ -444,27 +456,25 @@ func (n *Node) exposeAll(t *tunnel) {
 	}
 }
 
-func (n *Node) orphans(p *peer) bool {
-	for _, t := range n.tunnels {
-		if t.owner() == p.id && n.orphan(t) {
-			return true
-		}
-	}
-	return false
-}
-
 // sweep sees to it that every orphan is looked after, also one that lost its
 // owner in another way than by a death that we saw.
 func (n *Node) sweep(now time.Time) {
-	for _, t := range n.tunnels {
-		if !n.orphan(t) {
-			continue
-		}
-		if p := n.peers[t.owner()]; p != nil && p.adoptAt.IsZero() {
-			p.adoptAt, p.adoptRank = now.Add(n.cfg.AdoptAfter), 0
+	for _, p := range n.peers {
+		if p != nil && p.adoptAt.IsZero() && n.orphans(p) {
+			n.adoptLater(now, p)
 		}
 	}
 }
+
+// adoptLater looks after p's tunnels when their first packets have had their time.
+func (n *Node) adoptLater(now time.Time, p *peer) {
+	p.adoptAt, p.adoptRank = now.Add(n.cfg.AdoptAfter), 0
+	p.adopting, p.spared = nil, 0
+}
+
+// adoptBatch is how many tunnels one step looks at: what a claim asks for takes
+// some ten microseconds, and heartbeats must not wait for all of them.
+const adoptBatch = 256
 
 // adoptDue looks after tunnels of a dead member that no packet has started: each
 // has an order of members who should take it, and one more of them feels called
@@ -477,12 +487,16 @@ func (n *Node) adoptDue(now time.Time, p *peer) {
 		p.adoptAt = now.Add(n.cfg.AdoptAfter / 4) // our dataplane may come back
 		return
 	}
-	orphans := n.sorted(func(t *tunnel) bool { return t.owner() == p.id && n.orphan(t) })
-	left := 0
-	for _, t := range orphans {
+	if len(p.adopting) == 0 {
+		p.adopting = n.ownedBy(p.id)
+	}
+	batch := p.adopting[:min(adoptBatch, len(p.adopting))]
+	p.adopting = p.adopting[len(batch):]
+	for _, t := range batch {
 		switch {
+		case n.tunnels[t.id] != t || t.owner() != p.id || !n.orphan(t):
 		case n.rank(t) > p.adoptRank:
-			left++
+			p.spared++
 		case n.claimable(t):
 			n.adopt(now, t, time.Time{})
 		case n.salvageable(t):
@@ -491,13 +505,18 @@ func (n *Node) adoptDue(now time.Time, p *peer) {
 			n.stats.Abandoned++
 			n.forget(t)
 		default:
-			left++
+			p.spared++
 		}
 	}
-	p.adoptAt = time.Time{}
-	if left > 0 {
+	switch {
+	case len(p.adopting) > 0:
+		p.adoptAt = now // in the next step
+	case p.spared > 0:
 		p.adoptRank++
 		p.adoptAt = now.Add(n.cfg.AdoptAfter / 4)
+		p.spared = 0
+	default:
+		p.adoptAt = time.Time{}
 	}
 }
 

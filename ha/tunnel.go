@@ -15,11 +15,13 @@ type tunnel struct {
 	version Version
 	// life is the life of the owner that published it. With that life it loses
 	// its owner.
-	life     Life
-	past     Members
-	ike      IKE
-	unknown  []byte
-	children map[ipsec.SAID]*child // by inbound SA
+	life    Life
+	past    Members
+	ike     IKE
+	unknown []byte
+	// children are in the order of their inbound SAs. The slice is replaced, never
+	// changed: whoever goes through it may take out what it finds.
+	children []*child
 	// listed are the children that the owner says there are. The copy is
 	// complete when they are there.
 	listed []ipsec.SAID
@@ -36,6 +38,8 @@ type tunnel struct {
 	// heard is when the peer of an owned one was heard last, zero for never.
 	heard     time.Time
 	reclaimed bool // as Title
+
+	filed filed
 }
 
 // child is our copy of one pair.
@@ -68,7 +72,7 @@ func (t *tunnel) complete() bool {
 		return false
 	}
 	for _, id := range t.listed {
-		if c := t.children[id]; c == nil || c.refused {
+		if c := t.child(id); c == nil || c.refused {
 			return false
 		}
 	}
@@ -86,13 +90,32 @@ func (t *tunnel) refused() bool {
 }
 
 // pairs returns the children in a fixed order.
-func (t *tunnel) pairs() []*child {
-	out := make([]*child, 0, len(t.children))
-	for _, c := range t.children {
-		out = append(out, c)
+func (t *tunnel) pairs() []*child { return t.children }
+
+// child returns the pair with that inbound SA, nil when there is none.
+func (t *tunnel) child(id ipsec.SAID) *child {
+	if i, ok := t.find(id); ok {
+		return t.children[i]
 	}
-	slices.SortFunc(out, func(a, b *child) int { return compareSA(a.In.ID, b.In.ID) })
-	return out
+	return nil
+}
+
+func (t *tunnel) find(id ipsec.SAID) (int, bool) {
+	return slices.BinarySearchFunc(t.children, id, func(c *child, id ipsec.SAID) int { return compareSA(c.In.ID, id) })
+}
+
+// add puts a pair among the children, if it is not there.
+func (t *tunnel) add(c *child) {
+	if i, ok := t.find(c.In.ID); !ok {
+		t.children = slices.Insert(slices.Clip(t.children), i, c)
+	}
+}
+
+// remove takes a pair out.
+func (t *tunnel) remove(c *child) {
+	if i, ok := t.find(c.In.ID); ok {
+		t.children = slices.Delete(slices.Clone(t.children), i, i+1)
+	}
 }
 
 func compareSA(a, b ipsec.SAID) int { return a.Compare(b) }
@@ -115,8 +138,7 @@ func (n *Node) onStoreIKE(now time.Time, in StoreIKE) {
 	case t == nil:
 		t = &tunnel{
 			id: in.Tunnel, life: n.hard.Life, past: MembersOf(n.cfg.Member),
-			version:  Version{Epoch: NewEpoch(n.hard.Count, n.cfg.Member)},
-			children: make(map[ipsec.SAID]*child),
+			version: Version{Epoch: NewEpoch(n.hard.Count, n.cfg.Member)},
 		}
 		n.tunnels[t.id] = t
 	case !n.owns(t):
@@ -172,7 +194,7 @@ func (n *Node) onStoreChild(now time.Time, in StoreChild) {
 	if t == nil || t.ike.State.Len() == 0 {
 		return // it was lost meanwhile
 	}
-	c := t.children[in.In.ID]
+	c := t.child(in.In.ID)
 	if c == nil {
 		ceiling := min(cmp.Or(in.Out.Sequence.Ceiling, n.cfg.Lease), in.Out.Algorithms.MaxSequence())
 		c = &child{of: t, ceiling: ceiling}
@@ -180,11 +202,11 @@ func (n *Node) onStoreChild(now time.Time, in StoreChild) {
 		if next := in.Out.Sequence.Next; next > ceiling {
 			c.Bound = next // it has no number to send, and leaves none to others
 		}
-		t.children[in.In.ID] = c
 	} else {
 		delete(n.bySA, c.Out.ID)
 	}
 	c.In, c.Out, c.since = in.In, in.Out, now
+	t.add(c)
 	n.bySA[c.In.ID], n.bySA[c.Out.ID] = c, c
 	n.entrust(c)
 	t.heard = now // it took two to make it
@@ -212,7 +234,7 @@ func (c *child) aged(now time.Time) Child {
 // onDeleteChild takes back a pair.
 func (n *Node) onDeleteChild(now time.Time, in DeleteChild) {
 	t := n.own(in.Tunnel)
-	if t == nil || t.children[in.Child] == nil {
+	if t == nil || t.child(in.Child) == nil {
 		return
 	}
 	n.dropChild(t, in.Child)
@@ -220,9 +242,13 @@ func (n *Node) onDeleteChild(now time.Time, in DeleteChild) {
 }
 
 func (n *Node) dropChild(t *tunnel, id ipsec.SAID) {
-	c := t.children[id]
-	delete(t.children, id)
+	c := t.child(id)
+	n.touch(t)
+	t.remove(c)
 	n.expose(c)
+	if c.refused {
+		n.refused--
+	}
 	if c.used > c.Bound && len(n.used) < n.cfg.Limits.Tunnels {
 		n.used[id] = c.used // it may come again
 	}
@@ -290,6 +316,7 @@ func (c *child) sa(id ipsec.SAID) *ipsec.SA {
 // publish makes a change of one of our tunnels known, and remembers who must
 // have it before the peer may know.
 func (n *Node) publish(now time.Time, t *tunnel, record func(*peer) Record) {
+	n.touch(t)
 	t.version.Change++
 	t.listed = t.names()
 	n.broadcast(now, t, func(p *peer) Record {
@@ -358,10 +385,11 @@ func (n *Node) forget(t *tunnel) {
 		n.discard(t)
 		n.rd.Dropped = append(n.rd.Dropped, t.id)
 	}
-	for id := range t.children {
-		n.dropChild(t, id)
+	for _, c := range t.children {
+		n.dropChild(t, c.In.ID)
 	}
 	delete(n.tunnels, t.id)
+	n.touch(t)
 	delete(n.claims, t.id)
 	delete(n.strays, t.id)
 }

@@ -2,6 +2,7 @@ package ha
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -209,7 +210,7 @@ func (n *Node) served(p *peer) bool {
 // promote makes all complete tunnels of p ours and starts them now, with one
 // call of the dataplane. The epoch is on disk before (I3).
 func (n *Node) promote(now time.Time, p *peer) {
-	orphans := n.sorted(func(t *tunnel) bool { return t.owner() == p.id && n.orphan(t) })
+	orphans := slices.DeleteFunc(n.ownedBy(p.id), func(t *tunnel) bool { return !n.orphan(t) })
 	ready := false
 	for _, t := range orphans {
 		ready = ready || t.complete()

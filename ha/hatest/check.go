@@ -84,8 +84,16 @@ func (c *Cluster) checkHolders(p *plane, sa *planeSA, to uint64) {
 	}
 }
 
+// auditEvery is between two audits of a node's index: each looks at all tunnels.
+const auditEvery = 32
+
 // checkStep checks what must hold after every step of a member.
 func (c *Cluster) checkStep(m *member, rd ha.Ready) {
+	if m.steps++; m.steps%auditEvery == 0 {
+		if err := m.node.Audit(); err != nil {
+			c.breach("member %d: %v", m.id, err)
+		}
+	}
 	for _, r := range rd.Restore {
 		st, ok := m.node.Tunnel(r.Tunnel)
 		switch {

@@ -22,6 +22,7 @@ type member struct {
 	up, frozen, leaving bool
 	fit                 bool // to be routed to
 	run                 int  // which start this is
+	steps               int
 	node                *ha.Node
 	plane               *plane
 	timer               time.Time
