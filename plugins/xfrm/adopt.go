@@ -61,6 +61,8 @@ func (e *Engine) adoptStates(notes map[uint32][]byte, held map[uint32]gate.Held,
 		}
 		h, isHeld := held[st.ReqID]
 		a.resume(st, h, isHeld, told[st.ReqID])
+		_, a.whyNot = e.choose(a)
+		e.placed(a, st)
 		e.enlist(a)
 		e.serial = max(e.serial, a.reqID&serialMask)
 	})

@@ -40,7 +40,7 @@ func (e *Engine) Configure(_ context.Context, c offload.Config) (offload.Info, e
 		}
 	case c.Boot < e.config.Boot:
 		return offload.Info{}, fmt.Errorf("xfrm: configure: %w: boot %d, want at least %d", offload.ErrInvalid, c.Boot, e.config.Boot)
-	case s != e.settings:
+	case !s.equal(e.settings):
 		return offload.Info{}, fmt.Errorf("xfrm: configure: %w: settings change with the next start of the dataplane only", offload.ErrInvalid)
 	}
 	e.config = c
@@ -65,6 +65,16 @@ func (e *Engine) start(s settings) (err error) {
 	}
 	if err := k.prepare(s); err != nil {
 		return explain(err)
+	}
+	// Networks of clients are many and ours are few, so the former find a policy.
+	if err := k.conn.SetThresholds(xfrmnl.Thresholds{Remote4: 24, Remote6: 56}); err != nil {
+		return explain(err)
+	}
+	if err := k.findNPUs(s); err != nil {
+		return explain(err)
+	}
+	for _, n := range k.npus {
+		e.ask(n)
 	}
 	if e.stats.first, err = readStats(k.statFile); err != nil {
 		return err
@@ -104,23 +114,12 @@ func (e *Engine) probe() error {
 
 // try installs an SA that nothing uses, in both families, and removes it again.
 func (e *Engine) try(a ipsec.Algorithms) error {
-	encryption, err := a.EncryptionKeyLen()
-	if err != nil {
-		return err
-	}
-	integrity, err := a.Integrity.KeyLen()
-	if err != nil {
-		return err
-	}
 	for _, at := range []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 0, 8}), netip.MustParseAddr("100::8")} {
-		s := xfrmnl.State{
-			SPI: ipsec.MinSPI, Dst: at, Src: at, Proto: ipsec.ESP, Mode: xfrmnl.ModeTunnel, ReqID: acquireReqID, IfID: e.settings.ifID,
-			Flags: xfrmnl.FlagAnyFamily, Lifetime: xfrmnl.NoLimits(), Replay: xfrmnl.NewReplay(0),
-		}
-		if err := setAlgorithms(&s, a, testKey(encryption), testKey(integrity)); err != nil {
+		s, err := e.trial(a, at)
+		if err != nil {
 			return err
 		}
-		err := e.kernel.conn.AddState(s)
+		err = e.kernel.conn.AddState(s)
 		if errors.Is(err, unix.EEXIST) { // an earlier process ended in between
 			err = nil
 		}
@@ -132,6 +131,23 @@ func (e *Engine) try(a ipsec.Algorithms) error {
 		}
 	}
 	return nil
+}
+
+// trial is a state that no packet uses.
+func (e *Engine) trial(a ipsec.Algorithms, at netip.Addr) (xfrmnl.State, error) {
+	s := xfrmnl.State{
+		SPI: ipsec.MinSPI, Dst: at, Src: at, Proto: ipsec.ESP, Mode: xfrmnl.ModeTunnel, ReqID: acquireReqID, IfID: e.settings.ifID,
+		Flags: xfrmnl.FlagAnyFamily, Lifetime: xfrmnl.NoLimits(), Replay: xfrmnl.NewReplay(0),
+	}
+	encryption, err := a.EncryptionKeyLen()
+	if err != nil {
+		return s, err
+	}
+	integrity, err := a.Integrity.KeyLen()
+	if err != nil {
+		return s, err
+	}
+	return s, setAlgorithms(&s, a, testKey(encryption), testKey(integrity))
 }
 
 // testKey is of octets that differ: Triple DES takes no others.
@@ -160,19 +176,15 @@ func (k *kernel) prepare(s settings) error {
 	if err := os.WriteFile("/proc/sys/net/core/xfrm_acq_expires", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("shorten the wait for an SA: %w", err)
 	}
-	return makeInterface(s)
+	return k.makeInterface(s)
 }
 
 // makeInterface makes the XFRM interface, or adopts one of that name and if_id.
 //
 // Its segments leave one by one, as then each packet takes one number, and the
 // kernel's limit of packets is that of numbers.
-func makeInterface(s settings) error {
-	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return fmt.Errorf("open rtnetlink: %w", err)
-	}
-	defer h.Close()
+func (k *kernel) makeInterface(s settings) error {
+	h := k.links
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = s.link
 	link, err := h.LinkByName(s.link)

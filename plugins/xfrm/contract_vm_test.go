@@ -21,6 +21,10 @@ import (
 // patience is how long tests wait for what must come.
 const patience = 20 * time.Second
 
+// suiteSAs is how many SAs the suite fills the kernel with: an emulated processor
+// takes some milliseconds for each.
+const suiteSAs = 1500
+
 // The inner side of the gateway, in the local network of the suite's SAs.
 var (
 	suiteInner = netip.MustParseAddr("198.18.0.1")
@@ -33,7 +37,7 @@ func TestXFRMKeepsTheContract(t *testing.T) { // B8
 	number := 0
 	offloadtest.Run(t, func(context.Context) (*offloadtest.Harness, error) {
 		number++
-		e, err := xfrm.New(xfrm.Options{Version: "test"})
+		e, err := xfrm.New(xfrm.Options{Version: "test", MaxSAs: suiteSAs})
 		if err != nil {
 			return nil, err
 		}

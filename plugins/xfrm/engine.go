@@ -22,13 +22,15 @@ import (
 // Name is what Info calls this dataplane.
 const Name = "xfrm"
 
-// maxSAs bounds the installed SAs; reqids have room for more.
-const maxSAs = 1 << 18
+// DefaultMaxSAs bounds the installed SAs; reqids have room for more.
+const DefaultMaxSAs = 1 << 18
 
 // Options are what an Engine is made with. The zero value works.
 type Options struct {
 	// Version is reported in Info.
 	Version string
+	// MaxSAs bounds the installed SAs; 0 means DefaultMaxSAs.
+	MaxSAs int
 	// Log gets what happens beside the calls; nil discards it.
 	Log *slog.Logger
 }
@@ -38,6 +40,7 @@ type Options struct {
 type Engine struct {
 	log     *slog.Logger
 	version string
+	maxSAs  int
 	bootID  string
 	events  *eventQueue
 	closed  chan struct{}
@@ -67,8 +70,11 @@ func New(o Options) (*Engine, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	if o.MaxSAs <= 0 {
+		o.MaxSAs = DefaultMaxSAs
+	}
 	e := &Engine{
-		log: o.Log, version: o.Version, bootID: hex.EncodeToString(id),
+		log: o.Log, version: o.Version, maxSAs: min(o.MaxSAs, serialMask), bootID: hex.EncodeToString(id),
 		events: newEventQueue(), closed: make(chan struct{}),
 		sas: make(map[ipsec.SAID]*association), byReqID: make(map[uint32]*association),
 		tunnels: make(map[ipsec.TunnelID][]*association),
@@ -112,7 +118,7 @@ func (e *Engine) info() offload.Info {
 	i := offload.Info{
 		Name: Name, Version: e.version, BootID: e.bootID,
 		Transforms:         slices.Clone(e.transforms),
-		MaxSAs:             maxSAs,
+		MaxSAs:             e.maxSAs,
 		MaxReplayWindow:    xfrmnl.MaxReplayWindow,
 		IVSource:           offload.IVRandomSalt,
 		EnforcesCeiling:    true,
@@ -122,6 +128,9 @@ func (e *Engine) info() offload.Info {
 	if e.kernel != nil {
 		i.PlaintextInterface = e.settings.link
 		i.TransportMode = e.settings.link == ""
+		for _, n := range e.kernel.npus {
+			i.NPUs = append(i.NPUs, offload.NPU{ID: n.id(), Name: n.name, Emulated: n.emulated})
+		}
 	}
 	return i
 }

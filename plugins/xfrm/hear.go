@@ -26,6 +26,7 @@ func (e *Engine) listen(k *kernel) {
 			}
 		})
 	}
+	e.waiters.Go(e.watchPaths)
 }
 
 // hear takes in all that the kernel has said. e.mu is held.
@@ -125,11 +126,11 @@ func (e *Engine) reached(a *association, st xfrmnl.State) error {
 		a.lowTold = true
 		e.events.push(offload.LeaseLow{ID: a.id, Next: sent + 1})
 	}
-	if l := a.limits(); l.SoftBytes == xfrmnl.Unlimited && l.SoftPackets == xfrmnl.Unlimited {
+	l := a.limits()
+	if l.SoftBytes == xfrmnl.Unlimited && l.SoftPackets == xfrmnl.Unlimited {
 		return nil
 	}
-	a.state.Lifetime = a.limits()
-	return e.kernel.conn.UpdateState(a.state)
+	return e.tell(a, l)
 }
 
 // past tells whether a limit is reached.

@@ -72,7 +72,7 @@ func (e *Engine) installSome(role offload.Role, sas []ipsec.SA, errs []error, st
 		case errs[next] != nil:
 		case old != nil:
 			errs[next] = e.replace(old, role, sa)
-		case len(e.sas)+len(fresh) >= maxSAs:
+		case len(e.sas)+len(fresh) >= e.maxSAs:
 			errs[next] = offload.ErrExhausted
 		default:
 			var a *association
@@ -123,7 +123,7 @@ func (e *Engine) describe(a *association, sa ipsec.SA) error {
 	}
 	a.state, a.selectors = st, selectors
 	a.tunnel, a.group, a.generation = sa.Tunnel, offload.Group(sa.Group), sa.Generation
-	a.lifetime = sa.Lifetime
+	a.lifetime, a.algorithms = sa.Lifetime, sa.Algorithms
 	if sa.PathMTU != 0 {
 		a.pathMTU = sa.PathMTU
 	}
@@ -208,6 +208,7 @@ func (e *Engine) replace(a *association, role offload.Role, sa ipsec.SA) error {
 	}
 	e.strike(a)
 	a.tunnel, a.group, a.generation, a.lifetime, a.role = next.tunnel, next.group, next.generation, next.lifetime, role
+	a.algorithms = next.algorithms
 	e.enlist(a)
 	if next.pathMTU != 0 {
 		a.pathMTU = next.pathMTU

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/evergate/evergate/plugins/xfrm/gate"
@@ -17,6 +18,8 @@ type kernel struct {
 	conn    *xfrmnl.Conn
 	monitor *nl.Socket // what XFRM says by itself
 	gate    *gate.Gate
+	links   *netlink.Handle // rtnetlink
+	npus    []*npu
 	// statFile is /proc/net/xfrm_stat of the namespace; nil where the kernel does
 	// not count.
 	statFile *os.File
@@ -46,6 +49,9 @@ func openKernel(s settings) (k *kernel, err error) {
 	if k.gate, err = gate.Open(s.table, s.logGroup); err != nil {
 		return k, err
 	}
+	if k.links, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return k, fmt.Errorf("open rtnetlink: %w", err)
+	}
 	return k, k.gate.Build()
 }
 
@@ -59,6 +65,9 @@ func (k *kernel) close() error {
 	}
 	if k.gate != nil {
 		failed = append(failed, k.gate.Close())
+	}
+	if k.links != nil {
+		k.links.Close()
 	}
 	if k.statFile != nil {
 		failed = append(failed, k.statFile.Close())

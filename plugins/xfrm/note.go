@@ -13,7 +13,7 @@ import (
 const noteVersion = 1
 
 // noteSize is the length of a note in octets.
-const noteSize = 2 + 16 + 1 + 4 + 8 + 1 + 8 + 8 + 8 + 2 + 4*8 + 2*8
+const noteSize = 2 + 16 + 1 + 4 + 8 + 1 + 8 + 8 + 8 + 2 + 6*8 + 2 + 7
 
 // note is what the kernel keeps of an SA for a later process of this dataplane. It
 // holds no secret.
@@ -36,7 +36,13 @@ func (a *association) note() []byte {
 	} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
-	return b
+	for _, n := range []uint16{a.id.Port, uint16(a.algorithms.Encryption), a.algorithms.KeyBits, uint16(a.algorithms.Integrity)} {
+		b = binary.BigEndian.AppendUint16(b, n)
+	}
+	if a.algorithms.ESN {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 var errNote = errors.New("not a note of this version")
@@ -66,6 +72,11 @@ func readNote(reqID uint32, b []byte) (*association, error) {
 		&a.earlier.Bytes, &a.earlier.Packets,
 	} {
 		*n = binary.BigEndian.Uint64(b[58+8*i:])
+	}
+	a.id.Port = binary.BigEndian.Uint16(b[106:])
+	a.algorithms = ipsec.Algorithms{
+		Encryption: ipsec.EncryptionID(binary.BigEndian.Uint16(b[108:])), KeyBits: binary.BigEndian.Uint16(b[110:]),
+		Integrity: ipsec.IntegrityID(binary.BigEndian.Uint16(b[112:])), ESN: b[114] != 0,
 	}
 	return a, nil
 }

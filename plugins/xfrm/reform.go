@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/xfrm/xfrmnl"
 )
 
@@ -19,9 +20,11 @@ func (e *Engine) put(a *association) error {
 	a.shift = a.state.Replay.Sent
 	a.state.Current, a.state.Stats = xfrmnl.Current{}, xfrmnl.Stats{}
 	a.state.Lifetime = a.limits()
-	err := e.kernel.conn.AddState(a.state)
+	err := e.add(a)
 	if errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("another program has an SA of that name: %w", err)
+		// Another program's, or one to another port of the same address, which the
+		// kernel does not tell apart.
+		return fmt.Errorf("%w: the kernel has an SA to %v with SPI %v already", offload.ErrUnsupported, a.state.Dst, a.state.SPI)
 	}
 	return err
 }
@@ -64,7 +67,6 @@ func (a *association) bury(last xfrmnl.State) {
 	a.earlierBad.OutsideWindow += last.Stats.OutsideWindow
 	a.earlierBad.Replayed += last.Stats.Replayed
 	a.earlierBad.BadIntegrity += last.Stats.BadIntegrity
-	a.lastUsed = max(a.lastUsed, last.LastUsed, last.Current.Used)
 }
 
 // limit tells the kernel the limits of a, if they are others.
@@ -73,8 +75,15 @@ func (e *Engine) limit(a *association) error {
 	if l == a.state.Lifetime {
 		return nil
 	}
+	return e.tell(a, l)
+}
+
+// tell tells the kernel the limits of a. A device has no part in them.
+func (e *Engine) tell(a *association, l xfrmnl.Lifetime) error {
 	a.state.Lifetime = l
-	return e.kernel.conn.UpdateState(a.state)
+	st := a.state
+	st.Offload = nil
+	return e.kernel.conn.UpdateState(st)
 }
 
 // jump moves the next number of a ahead.

@@ -20,7 +20,12 @@ type association struct {
 	generation uint64
 	role       offload.Role
 	pathMTU    uint16
+	learned    uint16 // path MTU, from the kernel
 	lifetime   ipsec.Lifetime
+	algorithms ipsec.Algorithms
+	// npu holds the state, or whyNot says why none does.
+	npu    offload.NPUID
+	whyNot offload.NoNPU
 
 	// state is as it was given to the kernel last; what counts in it is not up to
 	// date.
@@ -37,7 +42,10 @@ type association struct {
 	// earlier is what states of the SA carried that are gone.
 	earlier    xfrmnl.Current
 	earlierBad xfrmnl.Stats
-	lastUsed   uint64
+	// seen is how many packets there were when it was last asked, and since when:
+	// that stands for the time of the last packet, which not every kernel keeps.
+	seen   uint64
+	seenAt time.Time
 
 	held    hold
 	end     end
@@ -170,7 +178,7 @@ func (a *association) renew(sent uint64) {
 // placement reports where the SA is. One id stands for all of its selectors.
 func (a *association) placement() offload.Placement {
 	return offload.Placement{
-		ID: a.id, WhyNot: offload.NoSuchNPU, Role: a.role, SelectorIDs: []offload.SelectorID{offload.SelectorID(a.reqID & serialMask)},
+		ID: a.id, NPU: a.npu, WhyNot: a.whyNot, Role: a.role, SelectorIDs: []offload.SelectorID{offload.SelectorID(a.reqID & serialMask)},
 	}
 }
 
@@ -184,8 +192,11 @@ func (a *association) counters(st xfrmnl.State, held uint64, now time.Time) offl
 	a.countHeld(&c.Drops, held, total.Packets)
 	c.Drops.Replayed += uint64(a.earlierBad.Replayed) + uint64(a.earlierBad.OutsideWindow) + uint64(st.Stats.Replayed) + uint64(st.Stats.OutsideWindow)
 	c.Drops.Authentication += uint64(a.earlierBad.BadIntegrity) + uint64(st.Stats.BadIntegrity)
-	if used := max(a.lastUsed, st.LastUsed); used != 0 {
-		c.Idle = max(0, now.Sub(time.Unix(int64(used), 0)))
+	if total.Packets != a.seen {
+		a.seen, a.seenAt = total.Packets, now
+	}
+	if total.Packets > 0 {
+		c.Idle = now.Sub(a.seenAt)
 	}
 	if a.outbound() {
 		c.Sequence = ipsec.Sequence{Next: st.Replay.Sent + 1, Ceiling: a.ceiling}

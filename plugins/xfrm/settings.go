@@ -35,12 +35,34 @@ type settings struct {
 	mtu      int
 	table    string
 	logGroup uint16
+	// offload is for devices without an entry of their own in devices.
+	offload offloadMode
+	devices map[string]offloadMode
+}
+
+// offloadTo is what of ESP goes to a device.
+func (s settings) offloadTo(device string) offloadMode {
+	if m, ok := s.devices[device]; ok {
+		return m
+	}
+	return s.offload
+}
+
+// offloadPrefix begins the settings of single devices: offload-eth0.
+const offloadPrefix = "offload-"
+
+func (s settings) equal(o settings) bool {
+	return s.link == o.link && s.ifID == o.ifID && s.mtu == o.mtu && s.table == o.table && s.logGroup == o.logGroup &&
+		s.offload == o.offload && maps.Equal(s.devices, o.devices)
 }
 
 // parseSettings reads the settings; the error wraps offload.ErrInvalid and names
 // all that is wrong.
 func parseSettings(from map[string]string) (settings, error) {
-	s := settings{link: defaultInterface, ifID: defaultIfID, mtu: defaultMTU, table: defaultTable, logGroup: defaultLogGroup}
+	s := settings{
+		link: defaultInterface, ifID: defaultIfID, mtu: defaultMTU, table: defaultTable, logGroup: defaultLogGroup,
+		offload: offloadAuto, devices: make(map[string]offloadMode),
+	}
 	var wrong []string
 	number := func(key, value string, low, high uint64) uint64 {
 		n, err := strconv.ParseUint(value, 0, 64)
@@ -56,9 +78,21 @@ func parseSettings(from map[string]string) (settings, error) {
 		}
 		return value
 	}
+	mode := func(key, value string) offloadMode {
+		if !offloadMode(value).valid() {
+			wrong = append(wrong, fmt.Sprintf("%s is %q, want auto, crypto, off or packet", key, value))
+		}
+		return offloadMode(value)
+	}
 	for _, key := range slices.Sorted(maps.Keys(from)) {
 		value := from[key]
+		if device, ok := strings.CutPrefix(key, offloadPrefix); ok && device != "" {
+			s.devices[device] = mode(key, value)
+			continue
+		}
 		switch key {
+		case "offload":
+			s.offload = mode(key, value)
 		case "interface":
 			s.link = name(key, value, 15)
 		case "if-id":
@@ -70,7 +104,7 @@ func parseSettings(from map[string]string) (settings, error) {
 		case "nflog-group":
 			s.logGroup = uint16(number(key, value, 0, 1<<16-1))
 		default:
-			wrong = append(wrong, fmt.Sprintf("%s is unknown, want one of if-id, interface, interface-mtu, nflog-group, nft-table", key))
+			wrong = append(wrong, fmt.Sprintf("%s is unknown, want one of if-id, interface, interface-mtu, nflog-group, nft-table, offload, offload-DEVICE", key))
 		}
 	}
 	if len(wrong) > 0 {

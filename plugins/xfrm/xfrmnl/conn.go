@@ -168,6 +168,21 @@ func (c *Conn) Policies(yield func(Policy)) error {
 	return nil
 }
 
+// Thresholds say how policies are found quickly, in each family: those whose local
+// and remote prefixes are at least that long, by that many bits of them. Others are
+// searched for.
+type Thresholds struct{ Local4, Remote4, Local6, Remote6 uint8 }
+
+// SetThresholds sets them for the namespace.
+func (c *Conn) SetThresholds(t Thresholds) error {
+	ae := netlink.NewAttributeEncoder()
+	ae.Bytes(attrThreshold4, []byte{t.Local4, t.Remote4})
+	ae.Bytes(attrThreshold6, []byte{t.Local6, t.Remote6})
+	attrs, err := ae.Encode()
+	_, err = c.do("set thresholds of policies", msgNewSPDInfo, netlink.Acknowledge, append(make([]byte, 4), attrs...), err)
+	return err
+}
+
 // Final removes a state and returns how it was at its end: no packet has used it
 // after what the answer says. Without ok the kernel did not tell. It is for one
 // goroutine at a time.

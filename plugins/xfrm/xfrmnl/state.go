@@ -41,9 +41,6 @@ type State struct {
 	// What follows is the kernel's to tell.
 	Current Current
 	Stats   Stats
-	// LastUsed is the time of the last packet in seconds since 1970; 0 for never
-	// and where the kernel does not say.
-	LastUsed uint64
 }
 
 // Algorithm by the name that the kernel's cryptography knows.
@@ -252,8 +249,6 @@ func (s *State) readAttributes(b []byte) error {
 			s.OutputMark.Value = ad.Uint32()
 		case attrSetMarkMask:
 			s.OutputMark.Mask = ad.Uint32()
-		case attrLastUsed:
-			s.LastUsed = ad.Uint64()
 		}
 	}
 	return ad.Err()

@@ -41,7 +41,6 @@ const (
 	attrLifetimeCur = 9
 	attrReplayThres = 11
 	attrSrcAddr     = 13
-	attrLastUsed    = 15
 	attrAEAD        = 18
 	attrAuthTrunc   = 20
 	attrMark        = 21
@@ -75,6 +74,12 @@ const (
 	sizeMapping   = 64
 	sizeOffload   = 8
 	sizeMark      = 8
+)
+
+// Attributes of NEWSPDINFO.
+const (
+	attrThreshold4 = 3 // struct xfrmu_spdhthresh
+	attrThreshold6 = 4
 )
 
 // Flags of a state.
