@@ -1,0 +1,47 @@
+package e2e_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/core/netlab/gateway"
+)
+
+// TestPlannedStopLosesNothing stops the owner of a tunnel after the network has
+// been led to the others. The owner sends what they give it until one of them does
+// so itself.
+func TestPlannedStopLosesNothing(t *testing.T) { // F9, F4, F5, I7
+	t.Parallel()
+	f := newFGSP(t, 3, 0)
+	one, two, three := f.members[0], f.members[1], f.members[2]
+	f.waitLinked(one, two, three)
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	f.waitRole(one, "vpn1_1", "sync-primary")
+	f.waitRole(two, "vpn1_1", "standby")
+	f.waitRole(three, "vpn1_1", "standby")
+	before := f.client.SAs()
+	f.site.Lead(f.site.Members[1])
+	// An interval is longer than a packet is under way, so none of the owner's comes
+	// after one of its successor, whose numbers are higher.
+	const every = 20 * time.Millisecond
+	up := netlab.Stream{From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: every}.Start(t)
+	down := netlab.Stream{From: f.site.Server, Source: gateway.ServerLoopback, To: f.site.Client, Dest: gateway.ClientHost, Every: every}.Start(t)
+	up.WaitFor(20, time.Minute)
+	down.WaitFor(20, time.Minute)
+	f.waitRole(one, "vpn1_1", "sync-primary") // nobody took what went elsewhere
+
+	one.Stop()
+	up.WaitFor(50, time.Minute)
+	down.WaitFor(50, time.Minute)
+	wantOneOwner(t, "vpn1_1", two, three)
+	if err := up.Stop().Err(); err != nil {
+		t.Errorf("from the client to the server: %v", err)
+	}
+	if err := down.Stop().Err(); err != nil {
+		t.Errorf("from the server to the client: %v", err)
+	}
+	wantSameSAs(t, before, f.client.SAs())
+}
