@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -43,7 +44,7 @@ type sent struct {
 }
 
 func newClient(c *Cluster, id int) *client {
-	name := "client " + string("0123456789abcdefghijklmnopqrstuvwxyz"[id%36])
+	name := fmt.Sprintf("client %d", id)
 	cl := &client{id: id, inside: netip.AddrFrom4([4]byte{198, 51, 100, byte(id + 1)})}
 	cl.gateway = &gateway{c: c, name: name, daemon: &process{c: c, name: name}, host: cl}
 	cl.plane = newPlane(c, name, cl.now)

@@ -31,7 +31,7 @@ const (
 // Config says what to play. What is zero is drawn from the seed.
 type Config struct {
 	Seed    uint64
-	Members int // 2 to 16; else 2 to 4
+	Members int // 2 to 16; else 2 to 4, now and then 8
 	Clients int // else 1 to 4
 	// Run is how long there is trouble; 0 for 6 s.
 	Run time.Duration
@@ -97,6 +97,9 @@ func New(cfg Config) *Cluster {
 func (c *Cluster) draw() {
 	if c.cfg.Members == 0 {
 		c.cfg.Members = 2 + c.rnd.IntN(3)
+		if c.chance(20) {
+			c.cfg.Members = 5 + c.rnd.IntN(4)
+		}
 	}
 	if c.cfg.Clients == 0 {
 		c.cfg.Clients = 1 + c.rnd.IntN(4)

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -51,7 +52,7 @@ func (d *disk) nextBoot() uint32 {
 }
 
 func newMember(c *Cluster, id ipsec.MemberID) *member {
-	name := "member " + string("0123456789abcdef"[id])
+	name := fmt.Sprintf("member %d", id)
 	m := &member{id: id}
 	m.gateway = &gateway{c: c, name: name, daemon: &process{c: c, name: name}, host: m}
 	m.plane = newPlane(c, name, m.now)

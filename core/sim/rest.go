@@ -325,3 +325,15 @@ func (c *Cluster) describeSA(cl *client) string {
 	}
 	return strings.Join(out, "; ")
 }
+
+// Established counts the clients whose tunnel is up.
+func (c *Cluster) Established() (n int) {
+	for _, cl := range c.clients {
+		for _, t := range cl.tunnels() {
+			if t.Name != "" && len(t.Children) > 0 {
+				n++
+			}
+		}
+	}
+	return n
+}

@@ -1,0 +1,132 @@
+package sim_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/sim"
+	"github.com/evergate/evergate/ha"
+)
+
+// calm starts a cluster whose trouble is the script's, with clients that are up.
+func calm(t *testing.T, members, clients int) *sim.Cluster {
+	t.Helper()
+	c := sim.New(sim.Config{Seed: 1, Members: members, Clients: clients, Calm: true, Steady: true})
+	c.Start()
+	c.Play(4 * time.Second)
+	if err := c.Err(); err != nil {
+		t.Fatalf("A calm cluster: %v.", err)
+	}
+	if up := c.Established(); up != clients {
+		t.Fatalf("%d of %d clients have a tunnel.", up, clients)
+	}
+	return c
+}
+
+// wantUntouched checks that the cluster comes to rest and that no client had to
+// dial again.
+func wantUntouched(t *testing.T, c *sim.Cluster, clients int) {
+	t.Helper()
+	if err := c.Settle(); err != nil {
+		t.Errorf("After all was healed: %v.", err)
+	}
+	if n := c.Sum().Dials; n != uint64(clients) {
+		t.Errorf("%d clients began %d IKE SAs, want one each.", clients, n)
+	}
+}
+
+func TestClientsOutliveADeadMember(t *testing.T) { // F5, F12, F23, C1
+	c := calm(t, 3, 12)
+	c.Crash(0)
+	c.Play(3 * time.Second)
+	wantUntouched(t, c, 12)
+}
+
+func TestClientsOutliveTwoDeathsInARow(t *testing.T) { // F12, F23
+	c := calm(t, 4, 12)
+	c.Crash(1)
+	c.Play(2 * time.Second)
+	c.Crash(2)
+	c.Play(2 * time.Second)
+	wantUntouched(t, c, 12)
+}
+
+func TestClientsOutliveARollingRestart(t *testing.T) { // F4
+	c := calm(t, 3, 12)
+	for id := ipsec.MemberID(0); id < 3; id++ {
+		c.Stop(id)
+		c.Play(3 * time.Second)
+		c.Boot(id, true)
+		c.Play(3 * time.Second)
+	}
+	wantUntouched(t, c, 12)
+}
+
+func TestClientsOutliveAFrozenMember(t *testing.T) { // B5
+	for _, f := range []struct {
+		what              string
+		daemon, dataplane bool
+	}{
+		{"the whole member", true, true},
+		{"its daemon", true, false},
+		{"its dataplane", false, true},
+	} {
+		t.Run(f.what, func(t *testing.T) {
+			c := calm(t, 3, 12)
+			c.Freeze(2, f.daemon, f.dataplane)
+			c.Play(2 * time.Second)
+			c.Thaw(2)
+			wantUntouched(t, c, 12)
+		})
+	}
+}
+
+func TestClientsOutliveADividedGroup(t *testing.T) { // B1, F23
+	c := calm(t, 4, 12)
+	c.Part(ha.MembersOf(0, 1))
+	c.Play(3 * time.Second)
+	wantUntouched(t, c, 12)
+}
+
+func TestClientsOutliveALostDataplane(t *testing.T) { // B6
+	c := calm(t, 3, 12)
+	for id := ipsec.MemberID(0); id < 3; id++ {
+		c.LosePlane(id, 500*time.Millisecond)
+		c.Play(2 * time.Second)
+	}
+	wantUntouched(t, c, 12)
+}
+
+func TestClockThatJumpsMovesNothing(t *testing.T) { // B5
+	c := calm(t, 3, 12)
+	before := c.Sum().Claims
+	c.Jump(1, 5*time.Second)
+	c.Play(time.Second)
+	if n := c.Sum().Claims - before; n != 0 {
+		t.Errorf("%d tunnels changed their owner because a clock jumped.", n)
+	}
+	wantUntouched(t, c, 12)
+}
+
+func TestFlappingRoutersMoveNoTunnel(t *testing.T) { // B5, F9
+	c := calm(t, 3, 12)
+	for range 20 {
+		c.Rehash()
+		c.Play(200 * time.Millisecond)
+	}
+	if s := c.Sum(); s.Claims != 0 {
+		t.Errorf("%d tunnels changed their owner although nobody died.", s.Claims)
+	}
+	wantUntouched(t, c, 12)
+}
+
+func TestSixteenMembersLoseFive(t *testing.T) { // F3, F11, F12, F13
+	c := calm(t, 16, 40)
+	for id := ipsec.MemberID(0); id < 5; id++ {
+		c.Crash(3 * id)
+		c.Play(500 * time.Millisecond)
+	}
+	c.Play(2 * time.Second)
+	wantUntouched(t, c, 40)
+}
