@@ -68,7 +68,7 @@ func (s *session) welcome() *Refusal {
 		return p.refusal(ReasonMember, fmt.Errorf("it is member %d, and %d is configured for its address", s.info.Member, *p.pin))
 	}
 	if now := p.mesh.identity.Load(); now != s.trust {
-		if _, err := now.Verify(s.chain, p.addr.Addr(), time.Now()); err != nil {
+		if _, err := now.Verify(s.chain, s.info.Via, time.Now()); err != nil {
 			return p.tlsRefusal(err)
 		}
 	}

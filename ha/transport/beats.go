@@ -11,15 +11,14 @@ import (
 )
 
 // Heartbeat seals a payload of at most MaxHeartbeat octets and sends it to a
-// member, in the caller's goroutine and without waiting for anything. The
-// payload stays the caller's. Queued means that it left; nobody says whether
-// it arrives.
+// member, over every link that leads there, in the caller's goroutine and without
+// waiting for anything. The payload stays the caller's. Queued means that it left
+// over one of them; nobody says whether it arrives.
 func (m *Mesh) Heartbeat(to ipsec.MemberID, payload []byte) Outcome {
 	if len(payload) > MaxHeartbeat {
 		return TooLong
 	}
-	udp := m.udp.Load()
-	if to >= ipsec.MaxMembers || udp == nil {
+	if to >= ipsec.MaxMembers {
 		return Away
 	}
 	p := m.beats[to].Load()
@@ -30,21 +29,32 @@ func (m *Mesh) Heartbeat(to ipsec.MemberID, payload []byte) Outcome {
 	if k == nil || k.peer != to {
 		return Away
 	}
-	now := time.Now()
-	if err := udp.send(k.seal(now, now.Sub(m.started), payload), p.addr); err != nil {
-		p.n.beatsUnsent.Add(1)
-		return Full
+	out := Full
+	for i, w := range m.ways {
+		if !p.addrs[i].IsValid() {
+			continue
+		}
+		// Each copy has a number of its own, so that both ends know of each link
+		// whether it works.
+		now := time.Now()
+		if err := w.udp.Load().send(k.seal(now, now.Sub(m.started), payload), p.addrs[i]); err != nil {
+			p.n.beatsUnsent.Add(1)
+			p.n.ways[i].unsent.Add(1)
+			continue
+		}
+		p.n.beatsSent.Add(1)
+		out = Queued
 	}
-	p.n.beatsSent.Add(1)
-	return Queued
+	return out
 }
 
 // beatSocket is where heartbeats leave, once Run has opened it.
 type beatSocket struct{ datagrams }
 
-// listenBeats receives heartbeats until the socket is closed, which the end of
-// ctx does.
-func (m *Mesh) listenBeats(ctx context.Context, udp datagrams) {
+// listenBeats receives heartbeats that come over a way until its socket is closed,
+// which the end of ctx does.
+func (m *Mesh) listenBeats(ctx context.Context, way int) {
+	udp := m.ways[way].udp.Load()
 	defer context.AfterFunc(ctx, func() { udp.Close() })()
 	b := make([]byte, maxDatagram)
 	for {
@@ -57,14 +67,14 @@ func (m *Mesh) listenBeats(ctx context.Context, udp datagrams) {
 			pause(ctx, receivePause)
 			continue
 		}
-		m.receiveBeat(b[:n], from.Addr().Unmap())
+		m.receiveBeat(b[:n], from.Addr().Unmap(), way)
 	}
 }
 
 // receivePause keeps a socket that yields only errors from taking a processor.
 const receivePause = 10 * time.Millisecond
 
-func (m *Mesh) receiveBeat(b []byte, from netip.Addr) {
+func (m *Mesh) receiveBeat(b []byte, from netip.Addr, way int) {
 	p := m.peerOf(from)
 	if p == nil {
 		m.n.strangeBeats.Add(1)
@@ -72,7 +82,7 @@ func (m *Mesh) receiveBeat(b []byte, from netip.Addr) {
 	}
 	h, err := parseBeatHead(b)
 	if err == nil {
-		err = p.openBeat(b, h)
+		err = p.openBeat(b, h, way)
 	}
 	switch {
 	case err == nil:
@@ -88,7 +98,7 @@ func (m *Mesh) receiveBeat(b []byte, from netip.Addr) {
 }
 
 // openBeat tries the keys of the present session and of the one before.
-func (p *peer) openBeat(b []byte, h beatHead) error {
+func (p *peer) openBeat(b []byte, h beatHead, way int) error {
 	last, previous := p.beatKeys()
 	for _, k := range []*beatKeys{last, previous} {
 		if k == nil || k.session != h.session {
@@ -102,6 +112,8 @@ func (p *peer) openBeat(b []byte, h beatHead) error {
 		p.n.beatsReceived.Add(1)
 		p.n.beatsLost.Add(lost)
 		p.n.beatAt.Store(int64(now.Sub(p.mesh.started)))
+		p.n.ways[way].received.Add(1)
+		p.n.ways[way].at.Store(int64(now.Sub(p.mesh.started)))
 		if beat.RTT > 0 {
 			p.n.beatRTT.Store(int64(beat.RTT))
 		}

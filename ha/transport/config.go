@@ -26,6 +26,8 @@ type Config struct {
 	// Interface binds the sockets to a network interface by name: then packets
 	// for Local that come in elsewhere are not for us. Empty means any.
 	Interface string
+	// Links are further ways to peers, at most MaxLinks.
+	Links []Link
 	// Peers are the other members, at most MaxPeers.
 	Peers []Peer
 	// Receiver gets what arrives.
@@ -39,10 +41,12 @@ type Config struct {
 
 	// Handshake is how long a connection may take to become a session: 5 s.
 	Handshake time.Duration
-	// Ping is how often the stream's round trip is measured: 1 s.
+	// Ping is how often the stream's round trip is measured: 1 s, or 500 ms where
+	// there are Links.
 	Ping time.Duration
 	// Stall is how long a peer may take nothing, or send nothing, not even a
-	// ping, before its session ends: 5 s.
+	// ping, before its session ends: 5 s, or 2 s where there are Links, as the next
+	// session may take another one.
 	Stall time.Duration
 	// Linger is how long the end of Run waits for queues to empty: 250 ms.
 	Linger time.Duration
@@ -55,11 +59,26 @@ type Config struct {
 
 // Peer is another member.
 type Peer struct {
-	// Addr is its address on the sync interface (peerip).
-	Addr netip.Addr
+	// Addr is its address on the sync interface (peerip), Links are those on
+	// Config.Links, in their order; one that is not valid, or missing, means that
+	// it has none there.
+	Addr  netip.Addr
+	Links []netip.Addr
 	// Member pins its member id; nil accepts any that its certificate names.
 	Member *ipsec.MemberID
 }
+
+// Link is a way to peers beside the sync interface: heartbeats go over all of
+// them, sessions over one that works.
+type Link struct {
+	// Local is our address there, with the port of Config.Local, and Interface what
+	// the sockets are bound to, empty for any.
+	Local     netip.Addr
+	Interface string
+}
+
+// MaxLinks bounds Config.Links.
+const MaxLinks = 8
 
 // MaxPeers is one less than the members of a group.
 const MaxPeers = ipsec.MaxMembers - 1
@@ -93,8 +112,12 @@ func (c Config) withDefaults() Config {
 	c.MaxProtocol = cmp.Or(c.MaxProtocol, c.MinProtocol, 1)
 	c.MinProtocol = cmp.Or(c.MinProtocol, 1)
 	c.Handshake = cmp.Or(c.Handshake, 5*time.Second)
-	c.Ping = cmp.Or(c.Ping, time.Second)
-	c.Stall = cmp.Or(c.Stall, 5*time.Second)
+	ping, stall := time.Second, 5*time.Second
+	if len(c.Links) > 0 {
+		ping, stall = 500*time.Millisecond, 2*time.Second
+	}
+	c.Ping = cmp.Or(c.Ping, ping)
+	c.Stall = cmp.Or(c.Stall, stall)
 	c.Linger = cmp.Or(c.Linger, 250*time.Millisecond)
 	c.MaxBackoff = cmp.Or(c.MaxBackoff, time.Second)
 	c.Limits.Frame = cmp.Or(c.Limits.Frame, 1<<20)
@@ -130,7 +153,29 @@ func (c Config) check() error {
 	case l.Frame > maxFrame:
 		return fmt.Errorf("transport: frames of %d octets are above %d", l.Frame, maxFrame)
 	}
+	if err := c.checkLinks(); err != nil {
+		return err
+	}
 	return c.checkPeers(c.Peers)
+}
+
+func (c Config) checkLinks() error {
+	if len(c.Links) > MaxLinks {
+		return fmt.Errorf("transport: %d links are above %d", len(c.Links), MaxLinks)
+	}
+	seen := map[netip.Addr]bool{c.Local.Addr().Unmap(): true}
+	for _, l := range c.Links {
+		switch {
+		case !l.Local.IsValid() || l.Local.IsUnspecified() || l.Local.IsMulticast():
+			return fmt.Errorf("transport: link %s needs our address there, not %v", l.Interface, l.Local)
+		case l.Local.Zone() != "":
+			return errLinkLocal
+		case seen[l.Local.Unmap()]:
+			return fmt.Errorf("transport: our address %v is there twice", l.Local)
+		}
+		seen[l.Local.Unmap()] = true
+	}
+	return nil
 }
 
 // errLinkLocal: members are named by addresses that mean the same everywhere.
@@ -155,6 +200,9 @@ func (c Config) checkPeers(peers []Peer) error {
 			return fmt.Errorf("transport: %v is there twice, or our own", addr)
 		}
 		addrs[addr] = true
+		if err := c.checkPeerLinks(p, addrs); err != nil {
+			return err
+		}
 		if p.Member == nil {
 			continue
 		}
@@ -162,6 +210,31 @@ func (c Config) checkPeers(peers []Peer) error {
 			return fmt.Errorf("transport: member %d, of %v, is there twice, our own, or above %d", *p.Member, addr, ipsec.MaxMembers-1)
 		}
 		members[*p.Member] = true
+	}
+	return nil
+}
+
+// checkPeerLinks looks at the addresses of a peer beside its first one.
+func (c Config) checkPeerLinks(p Peer, seen map[netip.Addr]bool) error {
+	if len(p.Links) > len(c.Links) {
+		return fmt.Errorf("transport: peer %v has %d addresses for %d links", p.Addr, len(p.Links), len(c.Links))
+	}
+	for i, a := range p.Links {
+		if !a.IsValid() {
+			continue
+		}
+		a = a.Unmap()
+		switch {
+		case a.IsUnspecified() || a.IsMulticast():
+			return fmt.Errorf("transport: %v is no address of a peer", a)
+		case a.Zone() != "":
+			return errLinkLocal
+		case a.Is4() != c.Links[i].Local.Unmap().Is4():
+			return fmt.Errorf("transport: %v and our own %v are of different families", a, c.Links[i].Local)
+		case seen[a]:
+			return fmt.Errorf("transport: %v is there twice, or our own", a)
+		}
+		seen[a] = true
 	}
 	return nil
 }

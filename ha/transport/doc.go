@@ -43,7 +43,9 @@
 //
 // Mesh.Heartbeat seals and sends in the caller's goroutine, with one system
 // call that does not block: no queue, lock or goroutine that bulk could occupy
-// is on the way. Heartbeats pass a stream that is stuck, and go on for as long as
+// is on the way. They go over all of Config.Links: a member is alive as long as one
+// of these works, and its session moves to another one when its own is silent for
+// Config.Stall. Heartbeats pass a stream that is stuck, and go on for as long as
 // no new session has replaced the keys, also when the stream is cut. Datagrams
 // are marked CS6, as routing protocols are.
 //

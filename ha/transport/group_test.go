@@ -111,8 +111,8 @@ func (g *group) start(c Config) *member {
 	if err != nil {
 		g.t.Fatalf("The configuration is good, but: %v.", err)
 	}
-	w := &wire{network: mesh.net}
-	mesh.net = w
+	w := &wire{network: mesh.ways[0].net}
+	mesh.ways[0].net = w
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- mesh.Run(ctx) }()

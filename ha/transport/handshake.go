@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/evergate/evergate/ha/transport/cert"
@@ -58,7 +59,8 @@ func sayFarewell(conn net.Conn) {
 // secure shakes hands in TLS and finds out which member is there.
 func (p *peer) secure(ctx context.Context, conn net.Conn, dialed bool) (*session, error) {
 	m := p.mesh
-	c := m.tlsConfig(p)
+	via := remoteOf(conn, p)
+	c := m.tlsConfig(via)
 	wrapped := stalling{conn, m.cfg.Stall}
 	t := tls.Server(wrapped, c)
 	if dialed {
@@ -69,7 +71,7 @@ func (p *peer) secure(ctx context.Context, conn net.Conn, dialed bool) (*session
 	}
 	state := t.ConnectionState()
 	trust := m.identity.Load()
-	name, err := trust.Verify(state.PeerCertificates, p.addr.Addr(), time.Now())
+	name, err := trust.Verify(state.PeerCertificates, via, time.Now())
 	if err != nil {
 		return nil, p.tlsRefusal(err)
 	}
@@ -77,7 +79,7 @@ func (p *peer) secure(ctx context.Context, conn net.Conn, dialed bool) (*session
 		peer: p, raw: conn, tls: t, state: state, chain: state.PeerCertificates, trust: trust,
 		in: bufio.NewReaderSize(t, readBuffer), out: newOutbox(m.cfg.Limits),
 		done: make(chan struct{}), finished: make(chan struct{}),
-		info: Session{Member: name.Member, Addr: p.addr},
+		info: Session{Member: name.Member, Addr: p.addr, Via: via},
 	}
 	id, err := s.export("session", nil, 8)
 	if err != nil {
@@ -87,10 +89,18 @@ func (p *peer) secure(ctx context.Context, conn net.Conn, dialed bool) (*session
 	return s, nil
 }
 
+// remoteOf is the address of the other end.
+func remoteOf(conn net.Conn, p *peer) netip.Addr {
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return p.addr.Addr()
+}
+
 // tlsConfig allows TLS 1.3 between two certificates of the group, and nothing
 // else: no older version, no tickets, so no 0-RTT and no resumption without a
 // look at the certificates.
-func (m *Mesh) tlsConfig(p *peer) *tls.Config {
+func (m *Mesh) tlsConfig(via netip.Addr) *tls.Config {
 	id := m.identity.Load()
 	return &tls.Config{
 		MinVersion:   tls.VersionTLS13,
@@ -107,7 +117,7 @@ func (m *Mesh) tlsConfig(p *peer) *tls.Config {
 			if s.Version != tls.VersionTLS13 || s.NegotiatedProtocol != alpn {
 				return fmt.Errorf("it does not speak %s over TLS 1.3", alpn)
 			}
-			_, err := id.Verify(s.PeerCertificates, p.addr.Addr(), time.Now())
+			_, err := id.Verify(s.PeerCertificates, via, time.Now())
 			return err
 		},
 	}

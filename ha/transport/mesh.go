@@ -42,7 +42,9 @@ type Receiver interface {
 // Session is one authenticated stream with a member.
 type Session struct {
 	Member ipsec.MemberID
-	Addr   netip.AddrPort
+	Addr   netip.AddrPort // Peer.Addr
+	// Via is the address that the session is with, one of Peer.Links or Addr.
+	Via netip.Addr
 	// ID is the same at both ends and differs from session to session.
 	ID uint64
 	// Protocol is the version of frames that both ends speak.
@@ -96,12 +98,11 @@ type Mesh struct {
 	cfg     Config
 	us      cert.Name
 	log     *slog.Logger
-	net     network
+	ways    []*way // the sync interface, and Config.Links
 	started time.Time
 	start   uint64 // hello.Start
 
 	identity atomic.Pointer[cert.Identity]
-	udp      atomic.Pointer[beatSocket]
 	// open are the sessions between PeerUp and PeerDown, beats the peers that
 	// have keys for heartbeats, both by member.
 	open  [ipsec.MaxMembers]atomic.Pointer[session]
@@ -111,8 +112,9 @@ type Mesh struct {
 	work sync.WaitGroup // everything that Run started
 
 	mu       sync.Mutex
-	ctx      context.Context //nolint:containedctx // Run's, while it runs: for peers that are added
-	peers    map[netip.Addr]*peer
+	ctx      context.Context            //nolint:containedctx // Run's, while it runs: for peers that are added
+	peers    map[netip.Addr]*peer       // by Peer.Addr
+	at       map[netip.Addr]*peer       // by every address
 	sessions [ipsec.MaxMembers]*session // admitted and not finished
 }
 
@@ -131,10 +133,11 @@ func New(cfg Config) (*Mesh, error) {
 		cfg:     cfg,
 		us:      cfg.Identity.Name(),
 		log:     cfg.Log.With("subsystem", "ha_transport"),
-		net:     kernel{cfg.Interface},
+		ways:    waysOf(cfg),
 		started: time.Now(),
 		start:   binary.BigEndian.Uint64(start[:]),
 		peers:   make(map[netip.Addr]*peer),
+		at:      make(map[netip.Addr]*peer),
 	}
 	m.identity.Store(cfg.Identity)
 	for _, p := range cfg.Peers {
@@ -149,15 +152,11 @@ func New(cfg Config) (*Mesh, error) {
 func (m *Mesh) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	listener, err := m.net.listen(ctx, m.cfg.Local)
-	if err != nil {
-		return fmt.Errorf("transport: listen on %v: %w", m.cfg.Local, err)
+	for i, w := range m.ways {
+		if err := w.open(ctx); err != nil {
+			return errors.Join(err, closeAll(m.ways[:i]))
+		}
 	}
-	udp, err := m.net.datagrams(ctx, m.cfg.Local)
-	if err != nil {
-		return errors.Join(fmt.Errorf("transport: open UDP %v: %w", m.cfg.Local, err), listener.Close())
-	}
-	m.udp.Store(&beatSocket{udp})
 	m.log.Info("sync opened", "local", m.cfg.Local, "group", m.us.Group, "member", m.us.Member)
 	m.mu.Lock()
 	m.ctx = ctx
@@ -165,10 +164,12 @@ func (m *Mesh) Run(ctx context.Context) error {
 		m.launch(p)
 	}
 	m.mu.Unlock()
-	m.work.Go(func() { m.accept(ctx, listener) })
-	m.work.Go(func() { m.listenBeats(ctx, udp) })
+	for i, w := range m.ways {
+		m.work.Go(func() { m.accept(ctx, w.listener) })
+		m.work.Go(func() { m.listenBeats(ctx, i) })
+	}
 	<-ctx.Done()
-	err = listener.Close()
+	err := closeAll(m.ways)
 	m.mu.Lock()
 	m.ctx = nil // nothing is launched from now on
 	m.mu.Unlock()
@@ -234,7 +235,7 @@ func (m *Mesh) SetIdentity(id *cert.Identity) error {
 		if s == nil {
 			continue
 		}
-		if _, err := id.Verify(s.chain, s.peer.addr.Addr(), now); err != nil {
+		if _, err := id.Verify(s.chain, s.info.Via, now); err != nil {
 			s.end(fmt.Errorf("transport: after a change of certificates: %w", err))
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,8 +23,10 @@ const minBackoff = 20 * time.Millisecond
 type peer struct {
 	mesh *Mesh
 	addr netip.AddrPort
-	log  *slog.Logger
-	n    peerCounters
+	// addrs are its addresses by way, the first of them addr.
+	addrs []netip.AddrPort
+	log   *slog.Logger
+	n     peerCounters
 
 	ctx        context.Context //nolint:containedctx // ends when the peer is removed or Run ends
 	cancel     context.CancelFunc
@@ -48,10 +51,28 @@ type peer struct {
 func (m *Mesh) add(c Peer) {
 	addr := netip.AddrPortFrom(c.Addr.Unmap(), m.cfg.Local.Port())
 	p := &peer{mesh: m, addr: addr, pin: c.Member, log: m.log.With("peer", addr.Addr())}
+	p.addrs = m.addrsOf(c)
 	m.peers[addr.Addr()] = p
+	for _, a := range p.addrs {
+		if a.IsValid() {
+			m.at[a.Addr()] = p
+		}
+	}
 	if m.ctx != nil {
 		m.launch(p)
 	}
+}
+
+// addrsOf are the addresses of a peer by way.
+func (m *Mesh) addrsOf(c Peer) []netip.AddrPort {
+	addrs := make([]netip.AddrPort, len(m.ways))
+	addrs[0] = netip.AddrPortFrom(c.Addr.Unmap(), m.cfg.Local.Port())
+	for i, a := range c.Links {
+		if a.IsValid() {
+			addrs[i+1] = netip.AddrPortFrom(a.Unmap(), m.cfg.Local.Port())
+		}
+	}
+	return addrs
 }
 
 // launch starts to dial. The caller holds mu, in Run or while it runs.
@@ -64,6 +85,9 @@ func (m *Mesh) launch(p *peer) {
 // caller holds mu.
 func (m *Mesh) remove(p *peer) {
 	delete(m.peers, p.addr.Addr())
+	for _, a := range p.addrs {
+		delete(m.at, a.Addr())
+	}
 	p.removed = true
 	if p.cancel != nil {
 		p.cancel()
@@ -79,7 +103,8 @@ func (m *Mesh) remove(p *peer) {
 // accepts tells whether the peer may stay when it is configured anew. The
 // caller holds mesh.mu.
 func (p *peer) accepts(c Peer) bool {
-	return c.Member == nil || p.current == nil || p.current.info.Member == *c.Member
+	return slices.Equal(p.addrs, p.mesh.addrsOf(c)) &&
+		(c.Member == nil || p.current == nil || p.current.info.Member == *c.Member)
 }
 
 // peerAt finds the peer with that address, when Run has begun to serve it.
@@ -94,7 +119,7 @@ func (m *Mesh) peerAt(a net.Addr) *peer {
 func (m *Mesh) peerOf(addr netip.Addr) *peer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p := m.peers[addr]
+	p := m.at[addr]
 	if p == nil || p.ctx == nil {
 		return nil
 	}
@@ -113,11 +138,11 @@ func (p *peer) keep() {
 			case <-p.ctx.Done():
 				return
 			}
-		} else if err := p.dial(); err != nil {
+		} else if err := p.dial(p.way(failures)); err != nil {
 			p.failed(err)
 		}
 		if time.Since(began) > p.mesh.cfg.MaxBackoff {
-			failures = 0
+			failures = (failures + 1) % len(p.addrs)
 			continue // it has lived, or the attempt itself was long enough
 		}
 		pause(p.ctx, p.backoff(failures))
@@ -138,12 +163,13 @@ func (p *peer) session() *session {
 	return p.current
 }
 
-// dial connects and serves the session to its end; the error is why there was
-// none.
-func (p *peer) dial() error {
+// dial connects over a way and serves the session to its end; the error is why
+// there was none.
+func (p *peer) dial(way int) error {
 	ctx, cancel := context.WithTimeout(p.ctx, p.mesh.cfg.Handshake)
 	defer cancel()
-	conn, err := p.mesh.net.dial(ctx, p.mesh.cfg.Local.Addr(), p.addr)
+	w := p.mesh.ways[way]
+	conn, err := w.net.dial(ctx, w.local.Addr(), p.addrs[way])
 	if err != nil {
 		return p.refusal(ReasonUnreachable, err)
 	}

@@ -39,6 +39,8 @@ type PeerStatus struct {
 	Ignored uint64
 
 	Heartbeats HeartbeatStatus
+	// Links are the ways to it, that of Addr first.
+	Links []LinkStatus
 
 	// Refused counts connections that became no session, by reason.
 	Refused map[Reason]uint64
@@ -129,13 +131,16 @@ func (p *peer) status() PeerStatus {
 		now = nil
 	}
 	p.mesh.mu.Unlock()
+	var via netip.Addr
 	if now != nil && !now.ended() {
 		info := now.info
+		via = info.Via
 		s.Session = &info
 		s.Expires = now.chain[0].NotAfter
 		s.RTT = time.Duration(now.rtt.Load())
 		s.Queued = now.out.depth()
 	}
+	s.Links = p.links(via)
 	return s
 }
 
@@ -152,6 +157,7 @@ type peerCounters struct {
 
 	beatsSent, beatsUnsent, beatsReceived                     atomic.Uint64
 	beatsMalformed, beatsOutdated, beatsForged, beatsReplayed atomic.Uint64
+	ways                                                      [MaxLinks + 1]wayCounters
 	beatsLost, beatRTT                                        atomic.Int64
 	beatAt                                                    atomic.Int64 // since mesh.started, 0 for never
 }
