@@ -115,12 +115,12 @@ func (t *Tunnel) aggressive2(sa *isakmpSA, m wire.Message) bool {
 		return false
 	}
 	t.local, t.remote = t.from.Local, t.from.Remote
-	nats := t.natPayloads(sa)
 	t.detectNAT(sa, m.Payloads)
 	t.float()
 	sa.main.iv = sa.keys.FirstIV(p.publicI, p.publicR)
 	sa.main.step++
-	payloads := append([]wire.Payload{&wire.Hash{Data: sa.keys.HashI(sa.proof())}}, nats...)
+	// From port 4500 the hashes are of port 4500.
+	payloads := append([]wire.Payload{&wire.Hash{Data: sa.keys.HashI(sa.proof())}}, t.natPayloads(sa)...)
 	if !t.emit(sa.main, true, false, append(payloads, t.initialContact(sa)...)...) {
 		return false
 	}
@@ -154,7 +154,7 @@ func (t *Tunnel) aggressive3(sa *isakmpSA, m wire.Message) bool {
 	}
 	sa.main.iv = bytes.Clone(next)
 	sa.main.step++
-	sa.main.waiting = false
+	sa.main.sent, sa.main.waiting = nil, false
 	t.lastIn = t.now
 	id, err := wire.ParseID(sa.phase1.idI)
 	if err != nil {

@@ -43,7 +43,10 @@ type childSA struct {
 	sending    bool      // the outbound SA is in the dataplane
 	successor  ipsec.SPI // our inbound SPI of the pair that takes over
 
-	began    time.Time // when its quick mode did
+	// began and made are the tunnel's generation when its quick mode began, and
+	// when it was installed.
+	began, made uint64
+
 	born     time.Time
 	softAt   time.Time
 	hardAt   time.Time
@@ -90,7 +93,7 @@ func (t *Tunnel) SAs(now time.Time) []ipsec.SA {
 // installInbound puts the inbound SA of a new pair into the dataplane.
 func (t *Tunnel) installInbound(c *childSA) {
 	t.generation++
-	c.generation = t.generation
+	c.generation, c.made = t.generation, t.generation
 	t.children = append(t.children, c)
 	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Inbound))
 	t.publish()
@@ -114,15 +117,17 @@ func (t *Tunnel) startSending(c *childSA) {
 // supersede retires the pairs whose traffic c carries now. IKEv1 does not say what
 // a quick mode replaces; equal selectors do.
 //
-// Pairs that both ends made at the same time, because their quick modes crossed,
-// are rivals: both ends keep the one with the higher SPI, or each would delete
-// what the other one keeps.
+// Where both ends rekey at once there are two new pairs, and what came last may be
+// one for one end and the other for the other. That can only be where the
+// initiator of a quick mode has its pair, and then completes one that the peer had
+// begun before. Such pairs are rivals: both ends keep the one with the higher SPI,
+// or each would delete what the other one keeps.
 func (t *Tunnel) supersede(c *childSA) {
 	for _, o := range slices.Clone(t.children) {
 		if o == c || o.state != childUp || o.conf != c.conf || !sameSelectors(o.selectors, c.selectors) {
 			continue
 		}
-		if !o.born.Before(c.began) && o.initiator != c.initiator {
+		if o.initiator && !c.initiator && o.made > c.began {
 			t.env.Stats.Collisions++
 			if max(o.in, o.out) > max(c.in, c.out) {
 				t.replace(c, o)

@@ -24,9 +24,10 @@ type Demux struct {
 	byCookie map[ipsec.IKESPI]*Tunnel
 	byPeer   map[peerKey][]*Tunnel
 	entries  map[ipsec.TunnelID]entry
-	// half are the half-open tunnels that peers began, by what a repeated first
-	// message has.
-	half      map[halfKey]*Tunnel
+	// byFirst finds tunnels by what a repeated first message has.
+	byFirst map[firstKey]*Tunnel
+	// half counts the half-open tunnels that peers began, in all and by address.
+	half      int
 	perSource map[netip.Addr]int
 	// up counts the established tunnels by the name of their connection.
 	up map[string]int
@@ -40,11 +41,13 @@ type Demux struct {
 // entry is what the index has about a tunnel.
 type entry struct {
 	cookies []ipsec.IKESPI
-	half    halfKey // zero when the tunnel is not half-open
-	peer    peerKey // of an established tunnel, else zero
+	firsts  []firstKey
+	from    netip.Addr // of a half-open tunnel that the peer began, else zero
+	peer    peerKey    // of an established tunnel, else zero
 }
 
-type halfKey struct {
+// firstKey is what the first message of a phase 1 has.
+type firstKey struct {
 	cookie ipsec.IKESPI // the initiator's
 	remote netip.AddrPort
 }
@@ -81,7 +84,7 @@ func NewDemux(env ike.Env, p ike.Policy, l ike.Limits, pool Addresses) *Demux {
 		byCookie:  make(map[ipsec.IKESPI]*Tunnel),
 		byPeer:    make(map[peerKey][]*Tunnel),
 		entries:   make(map[ipsec.TunnelID]entry),
-		half:      make(map[halfKey]*Tunnel),
+		byFirst:   make(map[firstKey]*Tunnel),
 		perSource: make(map[netip.Addr]int),
 		up:        make(map[string]int),
 		replies:   float64(l.Replies),
@@ -118,7 +121,7 @@ func (d *Demux) routeFirst(now time.Time, h wire.Header, dg ike.Datagram) Routed
 	if h.Exchange != wire.MainMode && h.Exchange != wire.Aggressive || h.MessageID != 0 || h.Encrypted() || h.CookieI == 0 {
 		return d.drop(ike.DropUnexpected)
 	}
-	if t := d.half[halfKey{h.CookieI, dg.Remote}]; t != nil {
+	if t := d.byFirst[firstKey{h.CookieI, dg.Remote}]; t != nil {
 		return Routed{Tunnel: t}
 	}
 	return d.admit(now, h, dg)
@@ -167,7 +170,7 @@ func (d *Demux) mayReply(now time.Time) bool {
 // mode does its key exchange only with who has seen our cookie.
 func (d *Demux) admit(now time.Time, h wire.Header, dg ike.Datagram) Routed {
 	switch {
-	case len(d.half) >= d.limits.HalfOpen:
+	case d.half >= d.limits.HalfOpen:
 		return d.drop(ike.DropHalfOpenLimit)
 	case d.perSource[dg.Remote.Addr()] >= d.limits.PerSource:
 		return d.drop(ike.DropSourceLimit)
@@ -248,6 +251,7 @@ func (d *Demux) accept(now time.Time, h wire.Header, dg ike.Datagram, f *firstMe
 	t := newTunnel(d.env, d.policy, f.conns[0], dg.Local, dg.Remote, c, false)
 	t.sa.cookieI, t.sa.cookieR, t.sa.began = h.CookieI, c, now
 	t.sa.main = &exchange{kind: h.Exchange, sa: t.sa}
+	t.sa.first = firstKey{h.CookieI, dg.Remote}
 	t.setup.first = f
 	t.setup.started = now
 	t.setup.deadline = now.Add(orDefault(d.limits.SetupTime, defaultSetupTime))
@@ -342,17 +346,18 @@ func (d *Demux) Tunnels(yield func(*Tunnel) bool) {
 
 func (d *Demux) index(t *Tunnel) {
 	e := entry{cookies: t.LocalSPIs()}
-	if t.setup == nil {
-		e.peer = peerKey{t.conn.Name, t.principal()}
-	}
-	old, known := d.entries[t.id]
-	if !t.initiator && t.setup != nil {
-		e.half = halfKey{t.sa.cookieI, t.remote}
-		if old.half != (halfKey{}) {
-			e.half = old.half // the address that the first message came from
+	for _, sa := range t.all() {
+		if sa.first != (firstKey{}) {
+			e.firsts = append(e.firsts, sa.first)
 		}
 	}
-	if known && e.half == old.half && e.peer == old.peer && slices.Equal(e.cookies, old.cookies) {
+	switch {
+	case t.setup == nil:
+		e.peer = peerKey{t.conn.Name, t.principal()}
+	case !t.initiator:
+		e.from = t.sa.first.remote.Addr()
+	}
+	if old, known := d.entries[t.id]; known && e.equal(old) {
 		return
 	}
 	d.unindex(t)
@@ -360,13 +365,16 @@ func (d *Demux) index(t *Tunnel) {
 	for _, c := range e.cookies {
 		d.byCookie[c] = t
 	}
+	for _, f := range e.firsts {
+		d.byFirst[f] = t
+	}
 	if e.peer != (peerKey{}) {
 		d.byPeer[e.peer] = append(d.byPeer[e.peer], t)
 		d.up[e.peer.connection]++
 	}
-	if e.half != (halfKey{}) {
-		d.half[e.half] = t
-		d.perSource[e.half.remote.Addr()]++
+	if e.from.IsValid() {
+		d.half++
+		d.perSource[e.from]++
 		d.env.Stats.HalfOpen++
 		d.env.Stats.HalfOpenPeak = max(d.env.Stats.HalfOpenPeak, d.env.Stats.HalfOpen)
 	}
@@ -379,7 +387,14 @@ func (d *Demux) unindex(t *Tunnel) {
 	}
 	delete(d.entries, t.id)
 	for _, c := range e.cookies {
-		delete(d.byCookie, c)
+		if d.byCookie[c] == t {
+			delete(d.byCookie, c)
+		}
+	}
+	for _, f := range e.firsts {
+		if d.byFirst[f] == t {
+			delete(d.byFirst, f)
+		}
 	}
 	if e.peer != (peerKey{}) {
 		d.byPeer[e.peer] = slices.DeleteFunc(d.byPeer[e.peer], func(o *Tunnel) bool { return o == t })
@@ -388,12 +403,15 @@ func (d *Demux) unindex(t *Tunnel) {
 		}
 		decrement(d.up, e.peer.connection)
 	}
-	if e.half == (halfKey{}) {
-		return
+	if e.from.IsValid() {
+		d.half--
+		d.env.Stats.HalfOpen--
+		decrement(d.perSource, e.from)
 	}
-	delete(d.half, e.half)
-	d.env.Stats.HalfOpen--
-	decrement(d.perSource, e.half.remote.Addr())
+}
+
+func (e entry) equal(o entry) bool {
+	return e.from == o.from && e.peer == o.peer && slices.Equal(e.cookies, o.cookies) && slices.Equal(e.firsts, o.firsts)
 }
 
 func decrement[K comparable](m map[K]int, k K) {

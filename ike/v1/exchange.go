@@ -90,6 +90,13 @@ func (t *Tunnel) accept(sa *isakmpSA, h wire.Header) *exchange {
 	return x
 }
 
+// heardLast ends an exchange with a message of the peer's: there is nothing that it
+// could wait for, and so nothing to repeat, or the two ends would go on for ever.
+func (t *Tunnel) heardLast(x *exchange) {
+	x.sent = nil
+	t.over(x)
+}
+
 // over ends an exchange; its last message can still be repeated.
 func (t *Tunnel) over(x *exchange) {
 	x.waiting = false

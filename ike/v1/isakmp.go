@@ -33,8 +33,11 @@ type isakmpSA struct {
 	// come from it (RFC 2409 appendix B).
 	lastBlock []byte
 
-	main   *exchange // phase 1, kept to repeat its last message
-	phase1 *phase1   // nil once it is done
+	main *exchange // phase 1, kept to repeat its last message
+	// first is what the first message had, of one that the peer began on this
+	// member; the Demux knows it again by that as long as main is kept.
+	first  firstKey
+	phase1 *phase1 // nil once it is done
 
 	// asked is the sequence number of the peer's last R-U-THERE, nil before it.
 	asked *uint32

@@ -261,6 +261,7 @@ func (t *Tunnel) main6(sa *isakmpSA, m wire.Message) bool {
 	}
 	sa.main.iv = next
 	sa.main.step++
+	sa.main.sent = nil
 	t.heard()
 	t.complete(sa, id)
 	return true

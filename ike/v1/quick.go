@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
@@ -27,7 +26,7 @@ import (
 // quick is what a quick mode knows until it is over.
 type quick struct {
 	conf      *ike.Child
-	began     time.Time
+	began     uint64    // the tunnel's generation then
 	spi       ipsec.SPI // our inbound SPI
 	ni, nr    []byte
 	ke        *suite.KE // nil without PFS
@@ -37,7 +36,7 @@ type quick struct {
 
 // startQuick sends message 1.
 func (t *Tunnel) startQuick(k task, conf *ike.Child, selectors ipsec.Selectors) {
-	q := &quick{conf: conf, began: t.now, ni: nonce(t.env), selectors: selectors}
+	q := &quick{conf: conf, began: t.generation, ni: nonce(t.env), selectors: selectors}
 	payloads, err := t.offerQuick(q)
 	if err != nil {
 		t.env.Stats.Failures[ike.FailOther]++
@@ -215,7 +214,7 @@ func (t *Tunnel) quick1(x *exchange, payloads []wire.Payload) {
 		t.refuseChild(x, bad.notify, bad.failure, bad.cause)
 		return
 	}
-	q := &quick{conf: m.conf, began: t.now, ni: bytes.Clone(ni.Data), nr: nonce(t.env), selectors: m.selectors, group: m.choice.child.Group}
+	q := &quick{conf: m.conf, began: t.generation, ni: bytes.Clone(ni.Data), nr: nonce(t.env), selectors: m.selectors, group: m.choice.child.Group}
 	x.quick = q
 	shared, answer, err := t.answerKE(q, wire.Find[*wire.KE](payloads))
 	if err != nil {
@@ -531,11 +530,10 @@ func (t *Tunnel) quick3(x *exchange) {
 	}
 	t.startSending(c)
 	t.refusal = &refusal{x: x, child: c}
-	x.sent = nil
+	t.heardLast(x)
 	if x.flags&wire.FlagCommit != 0 {
 		t.emitHashed(x, false, nil, &wire.Notify{Protocol: wire.ProtocolESP, SPI: wire.SPIBytes(c.in), Kind: wire.Connected})
 	}
-	t.over(x)
 }
 
 // connected lets us send on a pair whose responder has set the commit bit.
@@ -543,8 +541,7 @@ func (t *Tunnel) connected(x *exchange) {
 	if c := t.childByIn(x.quick.spi); c != nil {
 		t.startSending(c)
 	}
-	x.sent = nil
-	t.over(x)
+	t.heardLast(x)
 }
 
 // refuseChild tells the peer why it does not get its pair.

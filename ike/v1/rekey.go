@@ -68,27 +68,29 @@ func (t *Tunnel) take(sa *isakmpSA) {
 }
 
 // succeed lets sa take the place of the current ISAKMP SA, which we delete at
-// until. When both ends have rekeyed at once there are two new ones, and both ends
-// keep the one whose initiator has the higher cookie.
+// until.
+//
+// When both ends have rekeyed at once there are two new ones, and both ends use
+// the one whose initiator has the higher cookie. The other one stays until it
+// expires or the peer deletes it: should the peer see it in another order, then
+// nothing is lost.
 func (t *Tunnel) succeed(sa *isakmpSA, until time.Time) {
 	old := t.sa
 	if !slices.Contains(t.others, sa) {
 		t.others = append(t.others, sa)
 	}
-	rivals := !old.born.Before(sa.began) && old.initiator != sa.initiator
-	if rivals {
-		t.env.Stats.Collisions++
-	}
-	if rivals && old.stage == stageUp && old.cookieI > sa.cookieI {
-		old, sa = sa, old
-	} else {
+	rivals := old.born.After(sa.began) && old.initiator != sa.initiator && old.stage == stageUp
+	if !rivals || sa.cookieI > old.cookieI {
 		t.swap(sa)
 	}
 	t.log.Info("phase 1 rekeyed", "cookie_i", sa.cookieI.String(), "cookie_r", sa.cookieR.String())
-	if old.stage != stageDead {
-		old.stage, old.giveUpAt, old.softAt = stageReplaced, until, time.Time{}
-	} else {
+	switch {
+	case rivals:
+		t.env.Stats.Collisions++
+	case old.stage == stageDead:
 		t.forget(old)
+	default:
+		old.stage, old.giveUpAt = stageReplaced, until
 	}
 }
 

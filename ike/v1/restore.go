@@ -253,7 +253,7 @@ func (r *reader) exchange(m *statepb.Exchange, sa *isakmpSA) *exchange {
 	copy(x.heard[:], m.Heard)
 	if q := m.Quick; q != nil {
 		x.quick = &quick{
-			conf: childNamed(r.conn, q.Child), began: r.time(q.Began), spi: ipsec.SPI(q.Spi), ni: q.Ni, nr: q.Nr,
+			conf: childNamed(r.conn, q.Child), began: q.Began, spi: ipsec.SPI(q.Spi), ni: q.Ni, nr: q.Nr,
 			group: num[ipsec.GroupID](r, q.Group), ke: r.ke(q.Group, q.KePrivate), selectors: r.selectors(q.Selectors),
 		}
 		if x.quick.conf == nil || len(x.quick.selectors.Local) != 1 || len(x.quick.selectors.Remote) != 1 {
@@ -311,7 +311,7 @@ func (r *reader) child(m *statepb.Child) *childSA {
 		selectors:  r.selectors(m.Selectors),
 		life:       ipsec.Lifetime{Soft: limitsOf(m.SoftLimits), Hard: limitsOf(m.HardLimits)},
 		generation: m.Generation, sending: m.Sending, successor: ipsec.SPI(m.Successor),
-		began: r.time(m.Began), born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), removeAt: r.time(m.Remove),
+		began: m.Began, made: m.Made, born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), removeAt: r.time(m.Remove),
 		unknown: m.ProtoReflect().GetUnknown(),
 	}
 	if c.conf == nil || len(c.selectors.Local) != 1 || len(c.selectors.Remote) != 1 {

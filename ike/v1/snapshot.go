@@ -135,7 +135,7 @@ func (w writer) exchange(x *exchange) *statepb.Exchange {
 	}
 	if q := x.quick; q != nil {
 		m.Quick = &statepb.Quick{
-			Child: q.conf.Name, Began: w.time(q.began), Spi: uint32(q.spi), Ni: q.ni, Nr: q.nr,
+			Child: q.conf.Name, Began: q.began, Spi: uint32(q.spi), Ni: q.ni, Nr: q.nr,
 			Group: uint32(q.group), Selectors: selectorState(q.selectors),
 		}
 		if q.ke != nil {
@@ -180,7 +180,7 @@ func (w writer) child(c *childSA) *statepb.Child {
 		OutEncryption: c.outKeys.Encryption.Reveal(), OutIntegrity: c.outKeys.Integrity.Reveal(),
 		Selectors: selectorState(c.selectors), SoftLimits: limitState(c.life.Soft), HardLimits: limitState(c.life.Hard),
 		Generation: c.generation, Sending: c.sending, Successor: uint32(c.successor),
-		Began: w.time(c.began), Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt),
+		Began: c.began, Made: c.made, Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt),
 	}
 	m.ProtoReflect().SetUnknown(c.unknown)
 	return m

@@ -124,6 +124,9 @@ func (t *Tunnel) fire(tm timer) {
 		}
 	case evForget:
 		tm.x.forgetAt, tm.x.sent = time.Time{}, nil
+		if tm.x == tm.x.sa.main {
+			tm.x.sa.first = firstKey{}
+		}
 		t.dropExchanges(func(x *exchange) bool { return x == tm.x })
 	case evGiveUp:
 		t.onGiveUp(tm.sa)

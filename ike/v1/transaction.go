@@ -49,11 +49,11 @@ func (t *Tunnel) onTransaction(x *exchange, payloads []wire.Payload) {
 	c := wire.Find[*wire.Config](payloads)
 	if c == nil {
 		t.drop(ike.DropMalformed)
-		t.over(x)
+		t.heardLast(x)
 		return
 	}
 	if x.initiator {
-		t.over(x)
+		t.heardLast(x)
 		switch x.transaction.purpose {
 		case askUser:
 			t.checkUser(x.sa, c)
@@ -80,7 +80,7 @@ func (t *Tunnel) onTransaction(x *exchange, payloads []wire.Payload) {
 		t.acceptAddress(x, c)
 	default:
 		t.drop(ike.DropUnexpected)
-		t.over(x)
+		t.heardLast(x)
 	}
 }
 
@@ -129,7 +129,7 @@ func (t *Tunnel) sayUser(x *exchange, c *wire.Config) {
 	as := t.conn.V1.XAuth.As
 	if as == nil || x.sa.stage != stageXAuth {
 		t.drop(ike.DropUnexpected)
-		t.over(x)
+		t.heardLast(x)
 		return
 	}
 	var list []wire.Attribute
@@ -150,7 +150,7 @@ func (t *Tunnel) sayUser(x *exchange, c *wire.Config) {
 func (t *Tunnel) onStatus(x *exchange, c *wire.Config, status wire.Attribute) {
 	if t.conn.V1.XAuth.As == nil || x.sa.stage != stageXAuth {
 		t.drop(ike.DropUnexpected)
-		t.over(x)
+		t.heardLast(x)
 		return
 	}
 	t.answer(x, wire.CFGAck, c.Identifier, wire.Attribute{Type: wire.XAuthStatus, Short: true, Value: []byte{0, 0}})
@@ -209,7 +209,7 @@ func (t *Tunnel) acceptAddress(x *exchange, c *wire.Config) {
 	role := t.conn.V1.Config
 	if role.Role != ike.ModeConfigClient || !role.Push || !t.adopt(c) {
 		t.drop(ike.DropUnexpected)
-		t.over(x)
+		t.heardLast(x)
 		return
 	}
 	list := make([]wire.Attribute, len(c.Attributes))

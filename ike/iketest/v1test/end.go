@@ -93,7 +93,12 @@ func (e *End) Do(in ike.Input) {
 
 func (e *End) step(t *v1.Tunnel, in ike.Input) {
 	e.Pair.TB.Helper()
-	twin := e.twin(t, in)
+	e.stepWith(t, e.twin(t, in), in)
+}
+
+// stepWith compares t with its twin, where it has one.
+func (e *End) stepWith(t, twin *v1.Tunnel, in ike.Input) {
+	e.Pair.TB.Helper()
 	var again ike.Ready
 	if twin != nil {
 		again = twin.Step(e.Pair.Now, copyInput(in))
@@ -113,7 +118,7 @@ func (e *End) step(t *v1.Tunnel, in ike.Input) {
 		if e.Tunnel == t {
 			e.Tunnel, e.Done, e.Why = w, false, nil
 		}
-		e.step(w, ike.Timeout{})
+		e.stepWith(w, nil, ike.Timeout{}) // what woke it is in no snapshot
 	}
 }
 

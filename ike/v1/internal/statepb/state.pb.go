@@ -1071,8 +1071,8 @@ type Quick struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The configured child.
 	Child string `protobuf:"bytes,1,opt,name=child,proto3" json:"child,omitempty"`
-	// When it began.
-	Began *int64 `protobuf:"zigzag64,2,opt,name=began,proto3,oneof" json:"began,omitempty"`
+	// The tunnel's generation when it began.
+	Began uint64 `protobuf:"varint,2,opt,name=began,proto3" json:"began,omitempty"`
 	// Our inbound SPI.
 	Spi uint32 `protobuf:"varint,3,opt,name=spi,proto3" json:"spi,omitempty"`
 	// The initiator's nonce.
@@ -1126,9 +1126,9 @@ func (x *Quick) GetChild() string {
 	return ""
 }
 
-func (x *Quick) GetBegan() int64 {
-	if x != nil && x.Began != nil {
-		return *x.Began
+func (x *Quick) GetBegan() uint64 {
+	if x != nil {
+		return x.Began
 	}
 	return 0
 }
@@ -1498,8 +1498,8 @@ type Child struct {
 	Sending bool `protobuf:"varint,22,opt,name=sending,proto3" json:"sending,omitempty"`
 	// The inbound SPI of the pair that takes over.
 	Successor uint32 `protobuf:"varint,23,opt,name=successor,proto3" json:"successor,omitempty"`
-	// When its quick mode began.
-	Began *int64 `protobuf:"zigzag64,24,opt,name=began,proto3,oneof" json:"began,omitempty"`
+	// The tunnel's generation when its quick mode began.
+	Began uint64 `protobuf:"varint,24,opt,name=began,proto3" json:"began,omitempty"`
 	// When it was made.
 	Born *int64 `protobuf:"zigzag64,25,opt,name=born,proto3,oneof" json:"born,omitempty"`
 	// When it is rekeyed.
@@ -1507,7 +1507,9 @@ type Child struct {
 	// When it ends.
 	Hard *int64 `protobuf:"zigzag64,27,opt,name=hard,proto3,oneof" json:"hard,omitempty"`
 	// When a replaced pair goes.
-	Remove        *int64 `protobuf:"zigzag64,28,opt,name=remove,proto3,oneof" json:"remove,omitempty"`
+	Remove *int64 `protobuf:"zigzag64,28,opt,name=remove,proto3,oneof" json:"remove,omitempty"`
+	// The tunnel's generation when it was installed.
+	Made          uint64 `protobuf:"varint,29,opt,name=made,proto3" json:"made,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1703,9 +1705,9 @@ func (x *Child) GetSuccessor() uint32 {
 	return 0
 }
 
-func (x *Child) GetBegan() int64 {
-	if x != nil && x.Began != nil {
-		return *x.Began
+func (x *Child) GetBegan() uint64 {
+	if x != nil {
+		return x.Began
 	}
 	return 0
 }
@@ -1734,6 +1736,13 @@ func (x *Child) GetHard() int64 {
 func (x *Child) GetRemove() int64 {
 	if x != nil && x.Remove != nil {
 		return *x.Remove
+	}
+	return 0
+}
+
+func (x *Child) GetMade() uint64 {
+	if x != nil {
+		return x.Made
 	}
 	return 0
 }
@@ -1869,18 +1878,17 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x05quick\x18\x0f \x01(\v2\x0f.ikev1.v1.QuickR\x05quick\x127\n" +
 	"\vtransaction\x18\x10 \x01(\v2\x15.ikev1.v1.TransactionR\vtransactionB\a\n" +
 	"\x05_nextB\t\n" +
-	"\a_forget\"\xdf\x01\n" +
+	"\a_forget\"\xd0\x01\n" +
 	"\x05Quick\x12\x14\n" +
-	"\x05child\x18\x01 \x01(\tR\x05child\x12\x19\n" +
-	"\x05began\x18\x02 \x01(\x12H\x00R\x05began\x88\x01\x01\x12\x10\n" +
+	"\x05child\x18\x01 \x01(\tR\x05child\x12\x14\n" +
+	"\x05began\x18\x02 \x01(\x04R\x05began\x12\x10\n" +
 	"\x03spi\x18\x03 \x01(\rR\x03spi\x12\x0e\n" +
 	"\x02ni\x18\x04 \x01(\fR\x02ni\x12\x0e\n" +
 	"\x02nr\x18\x05 \x01(\fR\x02nr\x12\x14\n" +
 	"\x05group\x18\x06 \x01(\rR\x05group\x12\"\n" +
 	"\n" +
 	"ke_private\x18\a \x01(\fB\x03\x80\x01\x01R\tkePrivate\x12/\n" +
-	"\tselectors\x18\b \x01(\v2\x11.ike.v1.SelectorsR\tselectorsB\b\n" +
-	"\x06_began\";\n" +
+	"\tselectors\x18\b \x01(\v2\x11.ike.v1.SelectorsR\tselectors\";\n" +
 	"\vTransaction\x12\x18\n" +
 	"\apurpose\x18\x01 \x01(\rR\apurpose\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\fR\x04user\"\xbc\x01\n" +
@@ -1901,7 +1909,7 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x05Parts\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\"\n" +
-	"\x05parts\x18\x03 \x03(\v2\f.ike.v1.PartR\x05parts\"\x84\a\n" +
+	"\x05parts\x18\x03 \x03(\v2\f.ike.v1.PartR\x05parts\"\x89\a\n" +
 	"\x05Child\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02in\x18\x02 \x01(\rR\x02in\x12\x10\n" +
@@ -1932,13 +1940,13 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"generation\x18\x15 \x01(\x04R\n" +
 	"generation\x12\x18\n" +
 	"\asending\x18\x16 \x01(\bR\asending\x12\x1c\n" +
-	"\tsuccessor\x18\x17 \x01(\rR\tsuccessor\x12\x19\n" +
-	"\x05began\x18\x18 \x01(\x12H\x00R\x05began\x88\x01\x01\x12\x17\n" +
-	"\x04born\x18\x19 \x01(\x12H\x01R\x04born\x88\x01\x01\x12\x17\n" +
-	"\x04soft\x18\x1a \x01(\x12H\x02R\x04soft\x88\x01\x01\x12\x17\n" +
-	"\x04hard\x18\x1b \x01(\x12H\x03R\x04hard\x88\x01\x01\x12\x1b\n" +
-	"\x06remove\x18\x1c \x01(\x12H\x04R\x06remove\x88\x01\x01B\b\n" +
-	"\x06_beganB\a\n" +
+	"\tsuccessor\x18\x17 \x01(\rR\tsuccessor\x12\x14\n" +
+	"\x05began\x18\x18 \x01(\x04R\x05began\x12\x17\n" +
+	"\x04born\x18\x19 \x01(\x12H\x00R\x04born\x88\x01\x01\x12\x17\n" +
+	"\x04soft\x18\x1a \x01(\x12H\x01R\x04soft\x88\x01\x01\x12\x17\n" +
+	"\x04hard\x18\x1b \x01(\x12H\x02R\x04hard\x88\x01\x01\x12\x1b\n" +
+	"\x06remove\x18\x1c \x01(\x12H\x03R\x06remove\x88\x01\x01\x12\x12\n" +
+	"\x04made\x18\x1d \x01(\x04R\x04madeB\a\n" +
 	"\x05_bornB\a\n" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\t\n" +
@@ -2022,7 +2030,6 @@ func file_ikev1_v1_state_proto_init() {
 	file_ikev1_v1_state_proto_msgTypes[2].OneofWrappers = []any{}
 	file_ikev1_v1_state_proto_msgTypes[3].OneofWrappers = []any{}
 	file_ikev1_v1_state_proto_msgTypes[5].OneofWrappers = []any{}
-	file_ikev1_v1_state_proto_msgTypes[6].OneofWrappers = []any{}
 	file_ikev1_v1_state_proto_msgTypes[8].OneofWrappers = []any{}
 	file_ikev1_v1_state_proto_msgTypes[9].OneofWrappers = []any{}
 	file_ikev1_v1_state_proto_msgTypes[11].OneofWrappers = []any{}
