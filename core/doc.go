@@ -19,8 +19,8 @@
 //	ha               replication between members as a pure machine; hatest (simulation), wire (codec),
 //	                 transport (TLS between members), witness (what routers are told)
 //	offload          the contract with dataplanes; proto, pluginrpc, mem, offloadtest, ikesock
-//	plugins/softesp  the pure Go dataplane
-//	cmd              evergated, evergate, evergate-plugin-softesp, offload-probe, evergate-demo
+//	plugins/softesp  the pure Go dataplane           plugins/xfrm   Linux's own ESP
+//	cmd              evergated, evergate, evergate-plugin-softesp, evergate-plugin-xfrm, offload-probe, evergate-demo
 //	configs          configurations to start from, each loaded by a test
 //	bench            how to measure, and last results
 //
