@@ -286,10 +286,11 @@ func (d *daemon) member() ipsec.MemberID {
 type tunnelRoutes struct{ d *daemon }
 
 // Add implements engine.Routes. The network hears of what is routed here only.
-func (t tunnelRoutes) Add(r engine.Route) error {
-	err := t.d.routes.Add(owner(r), route.Route{
-		Prefix: r.Prefix, Interface: t.d.plaintextInterface(), Metric: uint32(r.Metric), Peer: r.Peer,
-	})
+func (t tunnelRoutes) Add(r engine.Route) (err error) {
+	// Without an interface policies divert the traffic, whatever its route.
+	if to := t.d.plaintextInterface(); to != "" {
+		err = t.d.routes.Add(owner(r), route.Route{Prefix: r.Prefix, Interface: to, Metric: uint32(r.Metric), Peer: r.Peer})
+	}
 	if err == nil {
 		t.d.network.add(r)
 	}
