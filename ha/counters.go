@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -11,13 +12,22 @@ import (
 // window of 4096 packets takes half a KiB.
 const countersPerRecord = 128
 
-// onCount keeps the newest counters until they go out.
+// onCount keeps the newest counters until they go out. Those that are as before
+// are known.
 func (n *Node) onCount(now time.Time, in Count) {
 	for _, s := range in.SAs {
 		c := n.bySA[s.ID]
 		if c == nil || !n.owns(c.of) {
 			continue
 		}
+		told := &c.told[0]
+		if s.ID == c.Out.ID {
+			told = &c.told[1]
+		}
+		if *told && c.knows(s) {
+			continue
+		}
+		*told = true
 		n.counts[s.ID] = s
 		heard := c.of.heard
 		c.counted(now, s)
@@ -25,6 +35,17 @@ func (n *Node) onCount(now time.Time, in Count) {
 			c.of.heard = heard
 		}
 	}
+}
+
+// knows tells whether s says nothing new. How long an SA has been idle is no news.
+func (c *child) knows(s Counted) bool {
+	used := c.InUsed
+	if s.ID == c.Out.ID {
+		used = c.OutUsed
+	} else if s.Sequence.Highest != c.In.Sequence.Highest || !bytes.Equal(s.Sequence.Bitmap, c.In.Sequence.Bitmap) {
+		return false
+	}
+	return s.Used.Packets == used.Packets && s.Used.Bytes == used.Bytes
 }
 
 // drowsy tells whether we have just been away. What the dataplane counts then may
@@ -48,16 +69,21 @@ func (c *child) counted(now time.Time, s Counted) {
 	}
 }
 
-// sendCounts publishes the newest counters of all SAs that had new ones. A
-// member that lags behind gets the next ones: they replace these.
+// sendCounts publishes the newest counters of all SAs that had new ones. When a
+// member lags behind, all get them again the next time: newer ones replace them.
 func (n *Node) sendCounts() {
 	ids := make([]ipsec.SAID, 0, len(n.counts))
 	for id := range n.counts {
 		ids = append(ids, id)
 	}
 	slices.SortFunc(ids, compareSA)
+	lags := false
 	for _, p := range n.peers {
-		if p == nil || !p.present() || len(p.out.queue) > n.cfg.Limits.Window/2 {
+		if p == nil || !p.present() {
+			continue
+		}
+		if len(p.out.queue) > n.cfg.Limits.Window/2 {
+			lags = true
 			continue
 		}
 		var batch []Counted
@@ -70,7 +96,9 @@ func (n *Node) sendCounts() {
 			n.enqueue(p, Counters{SAs: part}, 0)
 		}
 	}
-	clear(n.counts)
+	if !lags {
+		clear(n.counts)
+	}
 }
 
 // onCounters moves our replay windows to the owner's checkpoint, so that nothing

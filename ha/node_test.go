@@ -308,6 +308,46 @@ func TestCheckpointsReachTheStandby(t *testing.T) { // B3, I9
 	t.Error("The standby's dataplane never heard of the checkpoint.")
 }
 
+// TestCheckpointsThatSayNothingNewAreNotRepeated: with very many tunnels they
+// would be most of what members tell each other.
+func TestCheckpointsThatSayNothingNewAreNotRepeated(t *testing.T) { // B3, I9
+	g := gather(t, 2)
+	g.establish()
+	in, _ := pair()
+	checkpoints := func(highest uint64) (n int) {
+		g.take(1)
+		g.step(0, ha.Count{SAs: []ha.Counted{{ID: in.ID, Sequence: ipsec.Sequence{Highest: highest, Bitmap: []byte{0xff}}}}})
+		g.pass(2 * time.Second)
+		for _, rd := range g.take(1) {
+			for _, o := range rd.Orders {
+				for _, ch := range o.Changes {
+					if ch.ID == in.ID && ch.Sequence != nil && ch.Sequence.Highest == highest {
+						n++
+					}
+				}
+			}
+		}
+		return n
+	}
+	if n := checkpoints(99); n == 0 {
+		t.Error("The standby's dataplane never heard of the first checkpoint.")
+	}
+	if n := checkpoints(99); n != 0 {
+		t.Errorf("The standby's dataplane heard %d times of a checkpoint that it has.", n)
+	}
+	if n := checkpoints(100); n == 0 {
+		t.Error("The standby's dataplane never heard of the next checkpoint.")
+	}
+	g.deaf = ha.MembersOf(1)
+	g.step(0, ha.Count{SAs: []ha.Counted{{ID: in.ID, Sequence: ipsec.Sequence{Highest: 101, Bitmap: []byte{0xff}}}}})
+	g.pass(2 * time.Second)
+	g.deaf = 0
+	g.pass(2 * time.Second)
+	if n := checkpoints(101); n == 0 {
+		t.Error("The standby's dataplane never heard of the checkpoint that was made while it was away.")
+	}
+}
+
 func TestAnotherProtocolIsCounted(t *testing.T) {
 	g := gather(t, 2)
 	g.step(0, ha.Received{Frame: ha.Frame{Protocol: 9, From: 1, To: 0, Life: 1, Disk: 2}})

@@ -202,6 +202,7 @@ func (t *tunnel) claim(now time.Time, p *peer) Claim {
 func (n *Node) start(c *child) {
 	me, yes := n.cfg.Member, true
 	entrusted := c.Holders.Has(me)
+	c.told = [2]bool{}
 	n.rebase(c)
 	if c.used > c.base {
 		c.base = c.used // our dataplane has been at our share before

@@ -58,6 +58,9 @@ type child struct {
 	// worn is why it needs new keys, until the engine has been told.
 	worn    Worn
 	refused bool // by our dataplane
+	// told: the counters of the inbound and the outbound SA that we know were
+	// published by us, to all members that are there.
+	told [2]bool
 }
 
 // owns tells whether t is ours.
