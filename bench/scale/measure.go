@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/evergate/evergate/bench/rig"
+	"github.com/evergate/evergate/core/admin"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/ha/transport"
@@ -200,16 +201,23 @@ func (b *bench) silence(seen []rig.Seen, member int) (longest time.Duration) {
 	return longest
 }
 
-// adoption ends the owner.
+// adoption ends the owner. The other member is asked with patience: it is busy.
 func (b *bench) adoption(ctx context.Context) error {
 	b.o.Logf("the owner dies")
+	survivor := admin.Dial(b.group[standby].Socket())
 	began := time.Now()
 	b.group[owner].Kill()
 	err := netlab.Poll(ctx, limit, func() error {
-		if n := b.group[standby].Stat("ha.takeovers"); n < uint64(b.Tunnels) {
-			return fmt.Errorf("scale: %d of %d tunnels were adopted", n, b.Tunnels)
+		stats, err := survivor.IKEStats(ctx)
+		if err != nil {
+			return err
 		}
-		return nil
+		for _, c := range stats {
+			if c.Name == "ha.takeovers" && c.Value >= uint64(b.Tunnels) {
+				return nil
+			}
+		}
+		return fmt.Errorf("scale: not all of %d tunnels were adopted", b.Tunnels)
 	})
 	b.Adopted = time.Since(began)
 	return err
