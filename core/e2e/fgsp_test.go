@@ -43,7 +43,13 @@ func startFGSP(t *testing.T, n, disabled int, more func(*gateway.GroupMember) st
 	f.waitSynced(f.members[:n]...)
 	f.site.WAN.Single() // for who counts the client's packets
 	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true, RetransmitTimeout: time.Second})
-	f.client.Load(strongswan.Connection{
+	f.client.Load(office())
+	return f
+}
+
+// office is the client's connection.
+func office() strongswan.Connection {
+	return strongswan.Connection{
 		Name: "office", LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.GatewayAddr},
 		Proposals: []string{"aes128-sha1-modp1024"}, Local: strongswan.Auth{ID: strongswan.FQDN("client.example")},
 		Remote: strongswan.Auth{ID: strongswan.IPv4(gateway.GatewayAddr)}, PSK: gateway.GroupPSK,
@@ -51,8 +57,7 @@ func startFGSP(t *testing.T, n, disabled int, more func(*gateway.GroupMember) st
 			Name: "lan", LocalTS: []string{gateway.ClientNet}, RemoteTS: []string{gateway.ServerLoopback + "/32"},
 			Proposals: []string{"aes128-sha1"},
 		}},
-	})
-	return f
+	}
 }
 
 // waitSynced waits until all of these members hold each other's tunnels.
