@@ -61,6 +61,7 @@ func (e *Engine) adoptStates(notes map[uint32][]byte, held map[uint32]gate.Held,
 		}
 		h, isHeld := held[st.ReqID]
 		a.resume(st, h, isHeld, told[st.ReqID])
+		a.coarse = e.settings.link == ""
 		_, a.whyNot = e.choose(a)
 		e.placed(a, st)
 		e.enlist(a)
@@ -72,7 +73,7 @@ func (e *Engine) adoptStates(notes map[uint32][]byte, held map[uint32]gate.Held,
 // resume goes on with a state as it is.
 func (a *association) resume(st xfrmnl.State, h gate.Held, held, told bool) {
 	a.state, a.told, a.role = st, told, offload.Active
-	a.shift = st.Replay.Sent - st.Current.Packets
+	a.shift, a.counted = st.Replay.Sent-st.Current.Packets, st.Current.Packets
 	a.softTold = a.lifetime.Soft != (ipsec.Limits{}) && st.Lifetime.SoftBytes == xfrmnl.Unlimited && st.Lifetime.SoftPackets == xfrmnl.Unlimited
 	switch {
 	case !held:

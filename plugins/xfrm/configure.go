@@ -66,6 +66,7 @@ func (e *Engine) start(s settings) (err error) {
 	if err := k.prepare(s); err != nil {
 		return explain(err)
 	}
+	e.shortenAcquires()
 	// Networks of clients are many and ours are few, so the former find a policy.
 	if err := k.conn.SetThresholds(xfrmnl.Thresholds{Remote4: 24, Remote6: 56}); err != nil {
 		return explain(err)
@@ -82,7 +83,7 @@ func (e *Engine) start(s settings) (err error) {
 	if err := e.adopt(); err != nil {
 		return explain(fmt.Errorf("adopt the sas of an earlier process: %w", err))
 	}
-	if err := e.setAcquire(); err != nil {
+	if err := errors.Join(e.setAcquire(), e.setBypass()); err != nil {
 		return explain(err)
 	}
 	e.listen(k)
@@ -171,12 +172,16 @@ func (k *kernel) prepare(s settings) error {
 	if s.link == "" {
 		return nil
 	}
-	// A packet without an SA makes the kernel ask, and then wait without asking for
-	// any other: a second is what the contract merges.
-	if err := os.WriteFile("/proc/sys/net/core/xfrm_acq_expires", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("shorten the wait for an SA: %w", err)
-	}
 	return k.makeInterface(s)
+}
+
+// shortenAcquires makes the kernel ask again soon: a packet without an SA makes it
+// ask, and then wait without asking for any other packet. A second is what the
+// contract merges.
+func (e *Engine) shortenAcquires() {
+	if err := os.WriteFile("/proc/sys/net/core/xfrm_acq_expires", []byte("1"), 0); err != nil {
+		e.log.Warn("kernel asks for sas at its own pace", "error", err)
+	}
 }
 
 // makeInterface makes the XFRM interface, or adopts one of that name and if_id.

@@ -77,14 +77,17 @@ func (w *wire) Configure(ctx context.Context, c offload.Config) (info offload.In
 		return err
 	})
 	if err == nil && w.plain == nil {
-		err = w.open()
+		err = w.open(info.PlaintextInterface)
 	}
 	return info, err
 }
 
-func (w *wire) open() error {
-	if _, err := w.gateway.Output(ipCommand("route", "add", "198.19.0.0/16", "dev", "evg0")); err != nil {
-		return fmt.Errorf("route the suite's clients: %w", err)
+// open opens the sockets; device leads to the suite's clients.
+func (w *wire) open(device string) error {
+	if device != "" {
+		if _, err := w.gateway.Output(ipCommand("route", "add", "198.19.0.0/16", "dev", device)); err != nil {
+			return fmt.Errorf("route the suite's clients: %w", err)
+		}
 	}
 	err := w.gateway.Do(func() (err error) {
 		w.plain, err = net.ListenUDP("udp4", &net.UDPAddr{IP: suiteInner.AsSlice(), Port: int(suitePort)})
@@ -237,3 +240,5 @@ func udpPacket(from, to netip.AddrPort, payload []byte) []byte {
 }
 
 func ipCommand(args ...string) *exec.Cmd { return exec.Command("ip", args...) }
+
+func nftCommand(args ...string) *exec.Cmd { return exec.Command("nft", args...) }

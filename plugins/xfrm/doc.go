@@ -29,7 +29,9 @@
 // packets, and both rise together. So the ceiling of a lease is a hard limit of
 // packets, exactly: Info.CeilingMargin is 0. Segments of a super-packet would take
 // several numbers for one packet; they leave the interface one by one (gso_max_segs
-// 1). Half a lease is a soft limit, as are those of SA.Lifetime; the kernel notices
+// 1). With "interface: none" they do not, so there the limit is what even large
+// packets surely leave of the lease, moved on as it is used: such an SA may stop short
+// of its ceiling, and never beyond it. Half a lease is a soft limit, as are those of SA.Lifetime; the kernel notices
 // either with the packet after it.
 //
 // At a hard limit the kernel removes the state. The dataplane puts it back, behind a

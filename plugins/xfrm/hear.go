@@ -122,6 +122,9 @@ func (e *Engine) reached(a *association, st xfrmnl.State) error {
 		a.softTold = true
 		e.events.push(offload.Expired{ID: a.id})
 	}
+	if err := e.recount(a); err != nil {
+		return err
+	}
 	if sent := a.shift + st.Current.Packets; a.outbound() && a.ceiling != 0 && !a.lowTold && sent >= a.low() {
 		a.lowTold = true
 		e.events.push(offload.LeaseLow{ID: a.id, Next: sent + 1})
@@ -144,6 +147,9 @@ func past(l ipsec.Limits, c xfrmnl.Current) bool {
 func (e *Engine) ended(a *association, last xfrmnl.State) error {
 	total := a.carried(last.Current)
 	sent := a.shift + last.Current.Packets
+	if a.coarse {
+		sent = max(sent, a.last()) // at most that: the limit was below it
+	}
 	c := e.changes()
 	if past(a.lifetime.Hard, total) {
 		a.drops.Lifetime++

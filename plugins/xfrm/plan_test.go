@@ -3,10 +3,12 @@ package xfrm
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"go.yaml.in/yaml/v3"
 	"pgregory.net/rapid"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -172,5 +174,25 @@ func TestSettingsNameWhatIsWrong(t *testing.T) {
 		if !strings.Contains(err.Error(), name) {
 			t.Errorf("The error should name %s, got %v.", name, err)
 		}
+	}
+}
+
+// TestTheShippedConfigurationIsTaken reads what operators start from.
+func TestTheShippedConfigurationIsTaken(t *testing.T) {
+	text, err := os.ReadFile("../../configs/xfrm-gateway.yaml")
+	if err != nil {
+		t.Fatalf("The configuration cannot be read: %v.", err)
+	}
+	var c struct {
+		Dataplane struct {
+			Settings map[string]string `yaml:"settings"`
+		} `yaml:"dataplane"`
+	}
+	if err := yaml.Unmarshal(text, &c); err != nil {
+		t.Fatalf("The configuration is no YAML: %v.", err)
+	}
+	s, err := parseSettings(c.Dataplane.Settings)
+	if err != nil || len(c.Dataplane.Settings) < 5 || s.ifID != defaultIfID || s.table != defaultTable || s.logGroup != defaultLogGroup {
+		t.Errorf("The settings should be taken, and say what the defaults are, got %+v (%v).", s, err)
 	}
 }

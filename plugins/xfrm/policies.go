@@ -131,3 +131,27 @@ func (e *Engine) setAcquire() error {
 	}
 	return nil
 }
+
+// setBypass lets IKE pass in the clear where policies without an interface might
+// divert it: those for transport mode select all that two hosts say to each other.
+func (e *Engine) setBypass() error {
+	if e.settings.link != "" {
+		return nil
+	}
+	for _, s := range everything() {
+		s.Proto = unix.IPPROTO_UDP
+		for _, port := range []uint16{500, nattPort} {
+			own := s
+			own.SrcPort = xfrmnl.Port{Value: port, Mask: 1<<16 - 1}
+			theirs := s
+			theirs.DstPort = own.SrcPort
+			for _, p := range []xfrmnl.Policy{{Selector: own, Dir: xfrmnl.Out}, {Selector: theirs, Dir: xfrmnl.In}} {
+				p.Priority = 1
+				if err := e.kernel.conn.SetPolicy(p); err != nil {
+					return fmt.Errorf("let IKE pass: %w", err)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -17,7 +17,8 @@ const unknownSent = 1 << 24
 
 // put gives the state of a to the kernel, where it is not yet.
 func (e *Engine) put(a *association) error {
-	a.shift = a.state.Replay.Sent
+	a.shift, a.counted = a.state.Replay.Sent, 0
+	a.coarse = e.settings.link == ""
 	a.state.Current, a.state.Stats = xfrmnl.Current{}, xfrmnl.Stats{}
 	a.state.Lifetime = a.limits()
 	err := e.add(a)
@@ -69,8 +70,26 @@ func (a *association) bury(last xfrmnl.State) {
 	a.earlierBad.BadIntegrity += last.Stats.BadIntegrity
 }
 
+// recount notes how numbers and packets of a coarse SA have drifted apart.
+func (e *Engine) recount(a *association) error {
+	if !a.coarse || !a.outbound() {
+		return nil
+	}
+	st, err := e.kernel.conn.State(a.state)
+	if err == nil {
+		a.shift, a.counted = st.Replay.Sent-st.Current.Packets, st.Current.Packets
+	}
+	if errors.Is(err, unix.ESRCH) {
+		return nil // it has come to its end; what the kernel says of that is next
+	}
+	return err
+}
+
 // limit tells the kernel the limits of a, if they are others.
 func (e *Engine) limit(a *association) error {
+	if err := e.recount(a); err != nil {
+		return err
+	}
 	l := a.limits()
 	if l == a.state.Lifetime {
 		return nil
@@ -97,7 +116,7 @@ func (e *Engine) jump(a *association, next uint64) error {
 		if err := e.kernel.conn.SetReplay(a.state, st.Replay); err != nil {
 			return err
 		}
-		a.shift = next - 1 - st.Current.Packets
+		a.shift, a.counted = next-1-st.Current.Packets, st.Current.Packets
 		return nil
 	}
 	return e.reform(a, func(s *xfrmnl.State) { s.Replay.Sent = max(s.Replay.Sent, next-1) })

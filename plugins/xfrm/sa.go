@@ -39,6 +39,11 @@ type association struct {
 	// shift is the number of a packet without the count of packets that the
 	// kernel's state has sent: they rise together.
 	shift uint64
+	// coarse: a packet may take several numbers, as super-packets of the host's own
+	// TCP do whose segments the kernel encrypts together. Then shift is what it was
+	// after counted packets.
+	coarse  bool
+	counted uint64
 	// earlier is what states of the SA carried that are gone.
 	earlier    xfrmnl.Current
 	earlierBad xfrmnl.Stats
@@ -141,7 +146,13 @@ func (a *association) limits() xfrmnl.Lifetime {
 		l.SoftBytes = rest(a.lifetime.Soft.Bytes, a.earlier.Bytes)
 		l.SoftPackets = rest(a.lifetime.Soft.Packets, a.earlier.Packets)
 	}
-	if a.outbound() {
+	switch {
+	case !a.outbound():
+	case a.coarse:
+		sure := above(a.last(), a.counted+a.shift) / maxSegments
+		l.HardPackets = min(l.HardPackets, a.counted+sure)
+		l.SoftPackets = min(l.SoftPackets, a.counted+(sure+1)/2)
+	default:
 		l.HardPackets = min(l.HardPackets, above(a.last(), a.shift))
 		if a.ceiling != 0 && !a.lowTold {
 			l.SoftPackets = min(l.SoftPackets, above(a.low(), a.shift))
@@ -149,6 +160,9 @@ func (a *association) limits() xfrmnl.Lifetime {
 	}
 	return l
 }
+
+// maxSegments is more than one packet of an SA that is coarse has.
+const maxSegments = 1 << 11
 
 // low is the number after which less than half of the lease is left.
 func (a *association) low() uint64 { return a.last() - (a.lease+1)/2 + 1 }

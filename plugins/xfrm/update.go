@@ -54,7 +54,7 @@ func (e *Engine) checkChange(c offload.Change) error {
 		return offload.ErrNotFound
 	}
 	if c.Endpoint != nil {
-		if err := errors.Join(offload.CheckEndpoint(*c.Endpoint)); err != nil {
+		if err := offload.CheckEndpoint(*c.Endpoint); err != nil {
 			return err
 		}
 		if err := checkEncap(c.Endpoint.Encap); err != nil {
@@ -83,6 +83,9 @@ func (e *Engine) update(c *changes, a *association, change offload.Change) error
 		}
 		a.group = *change.Group
 		c.hold(a, a.carried(st.Current).Packets)
+		if err := c.commit(); err != nil { // a role that changes too starts from there
+			return err
+		}
 	}
 	if change.Role != nil {
 		if err := c.setRole(a, *change.Role); err != nil {

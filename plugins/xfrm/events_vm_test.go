@@ -1,0 +1,143 @@
+package xfrm_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/offload"
+)
+
+// wantEvent reads events until one is as wanted.
+func (w *wire) wantEvent(t *testing.T, want offload.Event) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var others []offload.Event
+	for ev, err := range w.Events(ctx) {
+		if err != nil {
+			t.Fatalf("The events ended: %v.", err)
+		}
+		if reflect.DeepEqual(ev, want) {
+			return
+		}
+		others = append(others, ev)
+	}
+	t.Errorf("The event %+v should come, got %+v.", want, others)
+}
+
+func TestPacketWithoutSAAsksForOne(t *testing.T) {
+	w := newLab(t, nil)
+	to := netip.MustParseAddrPort("198.19.7.7:4242")
+	// The kernel refuses the packet while it asks.
+	if _, err := w.plain.WriteToUDPAddrPort([]byte("inner"), to); err != nil && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Fatalf("The packet cannot be sent: %v.", err)
+	}
+	own := func(a netip.AddrPort) ipsec.TrafficSelector {
+		return ipsec.TrafficSelector{Proto: unix.IPPROTO_UDP, Min: a.Addr(), Max: a.Addr(), PortMin: a.Port(), PortMax: a.Port()}
+	}
+	w.wantEvent(t, offload.Acquire{Local: own(netip.AddrPortFrom(suiteInner, suitePort)), Remote: own(to)})
+}
+
+func TestShorterPathIsReported(t *testing.T) { // C16
+	w := newLab(t, nil)
+	_, out := pairOf(w, 1)
+	out.PathMTU = 0
+	w.install(t, offload.Active, out)
+	w.wantEvent(t, offload.MTUChanged{ID: out.ID, MTU: 1500})
+	if _, err := w.gateway.Output(ipCommand("route", "add", w.remote.String()+"/32", "dev", "wan", "mtu", "1300")); err != nil {
+		t.Fatalf("The path cannot be made shorter: %v.", err)
+	}
+	w.wantEvent(t, offload.MTUChanged{ID: out.ID, MTU: 1300})
+	if got := w.all(t)[out.ID].PathMTU; got != 1300 {
+		t.Errorf("Export should tell a path MTU of 1300, got %d.", got)
+	}
+}
+
+// TestSequenceStateIsExact writes numbers beyond 32 bits and reads them back, for
+// every algorithm with ESN.
+func TestSequenceStateIsExact(t *testing.T) {
+	w := newLab(t, nil)
+	info, err := w.Info(t.Context())
+	if err != nil {
+		t.Fatalf("Info failed: %v.", err)
+	}
+	n := uint32(0)
+	for _, c := range info.Transforms {
+		if !c.Algorithms.ESN || c.Algorithms.KeyBits == 192 {
+			continue
+		}
+		n++
+		in, out := pairOf(w, n)
+		in.Algorithms, out.Algorithms = c.Algorithms, c.Algorithms
+		in.Encryption, in.Integrity = keysFor(t, c.Algorithms)
+		out.Encryption, out.Integrity = in.Encryption, in.Integrity
+		in.Sequence = ipsec.Sequence{Highest: 1<<40 + 5, Bitmap: []byte{0b1011, 0xff}}
+		out.Sequence = ipsec.Sequence{Next: 1<<35 + 7, Ceiling: 1<<35 + 100}
+		w.install(t, offload.Standby, in, out)
+		all := w.all(t)
+		if got := all[in.ID].Sequence; got.Highest != in.Sequence.Highest || got.Bitmap[0] != 0b1011 || got.Bitmap[1] != 0xff {
+			t.Errorf("%v: the window should be up to %d with %x, got %d with %x.", c.Algorithms, in.Sequence.Highest, in.Sequence.Bitmap, got.Highest, got.Bitmap)
+		}
+		if got := all[out.ID].Sequence; got.Next != out.Sequence.Next || got.Ceiling != out.Sequence.Ceiling {
+			t.Errorf("%v: next and ceiling should be %d and %d, got %d and %d.", c.Algorithms, out.Sequence.Next, out.Sequence.Ceiling, got.Next, got.Ceiling)
+		}
+	}
+	if n < 10 {
+		t.Errorf("Debian's kernel has more sets of algorithms with ESN than %d.", n)
+	}
+}
+
+func keysFor(t *testing.T, a ipsec.Algorithms) (encryption, integrity ipsec.Key) {
+	t.Helper()
+	e, err := a.EncryptionKeyLen()
+	if err != nil {
+		t.Fatalf("%v has no key length: %v.", a, err)
+	}
+	i, err := a.Integrity.KeyLen()
+	if err != nil {
+		t.Fatalf("%v has no key length: %v.", a, err)
+	}
+	octets := func(n int) ipsec.Key {
+		b := make([]byte, n)
+		for at := range b {
+			b[at] = byte(3*at + 1)
+		}
+		return ipsec.NewKey(b)
+	}
+	return octets(e), octets(i)
+}
+
+// TestMissingRightsAreNamed configures an engine without CAP_NET_ADMIN.
+func TestMissingRightsAreNamed(t *testing.T) {
+	host := netlab.New(t).Namespace("host")
+	e := newEngine(t)
+	defer e.Close()
+	err := host.Do(func() error {
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_ADMIN, 0, 0, 0); err != nil {
+			return err
+		}
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var caps [2]unix.CapUserData
+		if err := unix.Capget(&header, &caps[0]); err != nil {
+			return err
+		}
+		caps[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+		caps[0].Permitted &^= 1 << unix.CAP_NET_ADMIN
+		if err := unix.Capset(&header, &caps[0]); err != nil {
+			return err
+		}
+		_, err := e.Configure(t.Context(), offload.Config{Boot: 1})
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+		t.Errorf("The error should name the capability that is missing, got %v.", err)
+	}
+}
