@@ -143,3 +143,19 @@ func TestTunnelComesToLifeBehindItsOrders(t *testing.T) {
 		t.Errorf("the shard gets %T first, want Restore", rd.Shards[0].Input)
 	}
 }
+
+func TestTunnelThatIsLostBeforeItComesToLifeStaysAway(t *testing.T) { // B5
+	g := newGroup(t, 2)
+	g.dial()
+	a, b := g.members[0], g.members[1]
+	id := a.tunnels()[0].ID
+	a.dead = true
+	g.pass(500 * time.Millisecond)
+	rd := b.replica.Step(g.now, Noticed{offload.Activated{Tunnel: id, Group: 1}})
+	b.replica.onLost(id)
+	for _, s := range b.replica.Step(g.now, Node{ha.Carried{Serial: rd.Serial}}).Shards {
+		if _, ok := s.Input.(Restore); ok {
+			t.Error("a tunnel that was lost meanwhile comes to life")
+		}
+	}
+}

@@ -554,17 +554,31 @@ func (r *Replica) onRestored(restored ha.Restored) {
 // onLost takes a tunnel from its shard. It stands by from now on, unless its copy
 // has gone in the same step.
 func (r *Replica) onLost(id ipsec.TunnelID) {
-	status, ok := r.node.Tunnel(id)
-	r.toShard(id, Lose{Tunnel: id})
+	routes, recalled := r.recall(id)
+	if !recalled {
+		r.toShard(id, Lose{Tunnel: id})
+	}
 	r.hush(id)
-	if !ok {
-		return
+	if status, ok := r.node.Tunnel(id); ok {
+		r.learn(id)
+		for _, c := range status.Children {
+			r.stand(c.In)
+			r.stand(c.Out)
+		}
 	}
-	r.learn(id)
-	for _, c := range status.Children {
-		r.stand(c.In)
-		r.stand(c.Out)
+	r.onLeft(id, Left{Routes: routes})
+}
+
+// recall keeps a tunnel from coming to life that is lost before it did, and
+// returns the routes that it stood by with.
+func (r *Replica) recall(id ipsec.TunnelID) ([]Route, bool) {
+	w := r.restoring[id]
+	if w == nil {
+		return nil, false
 	}
+	delete(r.restoring, id)
+	in, _ := w.inputs[0].(Restore)
+	return in.Routes, true
 }
 
 // onLeft puts away what a shard leaves behind of a tunnel that it has lost, as far
@@ -613,6 +627,8 @@ func (r *Replica) onGone(now time.Time, id ipsec.TunnelID) {
 	waiting := r.waiting[id]
 	r.drop(id)
 	r.hush(id)
+	routes, _ := r.recall(id)
+	r.onLeft(id, Left{Routes: routes})
 	r.toShard(id, Lose{Tunnel: id, Gone: true})
 	for _, dg := range waiting {
 		r.answerAgain(now, dg)

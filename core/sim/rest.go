@@ -57,9 +57,10 @@ type keeper struct {
 	out   ipsec.SAID
 }
 
-// keepers are the clients that need not dial again: everybody who may own their
-// tunnel has what they use. In a divided group two members may have gone on with
-// one IKE SA; then the one that is to keep it may be behind, as RFC 6311 has it.
+// keepers are the clients that need not dial again: somebody owns their tunnel or
+// may follow its owner, and every copy is where the client is. In a divided group
+// two members may have gone on with one IKE SA; then the one that keeps it may be
+// behind, which RFC 6311 is for.
 func (c *Cluster) keepers() map[*client]keeper {
 	kept := make(map[*client]keeper)
 	for _, cl := range c.clients {
@@ -67,41 +68,39 @@ func (c *Cluster) keepers() map[*client]keeper {
 		if !ok || !cl.wanted {
 			continue
 		}
-		able := 0
+		owners := 0
 		for _, m := range c.members {
-			switch has, current := m.mayOwn(cl, out); {
+			switch has, able, current := m.copyOf(cl, out); {
 			case has && !current:
-				able = -len(c.members)
-			case has:
-				able++
+				owners = -len(c.members)
+			case able:
+				owners++
 			}
 		}
-		if able > 0 {
+		if owners > 0 {
 			kept[cl] = keeper{cl.dials, out}
 		}
 	}
 	return kept
 }
 
-// mayOwn tells whether m owns a client's tunnel, or may take it over, and whether
-// it then is where the client is.
-func (m *member) mayOwn(cl *client, out ipsec.SAID) (has, current bool) {
+// copyOf tells whether m has a client's tunnel, whether it owns it or may take it
+// over, and whether its copy is where the client is.
+func (m *member) copyOf(cl *client, out ipsec.SAID) (has, able, current bool) {
 	id, ok := m.tunnelOf(out)
 	if !ok {
-		return false, false
+		return false, false, false
 	}
 	st, _ := m.node.Tunnel(id)
-	if !st.Owned && !(st.Orphan && m.armed(st.Owner)) {
-		return false, false
-	}
+	able = st.Owned || st.Orphan && m.armed(st.Owner)
 	theirs := cl.tunnels()[0].IKE
 	for _, t := range append(m.tunnels(), m.replica.Tunnels(m.now())...) {
 		if t.ID == id {
-			return true, st.Complete && t.IKE.SPIi == theirs.SPIi && t.IKE.SPIr == theirs.SPIr && t.IKE.Doing == "" &&
+			return true, able, st.Complete && t.IKE.SPIi == theirs.SPIi && t.IKE.SPIr == theirs.SPIr && t.IKE.Doing == "" &&
 				t.IKE.NextRequest == theirs.NextExpected && t.IKE.NextExpected == theirs.NextRequest
 		}
 	}
-	return true, false
+	return true, able, false
 }
 
 // armed tells whether tunnels of another member may start at m.
