@@ -357,7 +357,9 @@ func (r *Replica) onCounters(now time.Time, counters []offload.Counters) {
 	in := ha.Count{SAs: make([]ha.Counted, 0, len(counters))}
 	for _, c := range counters {
 		if _, stands := r.bySA[c.ID]; stands {
-			r.counters[c.ID] = c
+			shown := c
+			shown.Sequence.Bitmap = nil // of 256 octets and more, and nobody looks at them
+			r.counters[c.ID] = shown
 		}
 		if c.Role != offload.Active {
 			continue
