@@ -226,6 +226,26 @@ func (n *Node) onRefuse(r Refuse) {
 		c.proposal = nil
 		n.raise(c)
 	}
+	if r.Sent && r.Bound > c.ceiling {
+		n.contest(c, r.Bound)
+	}
+}
+
+// admit tells the owner of t that our dataplane has sent on it when nobody should
+// have. The peer's replay window is at our numbers now, and takes the owner's only
+// from above them.
+func (n *Node) admit(t *tunnel) {
+	p := n.peers[t.owner()]
+	if p == nil || !p.present() {
+		return
+	}
+	for _, c := range t.pairs() {
+		if c.used == 0 {
+			continue
+		}
+		c.Bound = max(c.Bound, c.used)
+		n.enqueue(p, Refuse{Tunnel: t.id, Epoch: t.version.Epoch, Child: c.In.ID, Bound: c.used, Sent: true}, 0)
+	}
 }
 
 // confess tells owners how far our dataplane may have sent by itself while it

@@ -442,3 +442,35 @@ func TestHandoverSaysGoodbyeBeforeItFallsSilent(t *testing.T) { // F9
 		t.Errorf("Who has left should fall silent once, it was asked to %d times.", n)
 	}
 }
+
+// TestOwnerGoesAboveWhatAnArmedStandbySent: member 1 has missed the owner's
+// heartbeats, and its dataplane has started the tunnel in the moment before it
+// heard it again. The peer's replay window is at member 1's numbers then.
+func TestOwnerGoesAboveWhatAnArmedStandbySent(t *testing.T) { // B5, I2
+	g := gather(t, 2)
+	g.establish()
+	_, out := pair()
+	g.deaf = ha.MembersOf(1)
+	g.pass(300 * time.Millisecond)
+	g.deaf = 0
+	g.pass(500 * time.Millisecond)
+	g.take(0)
+	g.step(1, ha.Activated{Tunnel: tunnel, Group: 0})
+	g.pass(100 * time.Millisecond)
+	var next uint64
+	for _, rd := range g.take(0) {
+		for _, o := range rd.Orders {
+			for _, c := range o.Changes {
+				if c.ID == out.ID && c.Sequence != nil {
+					next = max(next, c.Sequence.Next)
+				}
+			}
+		}
+	}
+	if next <= 2*ipsec.LeaseSize {
+		t.Errorf("The owner should go on above %#x, which member 1 may have sent up to, got %#x.", 2*ipsec.LeaseSize, next)
+	}
+	if st, _ := g.nodes[0].Tunnel(tunnel); !st.Owned {
+		t.Error("The owner lives, and should keep the tunnel.")
+	}
+}

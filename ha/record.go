@@ -176,12 +176,14 @@ type (
 		To     uint64
 	}
 
-	// Refuse says that numbers up to Bound may have been used.
+	// Refuse says that numbers up to Bound may have been used. Sent: the peer has
+	// had some of them.
 	Refuse struct {
 		Tunnel ipsec.TunnelID
 		Epoch  Epoch
 		Child  ipsec.SAID
 		Bound  uint64
+		Sent   bool
 	}
 
 	// Address is where a tunnel's peer is now.

@@ -82,6 +82,7 @@ func (n *Node) onActivated(now time.Time, in Activated) {
 		n.stats.Yielded++
 		n.exposeAll(t)
 		n.stop(t)
+		n.admit(t)
 		return
 	}
 	n.claim(now, t, now)

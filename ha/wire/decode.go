@@ -159,7 +159,7 @@ func (d *decoder) rest(m *hav1.Record) ha.Record {
 		return ha.Grant{Tunnel: ipsec.TunnelID(r.GetTunnel()), Epoch: ha.Epoch(r.GetEpoch()), Child: d.said(r.GetChild()), To: r.GetTo()}
 	case *hav1.Record_Refuse:
 		r := k.Refuse
-		return ha.Refuse{Tunnel: ipsec.TunnelID(r.GetTunnel()), Epoch: ha.Epoch(r.GetEpoch()), Child: d.said(r.GetChild()), Bound: r.GetBound()}
+		return ha.Refuse{Tunnel: ipsec.TunnelID(r.GetTunnel()), Epoch: ha.Epoch(r.GetEpoch()), Child: d.said(r.GetChild()), Bound: r.GetBound(), Sent: r.GetSent()}
 	case *hav1.Record_Address:
 		r := k.Address
 		return ha.Address{Tunnel: ipsec.TunnelID(r.GetTunnel()), Version: decodeVersion(r.GetVersion()), Endpoint: ha.Endpoint{

@@ -101,7 +101,7 @@ func encodeRest(m *hav1.Record, r ha.Record) {
 		}}
 	case ha.Refuse:
 		m.Kind = &hav1.Record_Refuse{Refuse: &hav1.Refuse{
-			Tunnel: uint64(r.Tunnel), Epoch: uint64(r.Epoch), Child: encodeSAID(r.Child), Bound: r.Bound,
+			Tunnel: uint64(r.Tunnel), Epoch: uint64(r.Epoch), Child: encodeSAID(r.Child), Bound: r.Bound, Sent: r.Sent,
 		}}
 	case ha.Address:
 		m.Kind = &hav1.Record_Address{Address: &hav1.Address{

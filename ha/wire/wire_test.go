@@ -75,7 +75,7 @@ func frame() ha.Frame {
 			ha.Unheld{Tunnel: 7, Why: ha.OtherClass},
 			ha.Propose{Tunnel: 7, Epoch: v.Epoch, Child: said(1), From: 1, To: 2},
 			ha.Grant{Tunnel: 7, Epoch: v.Epoch, Child: said(1), To: 2},
-			ha.Refuse{Tunnel: 7, Epoch: v.Epoch, Child: said(1), Bound: 2},
+			ha.Refuse{Tunnel: 7, Epoch: v.Epoch, Child: said(1), Bound: 2, Sent: true},
 			ha.Address{Tunnel: 7, Version: v, Endpoint: ha.Endpoint{
 				Local: netip.MustParseAddr("192.0.2.1"), Remote: netip.MustParseAddr("2001:db8::1"), Encap: &ipsec.Encap{LocalPort: 1, RemotePort: 2},
 			}},

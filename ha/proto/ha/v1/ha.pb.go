@@ -1960,7 +1960,9 @@ type Refuse struct {
 	// The pair, by its inbound SA.
 	Child *SAID `protobuf:"bytes,3,opt,name=child,proto3" json:"child,omitempty"`
 	// Up to this one.
-	Bound         uint64 `protobuf:"varint,4,opt,name=bound,proto3" json:"bound,omitempty"`
+	Bound uint64 `protobuf:"varint,4,opt,name=bound,proto3" json:"bound,omitempty"`
+	// The peer has had some of them, so the owner goes above them at once.
+	Sent          bool `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2021,6 +2023,13 @@ func (x *Refuse) GetBound() uint64 {
 		return x.Bound
 	}
 	return 0
+}
+
+func (x *Refuse) GetSent() bool {
+	if x != nil {
+		return x.Sent
+	}
+	return false
 }
 
 // Address is where a peer is now.
@@ -3440,12 +3449,13 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
 	"\x05child\x18\x03 \x01(\v2\v.ha.v1.SAIDR\x05child\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\x04R\x02to\"o\n" +
+	"\x02to\x18\x04 \x01(\x04R\x02to\"\x83\x01\n" +
 	"\x06Refuse\x12\x16\n" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
 	"\x05child\x18\x03 \x01(\v2\v.ha.v1.SAIDR\x05child\x12\x14\n" +
-	"\x05bound\x18\x04 \x01(\x04R\x05bound\"\x9d\x01\n" +
+	"\x05bound\x18\x04 \x01(\x04R\x05bound\x12\x12\n" +
+	"\x04sent\x18\x05 \x01(\bR\x04sent\"\x9d\x01\n" +
 	"\aAddress\x12\x16\n" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12(\n" +
 	"\aversion\x18\x02 \x01(\v2\x0e.ha.v1.VersionR\aversion\x12\x14\n" +
