@@ -91,7 +91,7 @@ func (f *fgsp) branches(n int) (*netlab.Namespace, *gateway.Daemon) {
 func TestPacketsForClientsReachTheirOwners(t *testing.T) { // F9, F3, B4, B5
 	t.Parallel()
 	const n = 16
-	f := newFGSP(t, 3, 0)
+	f := newPatientFGSP(t, 3)
 	f.site.Lead(f.site.Members...)
 	f.waitLinked(f.members...)
 	host, branches := f.branches(n)
@@ -181,7 +181,7 @@ func wantProtected(t *testing.T, wire *netlab.Capture, tunnel diag.Tunnel) {
 // member that gives it the packets. Links come back with keys of their own.
 func TestDataplanesDieUnderRelayedTraffic(t *testing.T) { // F9, F5, I1
 	t.Parallel()
-	f := newFGSP(t, 2, 0)
+	f := newPatientFGSP(t, 2)
 	one, two := f.members[0], f.members[1]
 	f.site.LeadDown(f.site.Members[1])
 	f.waitLinked(one, two)

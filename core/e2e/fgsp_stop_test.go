@@ -13,7 +13,7 @@ import (
 // so itself.
 func TestPlannedStopLosesNothing(t *testing.T) { // F9, F4, F5, I7
 	t.Parallel()
-	f := newFGSP(t, 3, 0)
+	f := newPatientFGSP(t, 3)
 	one, two, three := f.members[0], f.members[1], f.members[2]
 	f.waitLinked(one, two, three)
 	if err := f.client.Initiate("lan"); err != nil {

@@ -33,6 +33,25 @@ func newFGSP(t *testing.T, n, disabled int) *fgsp {
 func startFGSP(t *testing.T, n, disabled int, more func(*gateway.GroupMember) string) *fgsp {
 	t.Helper()
 	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), n+disabled)}
+	f.startMembers(n, more)
+	return f
+}
+
+// newPatientFGSP is newFGSP with members that nobody takes for dead because the
+// machine is busy: for who counts every packet.
+func newPatientFGSP(t *testing.T, n int) *fgsp {
+	t.Helper()
+	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), n)}
+	f.site.Patience = 60
+	f.startMembers(n, func(*gateway.GroupMember) string { return "" })
+	f.site.Lead(f.site.Members[0])
+	return f
+}
+
+// startMembers starts the daemons of all members, the first n of which
+// synchronize, and the client.
+func (f *fgsp) startMembers(n int, more func(*gateway.GroupMember) string) {
+	f.t.Helper()
 	for i, m := range f.site.Members {
 		sync := "    fgsp-sync: enable"
 		if i >= n {
@@ -44,7 +63,6 @@ func startFGSP(t *testing.T, n, disabled int, more func(*gateway.GroupMember) st
 	f.site.WAN.Single() // for who counts the client's packets
 	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true, RetransmitTimeout: time.Second})
 	f.client.Load(office())
-	return f
 }
 
 // office is the client's connection.

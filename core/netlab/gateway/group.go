@@ -26,6 +26,9 @@ type GroupSite struct {
 	Members                []*GroupMember
 	// Sync is the members' own network.
 	Sync []*netlab.Interface
+	// Patience, if set, is how many heartbeats in a row a member may miss before the
+	// others take it for dead.
+	Patience int
 }
 
 // GroupMember is the host of one member.
@@ -152,14 +155,18 @@ func (s *GroupSite) Cluster(m *GroupMember) string {
 			fmt.Fprintf(&peers, "    - {peerip: %s, member-id: %d}\n", o.SyncAddr(), o.ID)
 		}
 	}
+	patience := ""
+	if s.Patience > 0 {
+		patience = fmt.Sprintf("  hb-lost-threshold: %d\n", s.Patience)
+	}
 	return fmt.Sprintf(`
 standalone-cluster:
   standalone-group-id: 1
   group-member-id: %d
   interface: port4
   cluster-peers:
-%s  secret: {literal: the members of this laboratory share it}
-`, m.ID, peers.String())
+%s%s  secret: {literal: the members of this laboratory share it}
+`, m.ID, peers.String(), patience)
 }
 
 // GroupPSK is the key of Config.
