@@ -53,7 +53,7 @@ func (s *Shard) apply(now time.Time, t *tunnel, rd ike.Ready) {
 	}
 	op := Op{ID: s.nextOp(), Install: make([]ipsec.SA, len(rd.Install))}
 	for i, desc := range rd.Install {
-		desc.Sequence = s.firstLease(desc)
+		desc.Sequence = s.firstLease(t, desc)
 		op.Install[i] = desc
 		s.add(now, t, desc)
 	}

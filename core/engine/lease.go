@@ -10,8 +10,12 @@ import (
 
 // firstLease is what a new SA may send before it must ask for more: an active
 // plane stops at a ceiling, so that whoever goes on with the SA after it knows
-// from where (invariant I2). One that comes with numbers of its own keeps them.
-func (s *Shard) firstLease(desc ipsec.SA) ipsec.Sequence {
+// from where (invariant I2). One that comes with numbers of its own keeps them, and
+// one that somebody else may have sent on must ask.
+func (s *Shard) firstLease(t *tunnel, desc ipsec.SA) ipsec.Sequence {
+	if ceiling, used := t.idle[desc.ID]; used {
+		return ipsec.Sequence{Next: ceiling + 1, Ceiling: ceiling}
+	}
 	if desc.Direction != ipsec.Outbound || desc.Sequence.Next != 0 {
 		return desc.Sequence
 	}

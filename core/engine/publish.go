@@ -84,7 +84,7 @@ func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
 			continue
 		}
 		if in, out, ok := t.ike.Pair(now, desc.ID); ok {
-			in.Sequence, out.Sequence = s.firstLease(in), s.firstLease(out)
+			in.Sequence, out.Sequence = s.firstLease(t, in), s.firstLease(t, out)
 			p.Stored = append(p.Stored, Pair{In: in, Out: out})
 		}
 	}
@@ -156,6 +156,7 @@ func (s *Shard) restoreChildren(now time.Time, t *tunnel, r ha.Restored) (missin
 			// may have done so too.
 			s.restoreSA(now, t, c.In)
 			idle.Delete = append(idle.Delete, c.Out.ID)
+			t.idle[c.Out.ID] = c.Out.Sequence.Ceiling
 		}
 	}
 	if len(idle.Delete) > 0 {

@@ -42,8 +42,10 @@ type Shard struct {
 	probes pace
 	// replicated: other members stand by.
 	replicated bool
-	lease      uint64 // how many sequence numbers an SA gets at a time
-	env        ike.Env
+	// unit: we are a member of one; resting: and not its primary.
+	unit, resting bool
+	lease         uint64 // how many sequence numbers an SA gets at a time
+	env           ike.Env
 
 	rd Ready
 }
@@ -57,6 +59,8 @@ type Names interface {
 	// Adopt notes an index that another member has given, and returns a serial
 	// number as Take does.
 	Adopt(connection string, index int) (serial uint64)
+	// Up tells whether an index of a connection is in use.
+	Up(connection string) bool
 	// Release frees an index.
 	Release(connection string, index int)
 }
@@ -74,6 +78,8 @@ type ShardOptions struct {
 	// Replicated: other members stand by for the tunnels of connections that
 	// say so (Connection.Sync).
 	Replicated bool
+	// Unit: this member is part of a unit, and rests until it is told otherwise.
+	Unit bool
 	// Lease is how many sequence numbers an SA gets at a time, ha.Config.Lease in a
 	// group; 0 means ipsec.LeaseSize.
 	Lease uint64
@@ -103,6 +109,7 @@ func NewShard(o ShardOptions) *Shard {
 	env.Group = o.Replicated
 	env.Takeovers = s.countTakeover
 	s.env, s.replicated = env, o.Replicated
+	s.unit, s.resting = o.Unit, o.Unit
 	s.lease = cmp.Or(o.Lease, ipsec.LeaseSize)
 	s.demux = ike.NewDemux(env, s.policy, o.Limits)
 	return s
@@ -316,7 +323,10 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 		s.onDrain(now, in.Keep)
 	case Supersede:
 		s.onSupersede(now, in)
+	case Rest:
+		s.onRest(now, in.On)
 	}
+	s.hush()
 	return s.rd
 }
 
@@ -327,7 +337,7 @@ func (s *Shard) NextTimeout() time.Time {
 		at = s.timers[0].at
 	}
 	for _, d := range s.dial {
-		if !d.at.IsZero() && (at.IsZero() || d.at.Before(at)) {
+		if !s.resting && !d.at.IsZero() && (at.IsZero() || d.at.Before(at)) {
 			at = d.at
 		}
 	}
@@ -335,7 +345,7 @@ func (s *Shard) NextTimeout() time.Time {
 }
 
 func (s *Shard) onPackets(now time.Time, in Packets) {
-	for _, dg := range in.Datagrams {
+	for _, dg := range s.awake(in.Datagrams) {
 		r := s.demux.Route(now, dg)
 		s.rd.Send = append(s.rd.Send, r.Reply...)
 		if r.SPI != 0 && s.replicated {
@@ -353,7 +363,7 @@ func (s *Shard) own(t *ike.Tunnel) *tunnel {
 	if e := s.tunnels[t.ID()]; e != nil {
 		return e
 	}
-	e := &tunnel{ike: t, sas: make(map[ipsec.SAID]*sa), routes: make(map[netip.Prefix]int)}
+	e := &tunnel{ike: t, sas: make(map[ipsec.SAID]*sa), idle: make(map[ipsec.SAID]uint64), routes: make(map[netip.Prefix]int)}
 	e.timer = timer{index: -1, of: e}
 	if c := t.Connection(); c != nil {
 		e.conn = s.policy.Connection(c.Name)

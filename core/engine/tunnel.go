@@ -36,7 +36,10 @@ type tunnel struct {
 	heard bool
 	queue []ike.Input
 
-	sas    map[ipsec.SAID]*sa
+	sas map[ipsec.SAID]*sa
+	// idle are outbound SAs that were taken over and were not in use then: up to
+	// which number others may have sent on each.
+	idle   map[ipsec.SAID]uint64
 	routes map[netip.Prefix]int // how many children need it
 
 	activity ike.Activity

@@ -235,9 +235,9 @@ func (m *member) checkSends(sa *planeSA) {
 
 // checkHolders holds an owner to its lease: nobody who stands by, wherever it
 // is, would start at or below what is sent.
-func (c *Cluster) checkHolders(m *member, id ipsec.SAID, seq uint64) {
+func (c *Cluster) checkHolders(m *member, id ipsec.SAID, key, seq uint64) {
 	for _, o := range c.members {
-		if sa := o.plane.sas[id]; o != m && sa != nil && sa.standby && sa.next <= seq {
+		if sa := o.plane.sas[id]; o != m && sa != nil && sa.standby && sa.next <= seq && c.ledger.sum(sa.desc.Encryption.Reveal()) == key {
 			c.breach("I2: %s sends number %d on %v, and %s would start with %d", m.name, seq, id, o.name, sa.next)
 		}
 	}

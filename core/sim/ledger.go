@@ -14,7 +14,7 @@ import (
 type ledger struct {
 	seed maphash.Seed
 	// uses are the numbers that were sent on each outbound SA of members.
-	uses map[ipsec.SAID][]use
+	uses map[uint64][]use // by their keys
 	// ivs are those that were used with each key of ESP, and of IKE, where it
 	// matters what was sent.
 	ivs     map[espNonce]bool
@@ -29,8 +29,8 @@ type ledger struct {
 }
 
 type espNonce struct {
-	sa ipsec.SAID
-	iv uint64
+	key uint64
+	iv  uint64
 }
 
 type ikeNonce struct {
@@ -82,7 +82,7 @@ type promise struct {
 func newLedger() ledger {
 	return ledger{
 		seed: maphash.MakeSeed(),
-		uses: make(map[ipsec.SAID][]use), ivs: make(map[espNonce]bool), sealed_: make(map[ikeNonce]uint64),
+		uses: make(map[uint64][]use), ivs: make(map[espNonce]bool), sealed_: make(map[ikeNonce]uint64),
 		promises: make(map[message]promise), taken: make(map[acceptance]bool),
 		ended: make(map[ipsec.TunnelID]map[ipsec.MemberID]int),
 	}
@@ -122,10 +122,11 @@ func (l *ledger) published(m *member, p engine.Publication) {
 		return
 	}
 	for _, pair := range p.Stored {
-		uses := l.uses[pair.Out.ID]
+		key := l.sum(pair.Out.Encryption.Reveal())
+		uses := l.uses[key]
 		switch {
 		case uses == nil:
-			l.uses[pair.Out.ID] = []use{{member: m.id, boot: m.plane.boot, life: m.daemon.life, maker: true, epoch: epoch}}
+			l.uses[key] = []use{{member: m.id, boot: m.plane.boot, life: m.daemon.life, maker: true, epoch: epoch}}
 		case uses[0].epoch == 0:
 			uses[0].epoch = epoch
 		}
@@ -152,13 +153,13 @@ func (l *ledger) sealed(c *Cluster, who string, payload []byte) {
 
 // sent checks a packet that a member's dataplane has made.
 func (l *ledger) sent(m *member, sa *planeSA, pkt mem.Packet) {
-	c, id := m.c, sa.desc.ID
-	n := espNonce{id, pkt.IV}
+	c, id, key := m.c, sa.desc.ID, l.sum(sa.desc.Encryption.Reveal())
+	n := espNonce{key, pkt.IV}
 	if l.ivs[n] {
 		c.breach("I1: %s: packet %d on %v has the IV %#x, as an earlier one", m.name, pkt.Seq, id, pkt.IV)
 	}
 	l.ivs[n] = true
-	uses := l.uses[id]
+	uses := l.uses[key]
 	mine := use{from: pkt.Seq, to: pkt.Seq, member: m.id, boot: m.plane.boot, life: m.daemon.life}
 	mine.maker = m.made(uses, sa.desc.Tunnel)
 	for _, u := range uses {
@@ -169,7 +170,7 @@ func (l *ledger) sent(m *member, sa *planeSA, pkt mem.Packet) {
 		}
 	}
 	if mine.maker {
-		c.checkHolders(m, id, pkt.Seq)
+		c.checkHolders(m, id, key, pkt.Seq)
 	}
 	if len(uses) > 0 {
 		last := &uses[len(uses)-1]
@@ -180,7 +181,7 @@ func (l *ledger) sent(m *member, sa *planeSA, pkt mem.Packet) {
 			return
 		}
 	}
-	l.uses[id] = append(uses, mine)
+	l.uses[key] = append(uses, mine)
 }
 
 // made tells whether an SA was made by m, as the owner that it still is.
