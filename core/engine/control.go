@@ -61,6 +61,32 @@ func (e *Engine) Group(ctx context.Context) (role ha.Role, members []ha.PeerStat
 	return role, members, stats, err
 }
 
+// Unit describes the unit that this member is part of; false outside of one.
+func (e *Engine) Unit(ctx context.Context) (status ha.UnitStatus, ok bool, err error) {
+	if e.replica == nil {
+		return ha.UnitStatus{}, false, nil
+	}
+	err = e.lookReplica(ctx, func(r *Replica) { status, ok = r.node.UnitStatus(time.Now()) })
+	return status, ok, err
+}
+
+// Monitored says how many of the interfaces that are watched cannot carry packets.
+// It does nothing outside of a unit.
+func (e *Engine) Monitored(failed int) {
+	if e.replica != nil {
+		e.replica.in.push(replicaMessage{in: Node{ha.Monitored{Failed: uint8(min(failed, 255))}}})
+	}
+}
+
+// Yield makes this member step back behind the others of its unit, or takes that
+// back.
+func (e *Engine) Yield(ctx context.Context, on bool) error {
+	if e.replica == nil || !e.replica.unit {
+		return errors.New("engine: this gateway is in no unit")
+	}
+	return e.say(ctx, ha.Yield{On: on})
+}
+
 // Traffic adds up the traffic of all shards by connection.
 func (e *Engine) Traffic(ctx context.Context) (map[string]Traffic, error) {
 	sum := make(map[string]Traffic)
@@ -86,7 +112,12 @@ func (e *Engine) Up(ctx context.Context, name string) error {
 	case c.Passive:
 		return fmt.Errorf("engine: %q is passive: its peer initiates", name)
 	}
-	return e.all(ctx, Up{Name: name}, nil)
+	matched := 0
+	err := e.all(ctx, Up{Name: name}, func(_ *Shard, rd Ready) { matched += rd.Matched })
+	if err == nil && matched == 0 {
+		return errors.New("engine: this member of the unit is not its primary, who alone calls peers")
+	}
+	return err
 }
 
 // Down closes a tunnel, or all tunnels of a connection, by name.

@@ -35,24 +35,37 @@ func (s *Shard) owns(c *Connection) bool {
 
 // dialAll initiates what is to be up and is not.
 func (s *Shard) dialAll(now time.Time) {
+	s.planAll(now)
+	s.redial(now)
+}
+
+// planAll plans to initiate what is to be up, and is not planned yet.
+func (s *Shard) planAll(at time.Time) {
 	for _, c := range s.policy.connections {
 		if len(c.AutoNegotiate) == 0 || c.Passive || c.Dialup || !s.owns(c) || s.dial[c.Name] != nil {
 			continue
 		}
-		s.dial[c.Name] = &dialing{at: now, wait: firstRedial}
+		s.dial[c.Name] = &dialing{at: at, wait: firstRedial}
 	}
-	s.redial(now)
 }
 
 // redial initiates the connections whose time has come.
 func (s *Shard) redial(now time.Time) {
+	if s.resting {
+		return
+	}
 	for _, name := range sortedNames(s.dial) {
 		d := s.dial[name]
 		if d.at.IsZero() || d.at.After(now) {
 			continue
 		}
 		d.at = time.Time{}
-		if c := s.policy.Connection(name); c != nil {
+		c := s.policy.Connection(name)
+		switch {
+		case c == nil:
+		case s.elsewhere(c, d):
+			d.at = now.Add(lastRedial)
+		default:
 			s.call(now, c, d, c.AutoNegotiate, nil)
 		}
 	}
@@ -113,7 +126,7 @@ func (s *Shard) missed(now time.Time, t *tunnel) {
 // all of them.
 func (s *Shard) onUp(now time.Time, name string) {
 	c := s.policy.Connection(name)
-	if c == nil || !s.owns(c) {
+	if c == nil || !s.owns(c) || s.resting {
 		return
 	}
 	s.rd.Matched++
@@ -139,6 +152,9 @@ func (s *Shard) onUp(now time.Time, name string) {
 // for it already needs no other one: a dataplane that lost its SAs reports what
 // comes before they are put back.
 func (s *Shard) onAcquire(now time.Time, ev offload.Acquire) {
+	if s.resting {
+		return
+	}
 	want := ipsec.Selectors{Local: []ipsec.TrafficSelector{ev.Local}, Remote: []ipsec.TrafficSelector{ev.Remote}}
 	for _, c := range s.policy.connections {
 		if c.Dialup || c.Passive || !s.owns(c) {

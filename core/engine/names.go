@@ -55,6 +55,14 @@ func (n *NameTable) Adopt(connection string, index int) uint64 {
 	return n.serial
 }
 
+// Up implements Names.
+func (n *NameTable) Up(connection string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	x := n.taken[connection]
+	return x != nil && len(x.taken) > 0
+}
+
 // Release implements Names.
 func (n *NameTable) Release(connection string, index int) {
 	n.mu.Lock()

@@ -118,6 +118,7 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 	t.serial = s.names.Adopt(r.IKE.Class, f.Index)
 	t.remote = m.Status(now).RemoteID
 	s.meet(t)
+	s.inherits(t)
 	missing := s.restoreChildren(now, t, r)
 	s.stats.Restored++
 	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
@@ -232,6 +233,7 @@ func (s *Shard) onLose(id ipsec.TunnelID) {
 	t.pending, t.queue = nil, nil
 	s.names.Release(t.conn.Name, t.index)
 	s.part(t)
+	s.bequeaths(t)
 	s.stats.Lost++
 	s.log.Warn("tunnel belongs to another member now", "tunnel", t.name)
 }

@@ -127,6 +127,11 @@ func (e *Engine) carryOutReplica(rd ReplicaReady) error {
 	if rd.Inventoried {
 		e.deal(rd.Inventory, func(c []offload.Counters) Input { return Inventory{Counters: c} })
 	}
+	if rd.Health != nil && r.unit {
+		for _, s := range e.shards {
+			s.in.push(message{in: Rest{On: !rd.Health.Fit}})
+		}
+	}
 	if rd.Health != nil && r.o.Fit != nil {
 		r.o.Fit(*rd.Health)
 	}
@@ -243,15 +248,16 @@ func (e *Engine) leave(ctx context.Context) (kept bool, err error) {
 		return false, err
 	}
 	if e.links != nil {
-		if err := e.sayLeave(ctx, ha.Leave{Handover: true}); err != nil {
+		if err := e.say(ctx, ha.Leave{Handover: true}); err != nil {
 			return false, err
 		}
 		e.handOver(ctx)
 	}
-	return true, e.sayLeave(ctx, ha.Leave{})
+	return true, e.say(ctx, ha.Leave{})
 }
 
-func (e *Engine) sayLeave(ctx context.Context, in ha.Leave) error {
+// say gives an input to the replication machine, and waits until it has it.
+func (e *Engine) say(ctx context.Context, in ha.Input) error {
 	done := make(chan struct{})
 	if !e.replica.in.push(replicaMessage{in: Node{in}, look: func(*Replica) { close(done) }}) {
 		return ErrStopped
@@ -260,7 +266,7 @@ func (e *Engine) sayLeave(ctx context.Context, in ha.Leave) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("engine: leave the group: %w", ctx.Err())
+		return fmt.Errorf("engine: tell the replication machine: %w", ctx.Err())
 	}
 }
 

@@ -113,6 +113,7 @@ func New(o Options) *Engine {
 			shard: NewShard(ShardOptions{
 				Index: i, Count: o.Shards, Member: o.Member, Epoch: o.Epoch, Policy: o.Policy,
 				Names: names, Limits: limits, Env: o.Env, Log: o.Log, Replicated: o.Replication != nil,
+				Unit: e.replica != nil && e.replica.unit,
 			}),
 			in:  newQueue[message](),
 			ops: newQueue[Op](),

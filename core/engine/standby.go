@@ -45,6 +45,10 @@ type Replica struct {
 	// departed are the last answers of other members' tunnels that are gone.
 	departed ike.Departed
 
+	// unit: we are a member of one; silent: and may not be routed to, so nothing
+	// goes to peers from here.
+	unit, silent bool
+
 	stats ReplicaStats
 	rd    ReplicaReady
 }
@@ -159,7 +163,9 @@ type ForShard struct {
 
 // NewReplica makes a Replica around a node.
 func NewReplica(n *ha.Node, m ipsec.MemberID, p *Policy, log *slog.Logger) *Replica {
+	_, unit := n.UnitStatus(time.Time{})
 	return &Replica{
+		unit: unit, silent: unit,
 		node: n, member: m, policy: &livePolicy{p}, log: log,
 		last:    make(map[ipsec.TunnelID]ha.Index),
 		standby: make(map[ipsec.TunnelID]*standbyTunnel),
@@ -197,6 +203,9 @@ func (r *Replica) Step(now time.Time, in ReplicaInput) ReplicaReady {
 	case Reconfigured:
 		r.policy.Policy = in.Policy
 		r.step(now, ha.Configure{Classes: classesOf(in.Policy)})
+	}
+	if r.silent {
+		r.rd.Send = nil // the primary says it, or the peer asks again
 	}
 	r.rd.Epoch = offload.Epoch(r.node.Epoch())
 	return r.rd
@@ -252,6 +261,7 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 	}
 	if rd.Health != nil {
 		r.rd.Health = rd.Health
+		r.silent = r.unit && !rd.Health.Fit
 	}
 	return rd.Index
 }

@@ -21,6 +21,9 @@ type Stats struct {
 	// Restored tunnels came from other members, Lost went to them;
 	// RestoreFailed could not be brought to life.
 	Restored, Lost, RestoreFailed uint64
+	// Rested are messages of peers that a subordinate of a unit did not take, and
+	// those to peers that it did not send.
+	Rested uint64
 }
 
 // Stats is a copy of the shard's counters.
