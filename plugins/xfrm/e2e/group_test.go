@@ -151,6 +151,7 @@ func TestTunnelOutlivesMembersOfAnyDataplane(t *testing.T) { // F4, F5, F12, F19
 // wantTraffic waits for packets of the stream, and of a ping back and forth.
 func (g *group) wantTraffic(stream *netlab.Streaming, when string) {
 	g.t.Helper()
+	g.t.Logf("The client's packets should pass %s.", when)
 	stream.WaitFor(30, limit)
 	netlab.Eventually(g.t, limit, "the client reaches the server, "+when, func() error {
 		r, err := g.site.Client.Ping(g.t.Context(), netlab.Ping{To: gateway.ServerLoopback, From: gateway.ClientHost, Count: 3})
