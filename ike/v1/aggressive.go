@@ -154,7 +154,7 @@ func (t *Tunnel) aggressive3(sa *isakmpSA, m wire.Message) bool {
 	}
 	sa.main.iv = bytes.Clone(next)
 	sa.main.step++
-	sa.main.sent, sa.main.waiting = nil, false
+	sa.main.sent, sa.main.waiting, sa.proven = nil, false, true
 	t.lastIn = t.now
 	id, err := wire.ParseID(sa.phase1.idI)
 	if err != nil {

@@ -130,24 +130,37 @@ func (t *Tunnel) supersede(c *childSA) {
 		if o.initiator && !c.initiator && o.made > c.began {
 			t.env.Stats.Collisions++
 			if max(o.in, o.out) > max(c.in, c.out) {
-				t.replace(c, o)
+				t.replace(c, o, t.patience())
 				return
 			}
+			t.replace(o, c, t.patience())
+			continue
 		}
-		t.replace(o, c)
+		if c.initiator {
+			t.replace(o, c, lingerTime)
+		} else {
+			t.replace(o, c, t.patience())
+		}
 	}
 }
 
-// replace lets next send in the place of old. Who made next deletes old, once what
-// the peer sent on it before it knew of next has come.
-func (t *Tunnel) replace(old, next *childSA) {
+// patience is how long an end that did not make the successor of a pair, or has made
+// one of two rivals, waits for the peer's Delete. It is not the same for both ends:
+// should messages have come in such an order that each takes another pair for the
+// last one, then the first to delete its old one makes the other end go back to it.
+func (t *Tunnel) patience() time.Duration {
+	if t.initiator {
+		return replacedTime
+	}
+	return 2 * replacedTime
+}
+
+// replace lets next send in the place of old, which is deleted after a while: what
+// the peer sent on it before it knew of next still comes.
+func (t *Tunnel) replace(old, next *childSA, wait time.Duration) {
 	t.env.Stats.ChildRekeys++
 	old.state, old.successor = childReplaced, next.in
-	old.softAt = time.Time{}
-	old.removeAt = t.now.Add(replacedTime)
-	if next.initiator {
-		old.removeAt = t.now.Add(lingerTime)
-	}
+	old.softAt, old.removeAt = time.Time{}, t.now.Add(wait)
 	t.stopSending(old)
 	t.log.Info("child sa replaced", "child", old.conf.Name, "in", old.in.String(), "successor", next.in.String())
 	t.publish()

@@ -39,6 +39,9 @@ type isakmpSA struct {
 	first  firstKey
 	phase1 *phase1 // nil once it is done
 
+	// proven: the peer has said something on it, so it has it. The initiator of
+	// aggressive mode does not know by its end.
+	proven bool
 	// asked is the sequence number of the peer's last R-U-THERE, nil before it.
 	asked *uint32
 

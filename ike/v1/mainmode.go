@@ -154,7 +154,7 @@ func (t *Tunnel) main5(sa *isakmpSA, m wire.Message) bool {
 	if !t.emit(sa.main, true, false, id, hash) {
 		return false
 	}
-	t.lastIn = t.now
+	t.lastIn, sa.proven = t.now, true
 	t.complete(sa, f.id)
 	return true
 }
@@ -261,7 +261,7 @@ func (t *Tunnel) main6(sa *isakmpSA, m wire.Message) bool {
 	}
 	sa.main.iv = next
 	sa.main.step++
-	sa.main.sent = nil
+	sa.main.sent, sa.proven = nil, true
 	t.heard()
 	t.complete(sa, id)
 	return true

@@ -134,6 +134,7 @@ func (t *Tunnel) onPhase2(sa *isakmpSA, h wire.Header) {
 		}
 	}
 	t.heard()
+	sa.proven = true
 	x.iv, x.heard, x.waiting = next, digest, false
 	x.step++
 	if h.Exchange == wire.Transaction {

@@ -67,6 +67,7 @@ func (t *Tunnel) onInformational(sa *isakmpSA, h wire.Header) {
 		t.drop(ike.DropIntegrity)
 		return
 	}
+	sa.proven = true
 	for _, p := range chain.Payloads {
 		switch p := p.(type) {
 		case *wire.Delete:

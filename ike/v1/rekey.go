@@ -64,7 +64,22 @@ func (t *Tunnel) take(sa *isakmpSA) {
 	t.env.Stats.IKERekeys++
 	t.rekeyTries = 0
 	t.succeed(sa, t.now.Add(carryOverTime))
+	if !sa.proven && !t.probeDue().IsZero() {
+		t.probe = nil
+		t.ask() // the answer proves it
+	}
 	t.publish()
+}
+
+// goBack uses the ISAKMP SA again that was replaced by one of which the peer knows
+// nothing: the last message of aggressive mode has got lost, or whom it was for.
+func (t *Tunnel) goBack(old *isakmpSA) {
+	lost := t.sa
+	t.log.Warn("peer does not know the new phase 1", "cookie_i", lost.cookieI.String(), "remote", t.remote)
+	t.deleteISAKMP(lost)
+	old.stage, t.probe = stageUp, nil
+	t.swap(old)
+	t.candidateFailed(lost)
 }
 
 // succeed lets sa take the place of the current ISAKMP SA, which we delete at
@@ -131,7 +146,7 @@ func (t *Tunnel) inherit(n *Tunnel) {
 		t.move(n.local, n.remote)
 	}
 	t.lastIn, t.lastOut = n.lastIn, n.lastOut
-	t.succeed(n.sa, t.now.Add(replacedTime))
+	t.succeed(n.sa, t.now.Add(t.patience()))
 	t.out.Send = append(t.out.Send, n.out.Send...)
 	t.publish()
 	n.demux.woken = append(n.demux.woken, t)

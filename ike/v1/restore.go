@@ -186,7 +186,7 @@ func (r *reader) sa(m *statepb.SA) *isakmpSA {
 			Integrity: num[ipsec.IntegrityID](r, m.Suite.GetIntegrity()), PRF: num[ipsec.PRFID](r, m.Suite.GetPrf()),
 			Group: num[ipsec.GroupID](r, m.Suite.GetGroup()),
 		},
-		lastBlock: m.LastBlock, phase1: r.phase1(m.Phase1), asked: m.Asked, life: time.Duration(m.Life),
+		lastBlock: m.LastBlock, phase1: r.phase1(m.Phase1), asked: m.Asked, proven: m.Proven, life: time.Duration(m.Life),
 		began: r.time(m.Began), born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), giveUpAt: r.time(m.GiveUp),
 		used: m.Used, unknown: m.ProtoReflect().GetUnknown(),
 	}

@@ -96,7 +96,7 @@ func (w writer) sa(sa *isakmpSA) *statepb.SA {
 			Encryption: uint32(sa.suite.Encryption), KeyBits: uint32(sa.suite.KeyBits),
 			Integrity: uint32(sa.suite.Integrity), Prf: uint32(sa.suite.PRF), Group: uint32(sa.suite.Group),
 		},
-		LastBlock: sa.lastBlock, Phase1: phase1State(sa.phase1), Asked: sa.asked, Life: int64(sa.life),
+		LastBlock: sa.lastBlock, Phase1: phase1State(sa.phase1), Asked: sa.asked, Proven: sa.proven, Life: int64(sa.life),
 		Began: w.time(sa.began), Born: w.time(sa.born), Soft: w.time(sa.softAt), Hard: w.time(sa.hardAt), GiveUp: w.time(sa.giveUpAt),
 		Used: sa.used,
 	}

@@ -166,6 +166,8 @@ func (t *Tunnel) onGiveUp(sa *isakmpSA) {
 	case sa == t.sa:
 	case sa.stage < stageUp:
 		t.candidateFailed(sa)
+	case !t.sa.proven && !t.probeDue().IsZero():
+		t.goBack(sa)
 	default:
 		t.deleteISAKMP(sa)
 		t.forget(sa)

@@ -1,9 +1,11 @@
 package v1test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -14,10 +16,12 @@ import (
 // End is one gateway: its Demux, the tunnel that the test is about, and a
 // dataplane that only keeps what it is given.
 type End struct {
-	Name   string
-	Pair   *Pair
-	Demux  *v1.Demux
-	Tunnel *v1.Tunnel // the newest one; it stays after it is Done
+	Name  string
+	Pair  *Pair
+	Demux *v1.Demux
+	// Tunnel is the newest one that came up, or, before one did, the newest; it
+	// stays after it is Done.
+	Tunnel *v1.Tunnel
 	Env    ike.Env
 	Stats  *ike.Stats
 	Policy *Policy
@@ -36,7 +40,8 @@ type End struct {
 	Keepalives int
 	Routed     []v1.Routed // what found no tunnel
 
-	rand *rand.ChaCha8
+	rand      *rand.ChaCha8
+	snapshots map[ipsec.TunnelID][]byte // the newest of each tunnel
 }
 
 // Policy is a list of connections.
@@ -70,6 +75,7 @@ func newEnd(p *Pair, name string, m ipsec.MemberID, c *ike.Connection) *End {
 	e := &End{
 		Name: name, Pair: p, Stats: &ike.Stats{}, Policy: &Policy{[]*ike.Connection{c}},
 		Installed: make(map[ipsec.SAID]ipsec.SA), rand: rand.NewChaCha8(key),
+		snapshots: make(map[ipsec.TunnelID][]byte),
 	}
 	e.Env = ike.Env{Member: m, Rand: e.rand, Log: p.config.Log.With("end", name), Stats: e.Stats}
 	e.Demux = v1.NewDemux(e.Env, e.Policy, p.config.Limits, v1.NewPool(map[string]netip.Prefix{c.Name: p.config.Pool}))
@@ -115,29 +121,31 @@ func (e *End) stepWith(t, twin *v1.Tunnel, in ike.Input) {
 		r = e.Demux.Step(e.Pair.Now, t, *refused)
 	}
 	for _, w := range woken {
-		if e.Tunnel == t {
-			e.Tunnel, e.Done, e.Why = w, false, nil
-		}
 		e.stepWith(w, nil, ike.Timeout{}) // what woke it is in no snapshot
 	}
 }
 
-// Crash ends the owner of the end's tunnel; another one takes over with what was
-// published last. The dataplane goes on.
+// Crash ends the owner of the end's tunnels; another one takes over with what was
+// published last. The dataplane goes on. What was half-open is lost.
 func (e *End) Crash() {
 	e.Pair.TB.Helper()
-	if e.Done || e.Snapshot == nil {
-		return
-	}
 	e.Env.Boot++
-	t, err := v1.Restore(e.Env, e.Policy, e.Snapshot, e.Pair.Now)
-	if err != nil {
-		e.Pair.TB.Fatalf("%s's tunnel does not come back from what it published: %v", e.Name, err)
+	for _, t := range e.tunnels() {
+		e.Demux.Forget(t)
+		snapshot := e.snapshots[t.ID()]
+		if snapshot == nil {
+			continue
+		}
+		again, err := v1.Restore(e.Env, e.Policy, snapshot, e.Pair.Now)
+		if err != nil {
+			e.Pair.TB.Fatalf("%s's tunnel does not come back from what it published: %v", e.Name, err)
+		}
+		e.Demux.Adopt(again)
+		if e.Tunnel == t {
+			e.Tunnel = again
+		}
+		e.step(again, ike.Takeover{})
 	}
-	e.Demux.Forget(e.Tunnel)
-	e.Tunnel = t
-	e.Demux.Adopt(t)
-	e.Do(ike.Takeover{})
 }
 
 // carryOut does what a Ready asks for, in its order. An SA that is refused ends
@@ -146,6 +154,7 @@ func (e *End) carryOut(t *v1.Tunnel, r ike.Ready) *ike.Refused {
 	e.Pair.TB.Helper()
 	if r.Established != nil {
 		e.Established = append(e.Established, *r.Established)
+		e.Tunnel, e.Done, e.Why = t, false, nil
 	}
 	for _, sa := range r.Install {
 		if e.Refuse != nil {
@@ -163,12 +172,16 @@ func (e *End) carryOut(t *v1.Tunnel, r ike.Ready) *ike.Refused {
 	}
 	if r.Publish {
 		e.Snapshot = t.Snapshot(e.Pair.Now)
+		e.snapshots[t.ID()] = e.Snapshot
 	}
 	for _, d := range r.Send {
 		e.Pair.send(e, d)
 	}
 	for _, id := range r.Remove {
 		delete(e.Installed, id)
+	}
+	if r.Done {
+		delete(e.snapshots, t.ID())
 	}
 	if r.Done && t == e.Tunnel {
 		e.Done, e.Why = true, r.Why
@@ -186,10 +199,20 @@ func (e *End) receive(d ike.Datagram) {
 		e.Routed = append(e.Routed, r)
 		return
 	}
-	if e.Tunnel != r.Tunnel && (e.Tunnel == nil || e.Demux.ByID(e.Tunnel.ID()) == nil || r.Tunnel.Status(e.Pair.Now).State == ike.StateIdle) {
+	if e.Tunnel == nil || e.Demux.ByID(e.Tunnel.ID()) == nil || !e.Tunnel.Established() {
 		e.Tunnel, e.Done, e.Why = r.Tunnel, false, nil
 	}
 	e.step(r.Tunnel, ike.Received{Datagram: d})
+}
+
+// tunnels are those of the Demux, in an order that is always the same.
+func (e *End) tunnels() []*v1.Tunnel {
+	var out []*v1.Tunnel
+	for t := range e.Demux.Tunnels {
+		out = append(out, t)
+	}
+	slices.SortFunc(out, func(a, b *v1.Tunnel) int { return cmp.Compare(a.ID(), b.ID()) })
+	return out
 }
 
 func (e *End) nextTimeout() time.Time {
@@ -205,7 +228,7 @@ func (e *End) nextTimeout() time.Time {
 func (e *End) tick() {
 	e.Pair.TB.Helper()
 	var due []*v1.Tunnel
-	for t := range e.Demux.Tunnels {
+	for _, t := range e.tunnels() {
 		if at := t.NextTimeout(); !at.IsZero() && !at.After(e.Pair.Now) {
 			due = append(due, t)
 		}

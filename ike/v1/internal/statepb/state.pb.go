@@ -572,7 +572,9 @@ type SA struct {
 	// When a replaced one, or a rekeying, ends.
 	GiveUp *int64 `protobuf:"zigzag64,18,opt,name=give_up,json=giveUp,proto3,oneof" json:"give_up,omitempty"`
 	// The message IDs that the peer has used.
-	Used          []uint32 `protobuf:"fixed32,19,rep,packed,name=used,proto3" json:"used,omitempty"`
+	Used []uint32 `protobuf:"fixed32,19,rep,packed,name=used,proto3" json:"used,omitempty"`
+	// The peer has used it, so it has it.
+	Proven        bool `protobuf:"varint,20,opt,name=proven,proto3" json:"proven,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -738,6 +740,13 @@ func (x *SA) GetUsed() []uint32 {
 		return x.Used
 	}
 	return nil
+}
+
+func (x *SA) GetProven() bool {
+	if x != nil {
+		return x.Proven
+	}
+	return false
 }
 
 // Phase1 is what is known until an ISAKMP SA is authenticated.
@@ -1814,7 +1823,7 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\b_startedB\v\n" +
 	"\t_deadlineB\n" +
 	"\n" +
-	"\b_refused\"\xbf\x04\n" +
+	"\b_refused\"\xd7\x04\n" +
 	"\x02SA\x12\x19\n" +
 	"\bcookie_i\x18\x01 \x01(\x06R\acookieI\x12\x19\n" +
 	"\bcookie_r\x18\x02 \x01(\x06R\acookieR\x12\x1c\n" +
@@ -1836,7 +1845,8 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x04soft\x18\x10 \x01(\x12H\x03R\x04soft\x88\x01\x01\x12\x17\n" +
 	"\x04hard\x18\x11 \x01(\x12H\x04R\x04hard\x88\x01\x01\x12\x1c\n" +
 	"\agive_up\x18\x12 \x01(\x12H\x05R\x06giveUp\x88\x01\x01\x12\x12\n" +
-	"\x04used\x18\x13 \x03(\aR\x04usedB\b\n" +
+	"\x04used\x18\x13 \x03(\aR\x04used\x12\x16\n" +
+	"\x06proven\x18\x14 \x01(\bR\x06provenB\b\n" +
 	"\x06_askedB\b\n" +
 	"\x06_beganB\a\n" +
 	"\x05_bornB\a\n" +
