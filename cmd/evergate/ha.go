@@ -17,11 +17,11 @@ const (
 	day           = 24 * time.Hour
 )
 
-// ha makes what the members of a group need to trust each other.
-func ha() *cobra.Command {
+// ha makes what the members of a group need to trust each other, and moves units.
+func (c *cli) ha() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ha",
-		Short: "Make the certificates of a group of gateways",
+		Short: "Make the certificates of a group of gateways, move the primary of a unit",
 		Long: `Make the certificates that the members of a group show each other. They need no
 running gateway; do it where the group's key is safe, not on a member:
 
@@ -29,9 +29,14 @@ running gateway; do it where the group's key is safe, not on a member:
   evergate ha issue --member 1 --address 172.31.1.1 --dir group1
   evergate ha issue --member 2 --address 172.31.1.2 --dir group1
 
-Each member gets ca.pem and its own member-N.pem and member-N.key; ca.key stays.`,
+Each member gets ca.pem and its own member-N.pem and member-N.key; ca.key stays.
+
+On a member of a unit, move it to another member, and let it come back:
+
+  evergate ha failover set
+  evergate ha failover unset`,
 	}
-	cmd.AddCommand(initCA(), issue())
+	cmd.AddCommand(initCA(), issue(), c.failover())
 	return cmd
 }
 

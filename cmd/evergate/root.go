@@ -40,6 +40,7 @@ func newRoot() *cobra.Command {
   evergate status                            what runs, and how many tunnels are up
   evergate diagnose vpn tunnel list          every tunnel with its SAs
   evergate diagnose sys ha standalone-peers  the other members of the group
+  evergate get system ha status              the unit, and who is its primary
   evergate tunnel down vpn1_0                close one tunnel
   evergate check /etc/evergate/gw.yaml       find all mistakes in a configuration`,
 		Version:       version,
@@ -48,7 +49,7 @@ func newRoot() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&c.socket, "socket", config.DefaultAdminSocket, "admin socket of the gateway (admin.socket in its configuration)")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON instead of text")
-	root.AddCommand(c.status(), c.diagnose(), c.tunnel(), c.reload(), check(), ha())
+	root.AddCommand(c.status(), c.diagnose(), c.tunnel(), c.reload(), check(), c.get(), c.ha())
 	return root
 }
 

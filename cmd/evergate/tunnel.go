@@ -18,7 +18,8 @@ func (c *cli) diagnose() *cobra.Command {
 	}
 	return tree("diagnose", "Look inside, in FortiOS's words",
 		tree("dataplane", "What carries the packets", c.dataplaneStats()),
-		tree("sys", "System", tree("ha", "Other members", c.standalonePeers())),
+		tree("sys", "System", tree("ha", "Other members", c.standalonePeers(),
+			c.haStatus("Show what an expert wants to know of the unit", diag.WriteHADiagnosis))),
 		tree("vpn", "VPN",
 			tree("tunnel", "Tunnels and their SAs", c.tunnelList()),
 			tree("ike", "IKE", c.ikeStats())))

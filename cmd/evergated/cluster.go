@@ -55,7 +55,8 @@ type cluster struct {
 }
 
 // newCluster makes the machine and its transport. Nothing runs yet.
-func newCluster(cfg *config.StandaloneCluster, st *state.Dir, log *slog.Logger) (*cluster, error) {
+func newCluster(all *config.Config, st *state.Dir, log *slog.Logger) (*cluster, error) {
+	cfg := all.Group()
 	c := &cluster{cfg: cfg, log: log, state: st}
 	var hard ha.HardState
 	if err := st.Load(groupState, &hard); err != nil {
@@ -73,8 +74,16 @@ func newCluster(cfg *config.StandaloneCluster, st *state.Dir, log *slog.Logger) 
 	if known := knownMembers(cfg); known != 0 {
 		members = known
 	}
-	var err error
+	links, err := heartbeatLinks(all, peers)
+	if err != nil {
+		return nil, err
+	}
+	adoptAfter := time.Duration(0) // the default
+	if u := all.Unit(); u != nil {
+		adoptAfter = u.RouteTTL
+	}
 	c.node, err = ha.New(ha.Config{
+		Unit: unitOf(all), AdoptAfter: adoptAfter,
 		Group: cfg.Group, Member: cfg.Member, Members: members,
 		Heartbeat: cfg.Heartbeat, Lost: cfg.Lost, MinAcks: cfg.Sync.MinAcks, AckTimeout: cfg.Sync.AckTimeout,
 		NewDisk: ha.DiskID(binary.BigEndian.Uint64(disk[:]) | 1),
@@ -91,7 +100,7 @@ func newCluster(cfg *config.StandaloneCluster, st *state.Dir, log *slog.Logger) 
 	}
 	c.mesh, err = transport.New(transport.Config{
 		Identity: identity, Local: netip.AddrPortFrom(c.local, cfg.Port), Interface: cfg.Interface,
-		Peers: peers, Receiver: c, MinProtocol: ha.MinProtocol, MaxProtocol: ha.MaxProtocol, Log: log,
+		Links: links, Peers: peers, Receiver: c, MinProtocol: ha.MinProtocol, MaxProtocol: ha.MaxProtocol, Log: log,
 	})
 	return c, err
 }

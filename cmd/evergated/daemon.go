@@ -53,9 +53,12 @@ type daemon struct {
 	mux    *netio.Mux
 	routes *route.Table
 	engine *engine.Engine
-	// cluster is nil for a gateway that stands alone.
-	cluster *cluster
-	network *network
+	// cluster is nil for a gateway that stands alone, unit for one that is a gateway
+	// by itself.
+	cluster  *cluster
+	unit     *unit
+	network  *network
+	withheld *withheld
 
 	mu  sync.Mutex // guards cfg; held during a reload
 	cfg *config.Config
@@ -110,16 +113,19 @@ func (d *daemon) makeHost() error {
 	if d.network, err = newNetwork(d.cfg, d.log); err != nil {
 		return err
 	}
+	if err := d.makeUnit(); err != nil {
+		return err
+	}
 	o := engine.Options{
 		Shards: runtime.GOMAXPROCS(0), Epoch: offload.NewEpoch(uint64(boot), 0), Policy: policyOf(d.cfg),
 		Env:   ike.Env{Rand: rand.Reader, Boot: boot},
 		Plane: d.host, Network: sender{d}, Routes: tunnelRoutes{d}, Log: d.log,
 	}
-	if d.cfg.Cluster != nil {
-		if d.cluster, err = newCluster(d.cfg.Cluster, st, d.log); err != nil {
+	if group := d.cfg.Group(); group != nil {
+		if d.cluster, err = newCluster(d.cfg, st, d.log); err != nil {
 			return fmt.Errorf("standalone-cluster: %w", err)
 		}
-		o.Member = d.cfg.Cluster.Member
+		o.Member = group.Member
 		links, err := d.cluster.linkOptions()
 		if err != nil {
 			return fmt.Errorf("standalone-cluster: %w", err)
@@ -130,6 +136,32 @@ func (d *daemon) makeHost() error {
 	if d.cluster != nil {
 		d.cluster.engine = d.engine
 	}
+	if d.unit != nil {
+		d.unit.engine = d.engine
+	}
+	return nil
+}
+
+// makeUnit makes our part in a unit, if we are in one.
+func (d *daemon) makeUnit() error {
+	cfg := d.cfg.Unit()
+	wait := time.Duration(0)
+	if cfg != nil {
+		wait = cfg.RouteWait
+	}
+	d.withheld = newWithheld(wait, func(r engine.Route) {
+		if err := (tunnelRoutes{d}).install(r); err != nil {
+			d.log.Error("route was not added", "tunnel", r.Name, "prefix", r.Prefix, "error", err)
+		}
+	})
+	if cfg == nil {
+		return nil
+	}
+	var err error
+	if d.unit, err = newUnit(cfg, d.withheld.flush, d.log); err != nil { // routes before packets
+		return fmt.Errorf("ha: %w", err)
+	}
+	d.network.hold = d.unit.mover.Hold
 	return nil
 }
 
@@ -192,6 +224,9 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 		if d.cluster != nil {
 			part("standalone-cluster", func() error { return d.cluster.run(work) })
 		}
+		if d.unit != nil {
+			part("ha", func() error { return d.unit.run(work) })
+		}
 		part("network", func() error { return d.network.run(work, d.host) })
 		part("admin socket", func() error { return admin.NewServer(d, d.log).Serve(front, operators) })
 		part("metrics", func() error { return d.serveMetrics(front, cfg.Metrics.Listen) })
@@ -206,6 +241,7 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 		d.stop()
 	}
 	stopWork()
+	d.withheld.close()
 	stopPlane()
 	return errors.Join(err, parts.Wait())
 }
@@ -286,7 +322,15 @@ func (d *daemon) member() ipsec.MemberID {
 type tunnelRoutes struct{ d *daemon }
 
 // Add implements engine.Routes. The network hears of what is routed here only.
-func (t tunnelRoutes) Add(r engine.Route) (err error) {
+func (t tunnelRoutes) Add(r engine.Route) error {
+	if t.d.withheld.keep(r) {
+		return nil
+	}
+	return t.install(r)
+}
+
+// install makes a route now.
+func (t tunnelRoutes) install(r engine.Route) (err error) {
 	// Without an interface policies divert the traffic, whatever its route.
 	if to := t.d.plaintextInterface(); to != "" {
 		err = t.d.routes.Add(owner(r), route.Route{Prefix: r.Prefix, Interface: to, Metric: uint32(r.Metric), Peer: r.Peer})
@@ -299,6 +343,7 @@ func (t tunnelRoutes) Add(r engine.Route) (err error) {
 
 // Del implements engine.Routes.
 func (t tunnelRoutes) Del(r engine.Route) error {
+	t.d.withheld.drop(r)
 	t.d.network.del(r)
 	return t.d.routes.Remove(owner(r), r.Prefix)
 }

@@ -25,6 +25,9 @@ type network struct {
 	hidden   bool // the gateways are
 	clients  bool
 	delay    time.Duration // of a planned stop
+	// hold says whether the addresses of the unit are to be here; nil without one.
+	hold func(bool)
+	why  string // we are fit
 
 	mu      sync.Mutex
 	health  ha.Health
@@ -44,7 +47,11 @@ func newNetwork(cfg *config.Config, log *slog.Logger) (*network, error) {
 		witness: w, log: log, announce: cfg.BGP != nil, hidden: c.HideGateways, clients: cfg.BGP != nil && cfg.BGP.Announce.Clients,
 		delay: c.DrainDelay, tunnels: make(map[string]map[netip.Prefix]bool),
 	}
-	if cfg.Cluster == nil {
+	n.why = "synced"
+	if cfg.Unit() != nil {
+		n.why = "primary"
+	}
+	if cfg.Group() == nil {
 		n.health = ha.Health{Fit: true, Why: "stands alone"}
 	} else {
 		n.health = ha.Health{Why: "starting"}
@@ -112,7 +119,7 @@ func (n *network) watch(ctx context.Context, host *pluginhost.Host) {
 // group hears what the other members make of us.
 func (n *network) group(h ha.Health) {
 	if h.Fit {
-		h.Why = "synced"
+		h.Why = n.why
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -122,6 +129,9 @@ func (n *network) group(h ha.Health) {
 
 // judge tells whether we are fit. The caller holds mu.
 func (n *network) judge() {
+	if n.hold != nil {
+		n.hold(n.serving && n.health.Fit)
+	}
 	if !n.serving {
 		n.witness.Fit(false, "no dataplane")
 		return

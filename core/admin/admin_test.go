@@ -55,6 +55,15 @@ func (g *gateway) StandalonePeers(context.Context) (diag.StandalonePeers, error)
 	s.Links[2] = []diag.Link{{Name: "port1", MAC: "00:0c:29:06:4e:d6", Up: true}}
 	return s, g.note("peers")
 }
+
+func (g *gateway) HAStatus(context.Context) (diag.HAStatus, error) {
+	return diag.HAStatus{Mode: "a-p", Group: 3, Addresses: []diag.HAAddress{{Prefix: netip.MustParsePrefix("192.0.2.1/24")}}}, g.note("unit")
+}
+
+func (g *gateway) Failover(_ context.Context, on bool) error {
+	return g.note(fmt.Sprintf("failover set=%v", on))
+}
+
 func (g *gateway) Up(_ context.Context, name string) error   { return g.note("up " + name) }
 func (g *gateway) Down(_ context.Context, name string) error { return g.note("down " + name) }
 func (g *gateway) Rekey(_ context.Context, name string, ike bool) error {
@@ -109,6 +118,13 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 	if err != nil || peers.Member != 2 || len(peers.Peers) != 1 || peers.Peers[0].Address.Port() != 708 || len(peers.Links[2]) != 1 || !peers.Links[2][0].Up {
 		t.Errorf("StandalonePeers returned %+v, %v", peers, err)
 	}
+	unit, err := c.HAStatus(ctx)
+	if err != nil || unit.Group != 3 || len(unit.Addresses) != 1 || unit.Addresses[0].Prefix.Bits() != 24 {
+		t.Errorf("HAStatus returned %+v, %v", unit, err)
+	}
+	if err := errors.Join(c.Failover(ctx, true), c.Failover(ctx, false)); err != nil {
+		t.Error(err)
+	}
 	changed, err := c.Reload(ctx)
 	if err != nil || len(changed) != 1 {
 		t.Errorf("Reload returned %q, %v", changed, err)
@@ -117,7 +133,7 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 		t.Error(err)
 	}
 	got := strings.Join(g.asked, ", ")
-	if want := "status, tunnels a/b c? with keys, stats, plane, peers, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
+	if want := "status, tunnels a/b c? with keys, stats, plane, peers, unit, failover set=true, failover set=false, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
 		t.Errorf("the gateway was asked for %q, want %q", got, want)
 	}
 }

@@ -64,6 +64,21 @@ func (c *Client) StandalonePeers(ctx context.Context) (diag.StandalonePeers, err
 	return call[diag.StandalonePeers](ctx, c, http.MethodGet, "/v1/ha/peers")
 }
 
+// HAStatus describes the unit; see Gateway.
+func (c *Client) HAStatus(ctx context.Context) (diag.HAStatus, error) {
+	return call[diag.HAStatus](ctx, c, http.MethodGet, "/v1/ha/status")
+}
+
+// Failover makes the gateway step back, or takes that back; see Gateway.
+func (c *Client) Failover(ctx context.Context, on bool) error {
+	query := ""
+	if on {
+		query = "?set=1"
+	}
+	_, err := call[any](ctx, c, http.MethodPost, "/v1/ha/failover"+query)
+	return err
+}
+
 // Up initiates a connection.
 func (c *Client) Up(ctx context.Context, name string) error {
 	_, err := call[any](ctx, c, http.MethodPost, "/v1/tunnels/"+url.PathEscape(name)+"/up")

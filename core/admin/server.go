@@ -30,6 +30,11 @@ type Gateway interface {
 	// StandalonePeers describes the group, and is an error for a gateway that is in
 	// none.
 	StandalonePeers(context.Context) (diag.StandalonePeers, error)
+	// HAStatus describes the unit that this gateway is part of.
+	HAStatus(context.Context) (diag.HAStatus, error)
+	// Failover makes this gateway step back behind the others of its unit, or takes
+	// that back.
+	Failover(ctx context.Context, on bool) error
 	// Up, Down and Rekey return an ErrNotFound for a name that means nothing.
 	Up(ctx context.Context, name string) error
 	Down(ctx context.Context, name string) error
@@ -73,6 +78,12 @@ func NewServer(g Gateway, log *slog.Logger) *Server {
 	}))
 	mux.HandleFunc("GET /v1/ha/peers", answer(s, func(r *http.Request) (any, error) {
 		return g.StandalonePeers(r.Context())
+	}))
+	mux.HandleFunc("GET /v1/ha/status", answer(s, func(r *http.Request) (any, error) {
+		return g.HAStatus(r.Context())
+	}))
+	mux.HandleFunc("POST /v1/ha/failover", answer(s, func(r *http.Request) (any, error) {
+		return nil, g.Failover(r.Context(), r.URL.Query().Get("set") == "1")
 	}))
 	mux.HandleFunc("POST /v1/tunnels/{name}/up", answer(s, func(r *http.Request) (any, error) {
 		return nil, g.Up(r.Context(), r.PathValue("name"))

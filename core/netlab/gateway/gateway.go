@@ -260,3 +260,18 @@ func (d *Daemon) Reload() ([]string, error) {
 	defer cancel()
 	return d.client.Reload(ctx)
 }
+
+// HAStatus asks what the member knows of its unit.
+func (d *Daemon) HAStatus() (diag.HAStatus, error) {
+	ctx, cancel := d.context()
+	defer cancel()
+	return d.client.HAStatus(ctx)
+}
+
+// Failover makes the member step back behind the others of its unit, or takes that
+// back.
+func (d *Daemon) Failover(on bool) error {
+	ctx, cancel := d.context()
+	defer cancel()
+	return d.client.Failover(ctx, on)
+}

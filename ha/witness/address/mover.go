@@ -40,7 +40,10 @@ type Config struct {
 	// among Addresses: all members must list them in one order.
 	VirtualMAC bool
 	Unit       uint8
-	Log        *slog.Logger // nil discards
+	// Prepare is called, by Run's goroutine, before the addresses come here; it may
+	// be nil.
+	Prepare func()
+	Log     *slog.Logger // nil discards
 }
 
 // Mover moves addresses in the network namespace in which it was made. It is safe
@@ -75,6 +78,9 @@ func New(c Config) (*Mover, error) {
 	}
 	if c.Interval == 0 {
 		c.Interval = defaultInterval
+	}
+	if c.Prepare == nil {
+		c.Prepare = func() {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -130,6 +136,7 @@ func (m *Mover) Run(ctx context.Context) error {
 		now := time.Now()
 		switch {
 		case wanted && !held:
+			m.cfg.Prepare()
 			m.cfg.Log.Info("addresses of the unit taken", "count", len(m.cfg.Addresses))
 			held, left, renew, announce = true, m.cfg.Announcements, now, now
 			m.note(func(s *Status) { s.Held, s.Since = true, now; s.Moves++ })

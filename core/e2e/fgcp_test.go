@@ -1,0 +1,188 @@
+package e2e_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/diag"
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/strongswan"
+)
+
+// fgcp is a unit of two members with a strongSwan client, whose tunnel is up, and
+// numbered packets flow through it both ways.
+type fgcp struct {
+	t       *testing.T
+	site    *gateway.PairSite
+	members []*gateway.Daemon
+	client  *strongswan.Daemon
+	before  []strongswan.IKESA
+	wire    *netlab.Capture
+	up      *netlab.Streaming
+	down    *netlab.Streaming
+}
+
+// newFGCP starts the unit, with further lines of the ha section, and connects the
+// client to its primary, member 1.
+func newFGCP(t *testing.T, more string) *fgcp {
+	t.Helper()
+	f := startFGCP(t, more)
+	f.connect()
+	return f
+}
+
+func startFGCP(t *testing.T, more string) *fgcp {
+	t.Helper()
+	f := &fgcp{t: t, site: gateway.NewPairSite(netlab.New(t), 2)}
+	for _, m := range f.site.Members {
+		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, more)))
+	}
+	f.waitPrimary(0, f.members...)
+	f.waitReady()
+	return f
+}
+
+// connect brings the client's tunnel up, and watches it.
+func (f *fgcp) connect() {
+	f.t.Helper()
+	f.site.WAN.Single() // so that packets are counted as they are on a wire
+	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true, RetransmitTimeout: time.Second})
+	f.client.Load(strongswan.Connection{
+		Name: "office", LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.PairAddr},
+		Proposals: []string{"aes128-sha256-curve25519"}, Local: strongswan.Auth{ID: strongswan.FQDN("client.example")},
+		Remote: strongswan.Auth{ID: strongswan.IPv4(gateway.PairAddr)}, PSK: gateway.GroupPSK,
+		Children: []strongswan.Child{{
+			Name: "lan", LocalTS: []string{gateway.ClientNet}, RemoteTS: []string{gateway.ServerNet}, Proposals: []string{"aes128gcm16"},
+		}},
+	})
+	if err := f.client.Initiate("lan"); err != nil {
+		f.t.Fatal(err)
+	}
+	f.waitStandby(f.members[1])
+	f.before = f.client.SAs()
+	f.wire = f.site.ClientWAN.Capture("udp port 500 or udp port 4500 or esp")
+	f.up = netlab.Stream{
+		From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerHost, Every: 5 * time.Millisecond,
+	}.Start(f.t)
+	f.down = netlab.Stream{
+		From: f.site.Server, Source: gateway.ServerHost, To: f.site.Client, Dest: gateway.ClientHost, Every: 5 * time.Millisecond,
+	}.Start(f.t)
+	f.flows()
+}
+
+// flows waits for traffic in both directions.
+func (f *fgcp) flows() {
+	f.t.Helper()
+	f.up.WaitFor(50, time.Minute)
+	f.down.WaitFor(50, time.Minute)
+}
+
+// waitPrimary waits until all of these members take one for the primary, and it has
+// the addresses.
+func (f *fgcp) waitPrimary(member int, members ...*gateway.Daemon) {
+	f.t.Helper()
+	id := f.site.Members[member].ID
+	netlab.Eventually(f.t, time.Minute, fmt.Sprintf("member %d is primary", id), func() error {
+		for _, d := range members {
+			s, err := d.HAStatus()
+			if err != nil {
+				return err
+			}
+			if s.Primary == nil || int(*s.Primary) != id || s.Held != (int(s.Member) == id) || s.Trouble != "" {
+				return fmt.Errorf("it says %+v", s)
+			}
+		}
+		return nil
+	})
+}
+
+// waitReady waits until each member could take over from the other.
+func (f *fgcp) waitReady() {
+	f.t.Helper()
+	for _, d := range f.members {
+		netlab.Eventually(f.t, time.Minute, "the members are synced, and hear each other over all links", func() error {
+			s, err := d.HAStatus()
+			if err != nil {
+				return err
+			}
+			if len(s.Members) != 2 || !s.Members[0].Synced || !s.Members[1].Synced || len(s.Heartbeats) != 2 || !s.Heartbeats[0].Up || !s.Heartbeats[1].Up {
+				return fmt.Errorf("it says %+v", s)
+			}
+			return nil
+		})
+	}
+}
+
+// waitStandby waits until a member holds the client's tunnel as a subordinate.
+func (f *fgcp) waitStandby(d *gateway.Daemon) {
+	f.t.Helper()
+	netlab.Eventually(f.t, time.Minute, "the subordinate holds the tunnel", func() error {
+		if got := role(d, "vpn1"); got != "standby" {
+			return fmt.Errorf("its role is %q", got)
+		}
+		return nil
+	})
+}
+
+// unbroken ends the traffic and checks what the client has seen: the SAs of before,
+// none negotiated on the way, no number of an SA twice on the wire, and no packet
+// that it had to refuse.
+func (f *fgcp) unbroken() {
+	f.t.Helper()
+	up, down := f.up.Stop(), f.down.Stop()
+	f.t.Logf("of the client's packets %d of %d were lost, of the server's %d of %d", len(up.Lost), up.Sent, len(down.Lost), down.Sent)
+	wantSameSAs(f.t, f.before, f.client.SAs())
+	wantNoneNegotiated(f.t, f.wire)
+	wantNumbersOnce(f.t, f.wire)
+	wantAllAccepted(f.t, f.client, f.before, f.wire, 0)
+}
+
+func TestUnitGoesOnWhenItsPrimaryLosesPower(t *testing.T) { // C1, C2, C7
+	t.Parallel()
+	f := newFGCP(t, "")
+	one, two := f.members[0], f.members[1]
+	primary := one.Tunnel("vpn1_1")
+	if saPair(primary) != saPair(two.Tunnel("vpn1_1")) {
+		t.Errorf("the SAs are %s at the primary and %s at the subordinate, want the same", saPair(primary), saPair(two.Tunnel("vpn1_1")))
+	}
+	f.site.Members[0].Unplug()
+	one.Kill()
+	f.flows()
+	f.waitPrimary(1, two)
+	if after := two.Tunnel("vpn1_1"); saPair(after) != saPair(primary) {
+		t.Errorf("the new primary has the SAs %s, want those of before, %s", saPair(after), saPair(primary))
+	}
+	f.unbroken()
+	if err := f.client.RekeyChild("lan"); err != nil {
+		t.Errorf("the new primary does not rekey: %v", err)
+	}
+	f.pings()
+}
+
+// pings goes from the client's network to the server and back.
+func (f *fgcp) pings() {
+	f.t.Helper()
+	netlab.Eventually(f.t, time.Minute, "the client reaches the server", func() error {
+		r, err := f.site.Client.Ping(f.t.Context(), netlab.Ping{To: gateway.ServerHost, From: gateway.ClientHost, Count: 3})
+		return errors.Join(err, r.Err())
+	})
+}
+
+// haMember is a member's entry in its own list.
+func haMember(t *testing.T, d *gateway.Daemon) diag.HAMember {
+	t.Helper()
+	s, err := d.HAStatus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range s.Members {
+		if m.Member == s.Member {
+			return m
+		}
+	}
+	t.Fatalf("the member is not in its own list: %+v", s)
+	return diag.HAMember{}
+}
