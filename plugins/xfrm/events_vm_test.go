@@ -3,6 +3,7 @@ package xfrm_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/softesp/esptest"
 )
 
 // wantEvent reads events until one is as wanted.
@@ -139,5 +141,75 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "CAP_NET_ADMIN") {
 		t.Errorf("The error should name the capability that is missing, got %v.", err)
+	}
+}
+
+// TestPeerBehindANATMoves sends ESP in UDP from another port than the SA's, to a
+// socket that has the options that Info asks for.
+func TestPeerBehindANATMoves(t *testing.T) { // RFC 7296 section 2.23
+	w := newLab(t, nil)
+	in, _ := pairOf(w, 1)
+	in.Encap = &ipsec.Encap{LocalPort: 4500, RemotePort: 40000}
+	w.install(t, offload.Active, in)
+	w.listenNATT(t)
+	b, err := esptest.KeysOf(in).Seal(esptest.Packet{
+		SPI: in.ID.SPI, Seq: 1, Next: 4,
+		Payload: udpPacket(netip.AddrPortFrom(in.Selectors.Remote[0].Min, 1000), netip.AddrPortFrom(suiteInner, suitePort), []byte("inner")),
+	})
+	if err != nil {
+		t.Fatalf("The packet cannot be made: %v.", err)
+	}
+	from := netip.AddrPortFrom(w.remote, 40001)
+	err = w.peer.Do(func() error {
+		c, err := net.DialUDP("udp4", net.UDPAddrFromAddrPort(from), &net.UDPAddr{IP: w.local.AsSlice(), Port: 4500})
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write(b)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("The peer cannot send: %v.", err)
+	}
+	w.wantEvent(t, offload.PeerMoved{ID: in.ID, Remote: from})
+	placed, err := w.Update(t.Context(), epoch, offload.Change{ID: in.ID, Endpoint: &offload.Endpoint{
+		Local: w.local, Remote: w.remote, Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: 40001},
+	}})
+	if err != nil || placed[0].Err != nil {
+		t.Fatalf("The SA cannot follow: %v, %+v.", err, placed)
+	}
+	if c := w.all(t)[in.ID]; c.Sequence.Highest != 1 || c.Packets != 1 {
+		t.Errorf("The SA should go on with its window and counts, got %+v.", c)
+	}
+}
+
+// listenNATT opens the daemon's socket for IKE and ESP in UDP.
+func (w *wire) listenNATT(t *testing.T) {
+	t.Helper()
+	info, err := w.Info(t.Context())
+	if err != nil {
+		t.Fatalf("Info failed: %v.", err)
+	}
+	err = w.gateway.Do(func() error {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: w.local.AsSlice(), Port: 4500})
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { c.Close() })
+		raw, err := c.SyscallConn()
+		if err != nil {
+			return err
+		}
+		var set error
+		err = raw.Control(func(fd uintptr) {
+			for _, o := range info.SocketOptions {
+				set = errors.Join(set, unix.SetsockoptInt(int(fd), o.Level, o.Name, o.Value))
+			}
+		})
+		return errors.Join(err, set)
+	})
+	if err != nil {
+		t.Fatalf("The socket of port 4500 cannot be opened: %v.", err)
 	}
 }
