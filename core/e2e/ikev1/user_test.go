@@ -81,9 +81,7 @@ func TestUserRekeysPhase1(t *testing.T) {
 	e := connect(t, weServe)
 	e.initiate()
 	tunnel, pair := e.gateway.waitUp(1), e.pairInUse()
-	if err := e.charon.RekeyIKE("home"); err != nil {
-		t.Fatal(err)
-	}
+	e.rekeyIKE()
 	e.wantRekeyed(tunnel, pair)
 }
 
