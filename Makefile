@@ -12,14 +12,14 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # run make with PACKAGES= .
 PACKAGES ?= \
 	strongswan-charon strongswan-swanctl \
-	libcharon-extra-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins \
+	libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins \
 	tshark tcpdump nftables iproute2 iputils-ping iperf3 bird2 \
 	gcc libc6-dev \
 	qemu-system-x86 kmod gcc-12 xz-utils
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
-INTEGRATION := bench/failover bench/scale cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
+INTEGRATION := bench/failover bench/scale cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/e2e/ikev1 core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
 	ha/transport/e2e ha/witness plugins/softesp plugins/softesp/device plugins/xfrm plugins/xfrm/e2e
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
