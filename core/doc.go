@@ -16,6 +16,7 @@
 //	core/e2e         the whole gateway against real peers
 //	core/sim         whole clusters in one goroutine, from a seed
 //	ike              IKEv2 as a pure machine; wire (codec), suite (cryptography), iketest
+//	ike/v1           IKEv1 as a pure machine; wire (codec), keymat (cryptography), iketest/v1test
 //	ha               replication between members as a pure machine; hatest (simulation), wire (codec),
 //	                 transport (TLS between members), witness (what routers are told)
 //	offload          the contract with dataplanes; proto, pluginrpc, mem, offloadtest, ikesock
