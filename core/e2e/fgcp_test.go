@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/core/netlab/strongswan"
@@ -140,26 +139,86 @@ func (f *fgcp) unbroken() {
 	wantAllAccepted(f.t, f.client, f.before, f.wire, 0)
 }
 
-func TestUnitGoesOnWhenItsPrimaryLosesPower(t *testing.T) { // C1, C2, C7
+// TestUnitGoesOnThroughAllThatFails moves the primary by everything that can: the
+// operator, a dataplane, a link, a daemon, and a whole machine that die. One client
+// looks on.
+func TestUnitGoesOnThroughAllThatFails(t *testing.T) { // C1, C2, C7
 	t.Parallel()
 	f := newFGCP(t, "")
-	one, two := f.members[0], f.members[1]
-	primary := one.Tunnel("vpn1_1")
-	if saPair(primary) != saPair(two.Tunnel("vpn1_1")) {
-		t.Errorf("the SAs are %s at the primary and %s at the subordinate, want the same", saPair(primary), saPair(two.Tunnel("vpn1_1")))
+	pair := saPair(f.members[0].Tunnel("vpn1_1"))
+	if standby := saPair(f.members[1].Tunnel("vpn1_1")); standby != pair {
+		t.Errorf("the SAs are %s at the primary and %s at the subordinate, want the same", pair, standby)
 	}
-	f.site.Members[0].Unplug()
-	one.Kill()
-	f.flows()
-	f.waitPrimary(1, two)
-	if after := two.Tunnel("vpn1_1"); saPair(after) != saPair(primary) {
-		t.Errorf("the new primary has the SAs %s, want those of before, %s", saPair(after), saPair(primary))
+	at := 0 // where the primary is
+	for _, step := range []struct {
+		what string
+		do   func(from int)
+		// back undoes it, nil for what undoes itself.
+		back func(from int)
+	}{
+		{"the operator moves it", f.operator, nil},
+		{"the operator moves it back", f.operator, nil},
+		{"its dataplane is killed", func(from int) { f.members[from].KillPlugin() }, nil},
+		{"its link to the server fails", func(from int) { f.site.Members[from].Port3.Down() }, func(from int) { f.site.Members[from].Port3.Up() }},
+		{"its daemon is killed", func(from int) { f.members[from].Kill() }, func(from int) { f.members[from].Restart() }},
+		{
+			"it loses its power",
+			func(from int) { f.site.Members[from].Unplug(); f.members[from].Kill() },
+			func(from int) { f.site.Members[from].Plug(); f.members[from].Restart() },
+		},
+	} {
+		t.Logf("%s: member %d", step.what, at+1)
+		from := at
+		at = 1 - at
+		step.do(from)
+		f.waitPrimary(at, f.members[at])
+		f.flows()
+		if step.back != nil {
+			step.back(from)
+		}
+		f.waitPrimary(at, f.members...)
+		f.waitReady()
+		f.waitStandby(f.members[from])
+		if now := saPair(f.members[at].Tunnel("vpn1_1")); now != pair {
+			t.Errorf("%s: the new primary has the SAs %s, want those of before, %s", step.what, now, pair)
+		}
 	}
 	f.unbroken()
 	if err := f.client.RekeyChild("lan"); err != nil {
-		t.Errorf("the new primary does not rekey: %v", err)
+		t.Errorf("the last primary does not rekey: %v", err)
 	}
 	f.pings()
+	f.wantEndedTogether()
+}
+
+// operator moves the unit to the other member.
+func (f *fgcp) operator(from int) {
+	f.t.Helper()
+	if out := evergate(f.t, f.members[from], "ha", "failover", "set"); out != "" {
+		f.t.Errorf("evergate ha failover set says %q", out)
+	}
+}
+
+// wantEndedTogether closes the client's tunnel: its SAs and its routes go together,
+// at all members.
+func (f *fgcp) wantEndedTogether() { // C12, C13
+	f.t.Helper()
+	for i, m := range f.site.Members {
+		if !m.Host.HasRoute(gateway.ClientNet) {
+			f.t.Errorf("member %d has no route to the client's network while the tunnel is up", i+1)
+		}
+	}
+	if err := f.client.TerminateIKE("office"); err != nil {
+		f.t.Fatal(err)
+	}
+	for i, m := range f.site.Members {
+		netlab.Eventually(f.t, time.Minute, fmt.Sprintf("member %d has neither the tunnel nor its route", i+1), func() error {
+			if n := len(f.members[i].Tunnels("vpn1")); n > 0 || m.Host.HasRoute(gateway.ClientNet) {
+				return fmt.Errorf("it has %d tunnels, and a route: %v", n, m.Host.HasRoute(gateway.ClientNet))
+			}
+			return nil
+		})
+	}
 }
 
 // pings goes from the client's network to the server and back.
@@ -169,20 +228,4 @@ func (f *fgcp) pings() {
 		r, err := f.site.Client.Ping(f.t.Context(), netlab.Ping{To: gateway.ServerHost, From: gateway.ClientHost, Count: 3})
 		return errors.Join(err, r.Err())
 	})
-}
-
-// haMember is a member's entry in its own list.
-func haMember(t *testing.T, d *gateway.Daemon) diag.HAMember {
-	t.Helper()
-	s, err := d.HAStatus()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range s.Members {
-		if m.Member == s.Member {
-			return m
-		}
-	}
-	t.Fatalf("the member is not in its own list: %+v", s)
-	return diag.HAMember{}
 }
