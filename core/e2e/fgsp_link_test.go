@@ -99,6 +99,9 @@ func TestPacketsForClientsReachTheirOwners(t *testing.T) { // F9, F3, B4, B5
 		t.Fatal(err)
 	}
 	before := waitOwners(t, n+1, f.members...)
+	for i := range n {
+		branches.WaitUp(fmt.Sprintf("c%d", i), 1)
+	}
 	tunnel := f.members[0].Tunnels("")[0]
 	wire := f.site.Members[0].Port4.Capture("")
 
