@@ -54,7 +54,7 @@ func (n *Node) onRecord(now time.Time, p *peer, r Record) {
 	case Listing:
 		n.onListing(p, r)
 	case Synced:
-		p.in.complete = true
+		p.in.complete, p.whole = true, true
 	default:
 		n.stats.UnknownRecords++
 	}

@@ -72,9 +72,12 @@
 // the Ready.Hard of the step that arms or claims. The first of them says why it
 // must be: without, a new life would deny what the old one did.
 //
-// I4, no warm takeover without a complete snapshot: a member arms only what it
-// has a Synced for, while it is not Syncing itself, and claims only tunnels all
-// of whose parts the dataplane has taken.
+// I4, no warm takeover without a complete snapshot: a member arms the group of
+// another only when it has had everything of that one's life, and is not Syncing
+// itself, and claims only tunnels all of whose parts the dataplane has taken. An
+// owner that dies while its stream begins anew, after it was missed for a moment,
+// is followed on the copies that were complete before: they may be older than
+// what its peers know, and are better than none.
 //
 // I5, a lower epoch changes nothing: records that come under an older epoch than
 // the copy's are answered with Owned, and orders to the dataplane carry epochs

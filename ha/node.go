@@ -331,15 +331,20 @@ func (n *Node) ordered() uint64 {
 	return n.serial
 }
 
-// onConfigure compares every copy with the new configuration, and tells it to
-// everybody by new streams, as it changes what is given to whom.
+// onConfigure drops the copies whose connection is another one now, and tells
+// everybody by new streams what we take, as it changes what is given to whom.
 func (n *Node) onConfigure(in Configure) {
 	if maps.Equal(n.classes, in.Classes) {
 		return
 	}
+	before := n.classes
 	n.classes = maps.Clone(in.Classes)
 	for _, t := range n.others() {
-		n.forget(t)
+		was, had := before[t.ike.Class]
+		is, have := n.classes[t.ike.Class]
+		if !had || !have || was != is {
+			n.forget(t)
+		}
 	}
 	for _, p := range n.peers {
 		if p != nil && p.alive {

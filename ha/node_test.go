@@ -17,6 +17,7 @@ type group struct {
 	nodes map[ipsec.MemberID]*ha.Node
 	rd    map[ipsec.MemberID][]ha.Ready // what was asked for since last taken
 	deaf  ha.Members                    // frames to them are lost
+	lose  func(ha.Frame) bool           // which others are lost, too
 	refer func(ipsec.MemberID) []ipsec.SAID
 }
 
@@ -63,7 +64,7 @@ func (g *group) step(m ipsec.MemberID, in ha.Input) ha.Ready {
 		g.step(m, ha.Carried{Serial: rd.Serial, Refused: g.refer(m)})
 	}
 	for _, f := range rd.Send {
-		if !g.deaf.Has(f.To) && !g.deaf.Has(f.From) {
+		if !g.deaf.Has(f.To) && !g.deaf.Has(f.From) && (g.lose == nil || !g.lose(f)) {
 			g.step(f.To, ha.Received{Frame: f})
 		}
 	}

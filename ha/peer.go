@@ -20,6 +20,10 @@ type peer struct {
 	// judged is the life whose Hello has told of those before it.
 	judged Life
 	role   Role
+	// whole: we have had everything of this life of it, once. What came later may
+	// be missing while its stream begins anew; a copy of the time before is better
+	// than none.
+	whole bool
 	// standing is what it says of itself as part of a unit, nil outside of one.
 	standing *Standing
 
@@ -122,7 +126,7 @@ func (n *Node) meet(now time.Time, p *peer, f Frame) bool {
 	if p.disk != 0 && p.disk != f.Disk {
 		n.replaced(p)
 	}
-	p.life, p.disk, p.judged, p.hello, p.in = f.Life, f.Disk, 0, nil, incoming{}
+	p.life, p.disk, p.judged, p.hello, p.in, p.whole = f.Life, f.Disk, 0, nil, incoming{}, false
 	return true
 }
 

@@ -22,7 +22,7 @@ func (n *Node) orphan(t *tunnel) bool {
 // all of it (I4). The epoch is on disk before (I3).
 func (n *Node) arm(now time.Time, p *peer) {
 	n.adoptLater(now, p)
-	if n.role != Standby || n.leaving || !p.in.complete || !n.standsBy(p) {
+	if n.role != Standby || n.leaving || !p.whole || !n.standsBy(p) {
 		return
 	}
 	n.hard.Armed = n.hard.Armed.With(p.id)

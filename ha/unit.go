@@ -173,7 +173,7 @@ func (n *Node) succession(now time.Time) {
 // unit's, as long as one of its members can.
 func (n *Node) inherit(now time.Time, p *peer) {
 	switch {
-	case p.lives() || !n.fit() || n.subordinate() || !p.in.complete || !n.standsBy(p):
+	case p.lives() || !n.fit() || n.subordinate() || !p.whole || !n.standsBy(p):
 	case n.mate(p):
 		n.promote(now, p)
 	case n.armed[p.id] == 0 && (!n.served(p) || p.adoptRank > 0):
