@@ -130,12 +130,14 @@ func (c *Cluster) checkCommitted(m *member, h held) {
 }
 
 // has tells whether m could go on where a message leaves the peer, or could
-// before it learned of something newer.
+// before it learned of something newer, or of the end.
 func (m *member) has(h held) bool {
 	switch {
 	case h.gone:
 		_, ok := m.node.Tunnel(h.tunnel)
 		return !ok
+	case m.buried[h.tunnel]:
+		return true // nobody goes on with it
 	case h.child != (ipsec.SAID{}):
 		return m.hadSA[h.child]
 	default:
