@@ -33,8 +33,9 @@ func (t *Tunnel) sendAuth() error {
 		return err
 	}
 	t.setup.offer = o
+	payloads = append(append(payloads, child...), syncSupport{ids: true, counters: true}.payloads()...)
 	t.sa.sendID = 1
-	if !t.send(t.sa, wire.IKEAuth, task{kind: taskAuth}, offer{}, append(payloads, child...)...) {
+	if !t.send(t.sa, wire.IKEAuth, task{kind: taskAuth}, offer{}, payloads...) {
 		return errors.New("ike: IKE_AUTH request could not be encoded")
 	}
 	return nil
@@ -66,6 +67,7 @@ func (t *Tunnel) onAuthResponse(sa *ikeSA, payloads []wire.Payload) {
 		return
 	}
 	s := t.setup
+	t.support = syncSupportOf(payloads)
 	t.up()
 	t.out.Established = &Established{Remote: t.remoteID}
 	t.log.Info("ike sa up", "remote", t.remote, "remote_id", t.remoteID.String(), "suite", sa.suite.String(), "nat", t.nat.encap)
@@ -158,6 +160,8 @@ func (t *Tunnel) onAuthRequest(sa *ikeSA, payloads []wire.Payload) {
 		&wire.IDr{ID: id},
 		&wire.Auth{Method: wire.AuthSharedKey, Data: sa.prf.SharedKeyAuth(conn.PSK, t.signedOctets(false, id))},
 	}
+	t.support = syncSupportOf(payloads)
+	answer = append(answer, t.support.payloads()...)
 	contact := wire.FindNotify(payloads, wire.InitialContact) != nil
 	if contact {
 		t.env.Stats.InitialContactsIn++

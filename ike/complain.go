@@ -57,7 +57,8 @@ func (c *complaints) complain(now time.Time, log *slog.Logger, r Drop, dg Datagr
 }
 
 // complaint is what the log says of a reason, empty for one that is part of every
-// day: a repeated message, or one for a tunnel that stands by.
+// day: a repeated message, one for a tunnel that stands by, or a synchronization of
+// before.
 func (d Drop) complaint() (text, check string) {
 	switch d {
 	case DropMalformed:

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"errors"
 	"time"
 
@@ -75,3 +76,36 @@ func Complaint(d Drop) (text, check string) { return d.complaint() }
 
 // ESPProposals are proposals as they are offered, first in IKE_AUTH.
 func ESPProposals(ps []ipsec.Proposal, first bool) []ipsec.Proposal { return espProposals(ps, first) }
+
+// Plain is a message for t, decrypted: its header, and its payloads as they were on
+// the wire but for the padding. The message stays as it is.
+func Plain(t *Tunnel, message []byte) (header, payloads []byte, err error) {
+	m, err := wire.Decode(bytes.Clone(message))
+	if err != nil {
+		return nil, nil, err
+	}
+	sk := wire.Find[*wire.SK](m.Payloads)
+	if sk == nil {
+		return nil, nil, errors.New("the message is not encrypted")
+	}
+	plain, err := sk.Open(t.sa.opener)
+	return message[:wire.HeaderLen], plain, err
+}
+
+// Ask makes a tunnel send a request of the test's own with the Message ID zero.
+func Ask(t *Tunnel, now time.Time, payloads ...wire.Payload) ([]Datagram, error) {
+	packets, err := t.encode(t.sa, t.sa.header(wire.Informational, false, 0), payloads)
+	t.now, t.out = now, Ready{}
+	t.transmit(t.local, t.remote, packets)
+	return t.out.Send, err
+}
+
+// Forbid6311 makes tunnels that have not announced synchronizations.
+func Forbid6311(tunnels ...*Tunnel) {
+	for _, t := range tunnels {
+		t.support = syncSupport{}
+	}
+}
+
+// SetMessageIDs sets both windows.
+func SetMessageIDs(t *Tunnel, send, recv uint32) { t.sa.sendID, t.sa.recvID = send, recv }

@@ -78,8 +78,13 @@ type (
 
 	// Takeover tells a restored tunnel that it is ours now: timers start. The
 	// peer may have died with the last owner, so dead peer detection asks it at
-	// Probe, or at once when that is zero; not where it is off.
-	Takeover struct{ Probe time.Time }
+	// Probe, or at once when that is zero; not where it is off. Behind says that
+	// the last owner may have gone on after the snapshot: then the Message IDs are
+	// synchronized at that time, where the peer can do that (RFC 6311).
+	Takeover struct {
+		Probe  time.Time
+		Behind bool
+	}
 )
 
 func (Received) input()   {}
@@ -108,6 +113,8 @@ type Ready struct {
 	Install []ipsec.SA
 	// Move tells the children's new outer addresses.
 	Move *Move
+	// Shift moves the children's sequence numbers, before Send.
+	Shift *Shift
 	// Publish: state changed; Snapshot goes to the standbys before Send.
 	Publish bool
 	// Send goes to the peer.

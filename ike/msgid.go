@@ -126,6 +126,7 @@ func (t *Tunnel) repeat(sa *ikeSA) bool {
 		t.env.Stats.Probes++
 	}
 	t.transmit(t.local, t.remote, r.packets)
+	t.doubtSilence(sa)
 	return true
 }
 

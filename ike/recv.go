@@ -37,6 +37,10 @@ func (t *Tunnel) onDatagram(d Datagram) {
 }
 
 func (t *Tunnel) onResponse(sa *ikeSA, h wire.Header) {
+	if payloads := t.syncMessage(sa, h); payloads != nil {
+		t.onIDs(sa, payloads)
+		return
+	}
 	r := sa.pending
 	if r == nil || h.MessageID != r.id || h.Exchange != r.exchange || sa.role == roleDead {
 		t.drop(DropMessageID)
@@ -100,12 +104,23 @@ func (t *Tunnel) onRequest(sa *ikeSA, h wire.Header) {
 		t.drop(DropUnexpected)
 		return
 	}
+	if sa.role != roleDead && t.state == StateUp {
+		if payloads := t.syncMessage(sa, h); payloads != nil {
+			t.onAskedIDs(sa, payloads)
+			return
+		}
+	}
 	if h.MessageID+1 == sa.recvID && sa.answer != nil {
 		t.repeatAnswer(sa)
 		return
 	}
 	if h.MessageID != sa.recvID || sa.role == roleDead {
 		t.drop(DropMessageID)
+		if h.MessageID > sa.recvID && sa.role != roleDead {
+			if _, d := t.authentic(sa); d == NotDropped {
+				t.doubt(sa)
+			}
+		}
 		return
 	}
 	payloads, err := t.open(sa, &sa.inParts)
@@ -165,28 +180,36 @@ func (t *Tunnel) onBadRequest(sa *ikeSA, h wire.Header, err error) {
 // that it answers comes again. Of a fragmented one only the first fragment
 // counts (RFC 7383 section 2.6.1), or each would bring a whole response.
 func (t *Tunnel) repeatAnswer(sa *ikeSA) {
+	switch number, d := t.authentic(sa); {
+	case d != NotDropped:
+		t.drop(d)
+	case number == 1:
+		t.env.Stats.Repeated++
+		t.transmit(t.from.Local, t.from.Remote, sa.answer)
+	}
+}
+
+// authentic tells why the message that is being handled is not from the peer,
+// NotDropped when it is, and which fragment it is, 1 for a whole one. Its octets
+// are of no use after that.
+func (t *Tunnel) authentic(sa *ikeSA) (number uint16, d Drop) {
 	m, err := wire.Decode(t.from.Payload)
 	if err != nil {
-		t.drop(DropMalformed)
-		return
+		return 0, DropMalformed
 	}
+	number = 1
 	if f := wire.Find[*wire.SKF](m.Payloads); f != nil {
-		if f.Number != 1 {
-			return
-		}
+		number = f.Number
 		_, err = f.Open(sa.opener)
 	} else if sk := wire.Find[*wire.SK](m.Payloads); sk != nil {
 		_, err = sk.Open(sa.opener)
 	} else {
-		t.drop(DropUnprotected)
-		return
+		return 0, DropUnprotected
 	}
 	if err != nil {
-		t.drop(DropIntegrity)
-		return
+		return 0, DropIntegrity
 	}
-	t.env.Stats.Repeated++
-	t.transmit(t.from.Local, t.from.Remote, sa.answer)
+	return number, NotDropped
 }
 
 // errNothing says that there is nothing to handle: a message is not authentic, or

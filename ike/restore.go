@@ -60,6 +60,8 @@ func restore(env *Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error
 	t.generation = m.Generation
 	t.lastIn, t.lastOut, t.espIn, t.espOut = r.time(m.LastIn), r.time(m.LastOut), r.time(m.EspIn), r.time(m.EspOut)
 	t.takenAt, t.probeAt = r.time(m.Taken), r.time(m.Probe)
+	t.support = syncSupport{ids: m.SyncIds, counters: m.SyncCounters}
+	t.resyncAt, t.resynced = r.time(m.Resync), r.time(m.Resynced)
 	if m.Expired {
 		t.why = ErrExpired
 	}
@@ -184,6 +186,7 @@ func (r *reader) ikeSA(m *statepb.IKESA) *ikeSA {
 		successor: ipsec.IKESPI(m.Successor),
 		sendID:    m.SendId, recvID: m.RecvId, pending: r.request(m.Pending), answer: m.Answer,
 		inParts: r.parts(m.InParts), reParts: r.parts(m.ReParts),
+		resync: r.resync(m.Resync), claimed: m.Claimed, synced: r.syncAnswer(m.Synced),
 		unknown: m.ProtoReflect().GetUnknown(),
 	}
 	if m.Keys == nil {
@@ -198,6 +201,28 @@ func (r *reader) ikeSA(m *statepb.IKESA) *ikeSA {
 		r.fail(err)
 	}
 	return sa
+}
+
+func (r *reader) resync(m *statepb.Resync) *resync {
+	if m == nil {
+		return nil
+	}
+	s := &resync{ids: wire.MessageIDs{Send: m.Send, Recv: m.Recv}, delta: m.Delta, nextAt: r.time(m.Next), tries: r.count(m.Tries)}
+	if copy(s.ids.Nonce[:], m.Nonce) != len(m.Nonce) {
+		r.fail(fmt.Errorf("a synchronization has a nonce of %d octets", len(m.Nonce)))
+	}
+	return s
+}
+
+func (r *reader) syncAnswer(m *statepb.SyncAnswer) *syncAnswer {
+	if m == nil {
+		return nil
+	}
+	a := &syncAnswer{send: m.Send, packets: m.Packets, count: r.count(m.Count), since: r.time(m.Since)}
+	if copy(a.request[:], m.Request) != len(m.Request) {
+		r.fail(fmt.Errorf("a synchronization is known by %d octets", len(m.Request)))
+	}
+	return a
 }
 
 func (r *reader) request(m *statepb.Request) *request {

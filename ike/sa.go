@@ -54,6 +54,10 @@ type ikeSA struct {
 	inParts *parts   // fragments of request recvID
 	reParts *parts   // fragments of the response to pending
 
+	resync  *resync     // our synchronization under way (RFC 6311)
+	claimed uint32      // the highest Message ID that we have said we would go on with
+	synced  *syncAnswer // the peer's last synchronization, nil before the first
+
 	unknown []byte // fields of a newer version's snapshot
 }
 

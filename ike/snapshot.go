@@ -34,6 +34,7 @@ func (t *Tunnel) Snapshot(now time.Time) []byte {
 		Generation: t.generation,
 		LastIn:     w.time(t.lastIn), LastOut: w.time(t.lastOut), EspIn: w.time(t.espIn), EspOut: w.time(t.espOut),
 		Taken: w.time(t.takenAt), Probe: w.time(t.probeAt),
+		SyncIds: t.support.ids, SyncCounters: t.support.counters, Resync: w.time(t.resyncAt), Resynced: w.time(t.resynced),
 		Expired: t.why == ErrExpired, //nolint:errorlint // it is set to that value only
 	}
 	for _, sa := range t.others {
@@ -100,6 +101,7 @@ func (w writer) ikeSA(sa *ikeSA) *statepb.IKESA {
 		Born: w.time(sa.born), Soft: w.time(sa.softAt), Hard: w.time(sa.hardAt), GiveUp: w.time(sa.giveUpAt),
 		Successor: uint64(sa.successor), SendId: sa.sendID, RecvId: sa.recvID, Pending: w.request(sa.pending), Answer: sa.answer,
 		InParts: partsState(sa.inParts), ReParts: partsState(sa.reParts),
+		Resync: w.resync(sa.resync), Claimed: sa.claimed, Synced: w.syncAnswer(sa.synced),
 	}
 	if sa.sealer != nil {
 		iv := sa.sealer.IV()
@@ -108,6 +110,24 @@ func (w writer) ikeSA(sa *ikeSA) *statepb.IKESA {
 	}
 	m.ProtoReflect().SetUnknown(sa.unknown)
 	return m
+}
+
+func (w writer) resync(r *resync) *statepb.Resync {
+	if r == nil {
+		return nil
+	}
+	return &statepb.Resync{
+		Nonce: r.ids.Nonce[:], Send: r.ids.Send, Recv: r.ids.Recv, Delta: r.delta, Next: w.time(r.nextAt), Tries: uint32(r.tries),
+	}
+}
+
+func (w writer) syncAnswer(a *syncAnswer) *statepb.SyncAnswer {
+	if a == nil {
+		return nil
+	}
+	return &statepb.SyncAnswer{
+		Send: a.send, Request: a.request[:], Packets: a.packets, Count: uint32(a.count), Since: w.time(a.since),
+	}
 }
 
 func keysState(k suite.Keys) *statepb.Keys {

@@ -46,9 +46,26 @@ type Stats struct {
 	InitialContactsOut            uint64
 	InvalidSPIsIn, InvalidSPIsOut uint64 // INVALID_IKE_SPI notifications, never trusted
 	Takeovers                     uint64
+	Sync                          SyncStats
 	QueueFull                     uint64        // tasks of a tunnel that found no room
 	Refused                       uint64        // SAs that the dataplane did not take
 	SetupTime                     time.Duration // of all established tunnels together
+}
+
+// SyncStats counts synchronizations of RFC 6311, of both sides.
+type SyncStats struct {
+	// Resyncs counts takeovers after which we asked the peer for the Message IDs,
+	// because the state may have been behind.
+	Resyncs uint64
+	// Synced counts IKE SAs whose Message IDs were set by one.
+	Synced uint64
+	// Shifted counts pairs of Child SAs whose sequence numbers were moved by one.
+	Shifted uint64
+	// Sent and Received count requests and responses; of those that came, the ones
+	// that were taken.
+	Sent, Received uint64
+	// BadLength counts those whose notification has a length that it cannot have.
+	BadLength uint64
 }
 
 // ByExchange counts messages by exchange type.
@@ -80,6 +97,8 @@ const (
 	DropInvalidKE          // answered with the group that we want
 	DropCookie             // answered with a cookie, or the cookie was wrong
 	DropStandby            // another member owns the tunnel
+	DropSync               // a synchronization (RFC 6311) of before, or one that makes no sense
+	DropSyncRate           // too many synchronizations
 	dropReasons
 )
 
@@ -133,6 +152,10 @@ func (d Drop) String() string {
 		return "cookie"
 	case DropStandby:
 		return "standby"
+	case DropSync:
+		return "stale sync"
+	case DropSyncRate:
+		return "sync rate"
 	default:
 		return "other"
 	}

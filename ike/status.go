@@ -99,6 +99,9 @@ func (t *Tunnel) Status(now time.Time) Status {
 			s.DPD.Unanswered = r.tries + 1
 		}
 	}
+	if r := sa.resync; r != nil {
+		s.Doing, s.Retransmissions = "message id sync", r.tries-1
+	}
 	for _, c := range t.children {
 		s.Children = append(s.Children, t.childStatus(now, c))
 	}

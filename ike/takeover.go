@@ -1,6 +1,9 @@
 package ike
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // maxTakeovers is what fits into the epoch of an IV beside the boot number.
 const maxTakeovers = 1<<12 - 1
@@ -17,6 +20,9 @@ var errTakeovers = errors.New("ike: no IV epoch is left: the peer must begin ane
 func (t *Tunnel) takeOver(in Takeover) {
 	t.standby = false
 	t.takenAt, t.probeAt = t.now, later(t.now, in.Probe)
+	// What the last owner asked the peer for may have had its answer.
+	behind := in.Behind || t.sa.resync != nil || !t.resyncAt.IsZero()
+	t.sa.resync, t.resyncAt, t.resynced = nil, time.Time{}, time.Time{}
 	if t.env.Takeovers != nil {
 		t.takeovers = t.env.Takeovers(t.id, t.takeovers)
 	} else {
@@ -44,6 +50,9 @@ func (t *Tunnel) takeOver(in Takeover) {
 			return
 		}
 	}
-	t.log.Info("tunnel taken over", "remote", t.remote)
+	if behind {
+		t.resyncLater(t.probeAt)
+	}
+	t.log.Info("tunnel taken over", "remote", t.remote, "behind", behind)
 	t.publish()
 }

@@ -96,7 +96,7 @@ func (t *Tunnel) pump() {
 }
 
 func (t *Tunnel) runnable() bool {
-	return (t.state == StateUp || t.state == StateClosing) && t.setup == nil && t.sa.pending == nil
+	return (t.state == StateUp || t.state == StateClosing) && t.setup == nil && t.sa.pending == nil && t.sa.resync == nil && t.resyncAt.IsZero()
 }
 
 func (t *Tunnel) dueTask() int {

@@ -20,6 +20,7 @@ const (
 	evTask                   // a task that was put off is due
 	evProbe                  // the peer was silent
 	evKeepalive              // the NAT's mapping wants a packet
+	evResync                 // the peer is asked for the Message IDs, for the first time or again
 )
 
 // timer is one deadline.
@@ -77,6 +78,10 @@ func (t *Tunnel) saTimers(sa *ikeSA, add func(time.Time, event, *ikeSA, *childSA
 		return
 	}
 	if t.state == StateUp {
+		add(t.resyncAt, evResync, sa, nil)
+		if sa.resync != nil {
+			add(sa.resync.nextAt, evResync, sa, nil)
+		}
 		add(sa.softAt, evSoftIKE, sa, nil)
 		add(sa.hardAt, evHardIKE, sa, nil)
 	}
@@ -144,5 +149,14 @@ func (t *Tunnel) fire(tm timer) {
 		t.enqueue(task{kind: taskProbe})
 	case evKeepalive:
 		t.keepalive()
+	case evResync:
+		switch {
+		case tm.sa != t.sa:
+			// It was replaced in this step.
+		case tm.sa.resync == nil:
+			t.askIDs(tm.sa)
+		case !tm.sa.resync.nextAt.After(t.now):
+			t.repeatResync(tm.sa)
+		}
 	}
 }

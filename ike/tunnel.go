@@ -62,6 +62,7 @@ type Tunnel struct {
 	nat               nat
 	fragments         bool // RFC 7383 was agreed on
 	packet            int  // the largest that is sent, where larger ones were lost; 0 for any
+	support           syncSupport
 
 	why      error    // of StateClosing
 	setup    *setup   // nil once the IKE SA is up
@@ -77,6 +78,9 @@ type Tunnel struct {
 	// takenAt is when we took the tunnel over, and probeAt when the peer is asked
 	// because of that; zero once it was heard or asked.
 	takenAt, probeAt time.Time
+	// resyncAt is when the peer is asked for the Message IDs because what was taken
+	// over may be behind, zero for never; resynced is when it was asked last.
+	resyncAt, resynced time.Time
 
 	// unknown are fields of a newer version's snapshot, kept for ours.
 	unknown []byte

@@ -26,6 +26,7 @@ type End struct {
 
 	Established []ike.Established
 	Moves       []ike.Move
+	Shifts      []ike.Shift
 	Done        bool
 	Why         error
 	// Snapshot is the newest that was published, nil before the first.
@@ -115,15 +116,22 @@ func (e *End) Crash() {
 	if e.Done || e.Snapshot == nil {
 		return
 	}
+	e.Succeed(e.Snapshot, ike.Takeover{})
+}
+
+// Succeed ends the owner of the end's tunnel; another one takes over with a
+// snapshot of its choice.
+func (e *End) Succeed(snapshot []byte, in ike.Takeover) {
+	e.Pair.TB.Helper()
 	e.Env.Boot++
-	t, err := ike.Restore(e.Env, e.Policy, e.Snapshot, e.Pair.Now)
+	t, err := ike.Restore(e.Env, e.Policy, snapshot, e.Pair.Now)
 	if err != nil {
 		e.Pair.TB.Fatalf("%s's tunnel does not come back from what it published: %v", e.Name, err)
 	}
 	e.Demux.Forget(e.Tunnel)
 	e.Tunnel = t
 	e.Demux.Adopt(t)
-	e.Do(ike.Takeover{})
+	e.Do(in)
 }
 
 // copyInput keeps two tunnels from decrypting the same octets in place.
@@ -155,6 +163,9 @@ func (e *End) carryOut(t *ike.Tunnel, r ike.Ready) *ike.Refused {
 	}
 	if r.Move != nil {
 		e.Moves = append(e.Moves, *r.Move)
+	}
+	if r.Shift != nil {
+		e.Shifts = append(e.Shifts, *r.Shift)
 	}
 	if r.Publish {
 		e.Snapshot = t.Snapshot(e.Pair.Now)

@@ -58,7 +58,7 @@ func (e *End) compare(in ike.Input, r, twin ike.Ready) {
 	if !slices.Equal(r.Remove, twin.Remove) {
 		differ("remove")
 	}
-	if r.Done != twin.Done || r.Publish != twin.Publish || (r.Move == nil) != (twin.Move == nil) || (r.Established == nil) != (twin.Established == nil) {
+	if r.Done != twin.Done || r.Publish != twin.Publish || (r.Move == nil) != (twin.Move == nil) || (r.Shift == nil) != (twin.Shift == nil) || (r.Established == nil) != (twin.Established == nil) {
 		differ("announce")
 	}
 }

@@ -91,7 +91,15 @@ type Tunnel struct {
 	Probe *int64 `protobuf:"zigzag64,26,opt,name=probe,proto3,oneof" json:"probe,omitempty"`
 	// The largest IP packet of an IKE message, in octets, where larger ones were
 	// lost; 0 for any.
-	Packet        uint32 `protobuf:"varint,27,opt,name=packet,proto3" json:"packet,omitempty"`
+	Packet uint32 `protobuf:"varint,27,opt,name=packet,proto3" json:"packet,omitempty"`
+	// Message IDs can be synchronized (RFC 6311).
+	SyncIds bool `protobuf:"varint,28,opt,name=sync_ids,json=syncIds,proto3" json:"sync_ids,omitempty"`
+	// Replay counters can be synchronized (RFC 6311).
+	SyncCounters bool `protobuf:"varint,29,opt,name=sync_counters,json=syncCounters,proto3" json:"sync_counters,omitempty"`
+	// When the peer is asked for the Message IDs.
+	Resync *int64 `protobuf:"zigzag64,30,opt,name=resync,proto3,oneof" json:"resync,omitempty"`
+	// When it was asked last.
+	Resynced      *int64 `protobuf:"zigzag64,31,opt,name=resynced,proto3,oneof" json:"resynced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,6 +319,34 @@ func (x *Tunnel) GetProbe() int64 {
 func (x *Tunnel) GetPacket() uint32 {
 	if x != nil {
 		return x.Packet
+	}
+	return 0
+}
+
+func (x *Tunnel) GetSyncIds() bool {
+	if x != nil {
+		return x.SyncIds
+	}
+	return false
+}
+
+func (x *Tunnel) GetSyncCounters() bool {
+	if x != nil {
+		return x.SyncCounters
+	}
+	return false
+}
+
+func (x *Tunnel) GetResync() int64 {
+	if x != nil && x.Resync != nil {
+		return *x.Resync
+	}
+	return 0
+}
+
+func (x *Tunnel) GetResynced() int64 {
+	if x != nil && x.Resynced != nil {
+		return *x.Resynced
 	}
 	return 0
 }
@@ -726,7 +762,13 @@ type IKESA struct {
 	// Fragments of the response to our request.
 	ReParts *Parts `protobuf:"bytes,17,opt,name=re_parts,json=reParts,proto3" json:"re_parts,omitempty"`
 	// Our SPI of the IKE SA that takes over, zero for none.
-	Successor     uint64 `protobuf:"fixed64,18,opt,name=successor,proto3" json:"successor,omitempty"`
+	Successor uint64 `protobuf:"fixed64,18,opt,name=successor,proto3" json:"successor,omitempty"`
+	// Our synchronization of Message IDs under way.
+	Resync *Resync `protobuf:"bytes,19,opt,name=resync,proto3" json:"resync,omitempty"`
+	// The highest Message ID that we have said we would go on with.
+	Claimed uint32 `protobuf:"varint,20,opt,name=claimed,proto3" json:"claimed,omitempty"`
+	// The peer's last synchronization.
+	Synced        *SyncAnswer `protobuf:"bytes,21,opt,name=synced,proto3" json:"synced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -887,6 +929,200 @@ func (x *IKESA) GetSuccessor() uint64 {
 	return 0
 }
 
+func (x *IKESA) GetResync() *Resync {
+	if x != nil {
+		return x.Resync
+	}
+	return nil
+}
+
+func (x *IKESA) GetClaimed() uint32 {
+	if x != nil {
+		return x.Claimed
+	}
+	return 0
+}
+
+func (x *IKESA) GetSynced() *SyncAnswer {
+	if x != nil {
+		return x.Synced
+	}
+	return nil
+}
+
+// Resync is a synchronization that we have asked for (RFC 6311).
+type Resync struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The nonce of the newest request, four octets.
+	Nonce []byte `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// Its EXPECTED_SEND_REQ_MESSAGE_ID.
+	Send uint32 `protobuf:"varint,2,opt,name=send,proto3" json:"send,omitempty"`
+	// Its EXPECTED_RECV_REQ_MESSAGE_ID.
+	Recv uint32 `protobuf:"varint,3,opt,name=recv,proto3" json:"recv,omitempty"`
+	// By how much the peer's sequence numbers are to go ahead, 0 for not at all.
+	Delta uint64 `protobuf:"varint,4,opt,name=delta,proto3" json:"delta,omitempty"`
+	// When the next request goes out.
+	Next *int64 `protobuf:"zigzag64,5,opt,name=next,proto3,oneof" json:"next,omitempty"`
+	// Requests so far.
+	Tries         uint32 `protobuf:"varint,6,opt,name=tries,proto3" json:"tries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Resync) Reset() {
+	*x = Resync{}
+	mi := &file_ike_v1_state_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Resync) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Resync) ProtoMessage() {}
+
+func (x *Resync) ProtoReflect() protoreflect.Message {
+	mi := &file_ike_v1_state_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Resync.ProtoReflect.Descriptor instead.
+func (*Resync) Descriptor() ([]byte, []int) {
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Resync) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *Resync) GetSend() uint32 {
+	if x != nil {
+		return x.Send
+	}
+	return 0
+}
+
+func (x *Resync) GetRecv() uint32 {
+	if x != nil {
+		return x.Recv
+	}
+	return 0
+}
+
+func (x *Resync) GetDelta() uint64 {
+	if x != nil {
+		return x.Delta
+	}
+	return 0
+}
+
+func (x *Resync) GetNext() int64 {
+	if x != nil && x.Next != nil {
+		return *x.Next
+	}
+	return 0
+}
+
+func (x *Resync) GetTries() uint32 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+// SyncAnswer is a synchronization that we have answered (RFC 6311).
+type SyncAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The request's EXPECTED_SEND_REQ_MESSAGE_ID.
+	Send uint32 `protobuf:"varint,1,opt,name=send,proto3" json:"send,omitempty"`
+	// What tells the request from others: its header and the end of its checksum.
+	Request []byte `protobuf:"bytes,2,opt,name=request,proto3" json:"request,omitempty"`
+	// The response, datagram by datagram, as it was sent.
+	Packets [][]byte `protobuf:"bytes,3,rep,name=packets,proto3" json:"packets,omitempty"`
+	// How many there were since.
+	Count uint32 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	// When the counting began.
+	Since         *int64 `protobuf:"zigzag64,5,opt,name=since,proto3,oneof" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SyncAnswer) Reset() {
+	*x = SyncAnswer{}
+	mi := &file_ike_v1_state_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SyncAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SyncAnswer) ProtoMessage() {}
+
+func (x *SyncAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_ike_v1_state_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SyncAnswer.ProtoReflect.Descriptor instead.
+func (*SyncAnswer) Descriptor() ([]byte, []int) {
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SyncAnswer) GetSend() uint32 {
+	if x != nil {
+		return x.Send
+	}
+	return 0
+}
+
+func (x *SyncAnswer) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *SyncAnswer) GetPackets() [][]byte {
+	if x != nil {
+		return x.Packets
+	}
+	return nil
+}
+
+func (x *SyncAnswer) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *SyncAnswer) GetSince() int64 {
+	if x != nil && x.Since != nil {
+		return *x.Since
+	}
+	return 0
+}
+
 // Suite is the algorithms of an IKE SA.
 type Suite struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -906,7 +1142,7 @@ type Suite struct {
 
 func (x *Suite) Reset() {
 	*x = Suite{}
-	mi := &file_ike_v1_state_proto_msgTypes[6]
+	mi := &file_ike_v1_state_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -918,7 +1154,7 @@ func (x *Suite) String() string {
 func (*Suite) ProtoMessage() {}
 
 func (x *Suite) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[6]
+	mi := &file_ike_v1_state_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -931,7 +1167,7 @@ func (x *Suite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suite.ProtoReflect.Descriptor instead.
 func (*Suite) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{6}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Suite) GetEncryption() uint32 {
@@ -992,7 +1228,7 @@ type Keys struct {
 
 func (x *Keys) Reset() {
 	*x = Keys{}
-	mi := &file_ike_v1_state_proto_msgTypes[7]
+	mi := &file_ike_v1_state_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1004,7 +1240,7 @@ func (x *Keys) String() string {
 func (*Keys) ProtoMessage() {}
 
 func (x *Keys) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[7]
+	mi := &file_ike_v1_state_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1017,7 +1253,7 @@ func (x *Keys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keys.ProtoReflect.Descriptor instead.
 func (*Keys) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{7}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Keys) GetD() []byte {
@@ -1084,7 +1320,7 @@ type IV struct {
 
 func (x *IV) Reset() {
 	*x = IV{}
-	mi := &file_ike_v1_state_proto_msgTypes[8]
+	mi := &file_ike_v1_state_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1332,7 @@ func (x *IV) String() string {
 func (*IV) ProtoMessage() {}
 
 func (x *IV) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[8]
+	mi := &file_ike_v1_state_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1345,7 @@ func (x *IV) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IV.ProtoReflect.Descriptor instead.
 func (*IV) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{8}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *IV) GetMember() uint32 {
@@ -1160,7 +1396,7 @@ type Request struct {
 
 func (x *Request) Reset() {
 	*x = Request{}
-	mi := &file_ike_v1_state_proto_msgTypes[9]
+	mi := &file_ike_v1_state_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1172,7 +1408,7 @@ func (x *Request) String() string {
 func (*Request) ProtoMessage() {}
 
 func (x *Request) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[9]
+	mi := &file_ike_v1_state_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1185,7 +1421,7 @@ func (x *Request) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Request.ProtoReflect.Descriptor instead.
 func (*Request) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{9}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Request) GetId() uint32 {
@@ -1277,7 +1513,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_ike_v1_state_proto_msgTypes[10]
+	mi := &file_ike_v1_state_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1289,7 +1525,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[10]
+	mi := &file_ike_v1_state_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1302,7 +1538,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{10}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Task) GetKind() uint32 {
@@ -1390,7 +1626,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_ike_v1_state_proto_msgTypes[11]
+	mi := &file_ike_v1_state_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1638,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[11]
+	mi := &file_ike_v1_state_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1651,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{11}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Offer) GetNonce() []byte {
@@ -1503,7 +1739,7 @@ type Rival struct {
 
 func (x *Rival) Reset() {
 	*x = Rival{}
-	mi := &file_ike_v1_state_proto_msgTypes[12]
+	mi := &file_ike_v1_state_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1751,7 @@ func (x *Rival) String() string {
 func (*Rival) ProtoMessage() {}
 
 func (x *Rival) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[12]
+	mi := &file_ike_v1_state_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1764,7 @@ func (x *Rival) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rival.ProtoReflect.Descriptor instead.
 func (*Rival) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{12}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Rival) GetNonce() []byte {
@@ -1567,7 +1803,7 @@ type Parts struct {
 
 func (x *Parts) Reset() {
 	*x = Parts{}
-	mi := &file_ike_v1_state_proto_msgTypes[13]
+	mi := &file_ike_v1_state_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1815,7 @@ func (x *Parts) String() string {
 func (*Parts) ProtoMessage() {}
 
 func (x *Parts) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[13]
+	mi := &file_ike_v1_state_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1828,7 @@ func (x *Parts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parts.ProtoReflect.Descriptor instead.
 func (*Parts) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{13}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Parts) GetTotal() uint32 {
@@ -1629,7 +1865,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_ike_v1_state_proto_msgTypes[14]
+	mi := &file_ike_v1_state_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1877,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[14]
+	mi := &file_ike_v1_state_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1890,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{14}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Part) GetNumber() uint32 {
@@ -1682,7 +1918,7 @@ type Proposal struct {
 
 func (x *Proposal) Reset() {
 	*x = Proposal{}
-	mi := &file_ike_v1_state_proto_msgTypes[15]
+	mi := &file_ike_v1_state_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1694,7 +1930,7 @@ func (x *Proposal) String() string {
 func (*Proposal) ProtoMessage() {}
 
 func (x *Proposal) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[15]
+	mi := &file_ike_v1_state_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1707,7 +1943,7 @@ func (x *Proposal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Proposal.ProtoReflect.Descriptor instead.
 func (*Proposal) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{15}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Proposal) GetTransforms() []*Transform {
@@ -1732,7 +1968,7 @@ type Transform struct {
 
 func (x *Transform) Reset() {
 	*x = Transform{}
-	mi := &file_ike_v1_state_proto_msgTypes[16]
+	mi := &file_ike_v1_state_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1744,7 +1980,7 @@ func (x *Transform) String() string {
 func (*Transform) ProtoMessage() {}
 
 func (x *Transform) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[16]
+	mi := &file_ike_v1_state_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1757,7 +1993,7 @@ func (x *Transform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Transform.ProtoReflect.Descriptor instead.
 func (*Transform) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{16}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Transform) GetType() uint32 {
@@ -1794,7 +2030,7 @@ type Selectors struct {
 
 func (x *Selectors) Reset() {
 	*x = Selectors{}
-	mi := &file_ike_v1_state_proto_msgTypes[17]
+	mi := &file_ike_v1_state_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1806,7 +2042,7 @@ func (x *Selectors) String() string {
 func (*Selectors) ProtoMessage() {}
 
 func (x *Selectors) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[17]
+	mi := &file_ike_v1_state_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1819,7 +2055,7 @@ func (x *Selectors) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selectors.ProtoReflect.Descriptor instead.
 func (*Selectors) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{17}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Selectors) GetLocal() []*Selector {
@@ -1855,7 +2091,7 @@ type Selector struct {
 
 func (x *Selector) Reset() {
 	*x = Selector{}
-	mi := &file_ike_v1_state_proto_msgTypes[18]
+	mi := &file_ike_v1_state_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2103,7 @@ func (x *Selector) String() string {
 func (*Selector) ProtoMessage() {}
 
 func (x *Selector) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[18]
+	mi := &file_ike_v1_state_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2116,7 @@ func (x *Selector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Selector.ProtoReflect.Descriptor instead.
 func (*Selector) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{18}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Selector) GetProto() uint32 {
@@ -1986,7 +2222,7 @@ type Child struct {
 
 func (x *Child) Reset() {
 	*x = Child{}
-	mi := &file_ike_v1_state_proto_msgTypes[19]
+	mi := &file_ike_v1_state_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2234,7 @@ func (x *Child) String() string {
 func (*Child) ProtoMessage() {}
 
 func (x *Child) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[19]
+	mi := &file_ike_v1_state_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2247,7 @@ func (x *Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Child.ProtoReflect.Descriptor instead.
 func (*Child) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{19}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Child) GetName() string {
@@ -2232,7 +2468,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_ike_v1_state_proto_msgTypes[20]
+	mi := &file_ike_v1_state_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2244,7 +2480,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[20]
+	mi := &file_ike_v1_state_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2257,7 +2493,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{20}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Limits) GetTime() int64 {
@@ -2296,7 +2532,7 @@ type Farewell struct {
 
 func (x *Farewell) Reset() {
 	*x = Farewell{}
-	mi := &file_ike_v1_state_proto_msgTypes[21]
+	mi := &file_ike_v1_state_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2544,7 @@ func (x *Farewell) String() string {
 func (*Farewell) ProtoMessage() {}
 
 func (x *Farewell) ProtoReflect() protoreflect.Message {
-	mi := &file_ike_v1_state_proto_msgTypes[21]
+	mi := &file_ike_v1_state_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2557,7 @@ func (x *Farewell) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Farewell.ProtoReflect.Descriptor instead.
 func (*Farewell) Descriptor() ([]byte, []int) {
-	return file_ike_v1_state_proto_rawDescGZIP(), []int{21}
+	return file_ike_v1_state_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Farewell) GetSpi() uint64 {
@@ -2349,7 +2585,7 @@ var File_ike_v1_state_proto protoreflect.FileDescriptor
 
 const file_ike_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x12ike/v1/state.proto\x12\x06ike.v1\"\xa3\a\n" +
+	"\x12ike/v1/state.proto\x12\x06ike.v1\"\xb9\b\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05needs\x18\x02 \x01(\rR\x05needs\x12\x0e\n" +
@@ -2382,7 +2618,11 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\aexpired\x18\x18 \x01(\bR\aexpired\x12\x19\n" +
 	"\x05taken\x18\x19 \x01(\x12H\x04R\x05taken\x88\x01\x01\x12\x19\n" +
 	"\x05probe\x18\x1a \x01(\x12H\x05R\x05probe\x88\x01\x01\x12\x16\n" +
-	"\x06packet\x18\x1b \x01(\rR\x06packetB\n" +
+	"\x06packet\x18\x1b \x01(\rR\x06packet\x12\x19\n" +
+	"\bsync_ids\x18\x1c \x01(\bR\asyncIds\x12#\n" +
+	"\rsync_counters\x18\x1d \x01(\bR\fsyncCounters\x12\x1b\n" +
+	"\x06resync\x18\x1e \x01(\x12H\x06R\x06resync\x88\x01\x01\x12\x1f\n" +
+	"\bresynced\x18\x1f \x01(\x12H\aR\bresynced\x88\x01\x01B\n" +
 	"\n" +
 	"\b_last_inB\v\n" +
 	"\t_last_outB\t\n" +
@@ -2390,7 +2630,9 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\n" +
 	"\b_esp_outB\b\n" +
 	"\x06_takenB\b\n" +
-	"\x06_probe\"8\n" +
+	"\x06_probeB\t\n" +
+	"\a_resyncB\v\n" +
+	"\t_resynced\"8\n" +
 	"\bEndpoint\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\fR\aaddress\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\"2\n" +
@@ -2426,7 +2668,7 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\b_startedB\v\n" +
 	"\t_deadlineB\n" +
 	"\n" +
-	"\b_refused\"\xbd\x04\n" +
+	"\b_refused\"\xab\x05\n" +
 	"\x05IKESA\x12\x13\n" +
 	"\x05spi_i\x18\x01 \x01(\x06R\x04spiI\x12\x13\n" +
 	"\x05spi_r\x18\x02 \x01(\x06R\x04spiR\x12\x1c\n" +
@@ -2447,12 +2689,31 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\x06answer\x18\x0f \x03(\fR\x06answer\x12(\n" +
 	"\bin_parts\x18\x10 \x01(\v2\r.ike.v1.PartsR\ainParts\x12(\n" +
 	"\bre_parts\x18\x11 \x01(\v2\r.ike.v1.PartsR\areParts\x12\x1c\n" +
-	"\tsuccessor\x18\x12 \x01(\x06R\tsuccessorB\a\n" +
+	"\tsuccessor\x18\x12 \x01(\x06R\tsuccessor\x12&\n" +
+	"\x06resync\x18\x13 \x01(\v2\x0e.ike.v1.ResyncR\x06resync\x12\x18\n" +
+	"\aclaimed\x18\x14 \x01(\rR\aclaimed\x12*\n" +
+	"\x06synced\x18\x15 \x01(\v2\x12.ike.v1.SyncAnswerR\x06syncedB\a\n" +
 	"\x05_bornB\a\n" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\n" +
 	"\n" +
-	"\b_give_up\"\x88\x01\n" +
+	"\b_give_up\"\x94\x01\n" +
+	"\x06Resync\x12\x14\n" +
+	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x12\n" +
+	"\x04send\x18\x02 \x01(\rR\x04send\x12\x12\n" +
+	"\x04recv\x18\x03 \x01(\rR\x04recv\x12\x14\n" +
+	"\x05delta\x18\x04 \x01(\x04R\x05delta\x12\x17\n" +
+	"\x04next\x18\x05 \x01(\x12H\x00R\x04next\x88\x01\x01\x12\x14\n" +
+	"\x05tries\x18\x06 \x01(\rR\x05triesB\a\n" +
+	"\x05_next\"\x8f\x01\n" +
+	"\n" +
+	"SyncAnswer\x12\x12\n" +
+	"\x04send\x18\x01 \x01(\rR\x04send\x12\x18\n" +
+	"\arequest\x18\x02 \x01(\fR\arequest\x12\x18\n" +
+	"\apackets\x18\x03 \x03(\fR\apackets\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\rR\x05count\x12\x19\n" +
+	"\x05since\x18\x05 \x01(\x12H\x00R\x05since\x88\x01\x01B\b\n" +
+	"\x06_since\"\x88\x01\n" +
 	"\x05Suite\x12\x1e\n" +
 	"\n" +
 	"encryption\x18\x01 \x01(\rR\n" +
@@ -2600,30 +2861,32 @@ func file_ike_v1_state_proto_rawDescGZIP() []byte {
 	return file_ike_v1_state_proto_rawDescData
 }
 
-var file_ike_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_ike_v1_state_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_ike_v1_state_proto_goTypes = []any{
-	(*Tunnel)(nil),    // 0: ike.v1.Tunnel
-	(*Endpoint)(nil),  // 1: ike.v1.Endpoint
-	(*Identity)(nil),  // 2: ike.v1.Identity
-	(*NAT)(nil),       // 3: ike.v1.NAT
-	(*Setup)(nil),     // 4: ike.v1.Setup
-	(*IKESA)(nil),     // 5: ike.v1.IKESA
-	(*Suite)(nil),     // 6: ike.v1.Suite
-	(*Keys)(nil),      // 7: ike.v1.Keys
-	(*IV)(nil),        // 8: ike.v1.IV
-	(*Request)(nil),   // 9: ike.v1.Request
-	(*Task)(nil),      // 10: ike.v1.Task
-	(*Offer)(nil),     // 11: ike.v1.Offer
-	(*Rival)(nil),     // 12: ike.v1.Rival
-	(*Parts)(nil),     // 13: ike.v1.Parts
-	(*Part)(nil),      // 14: ike.v1.Part
-	(*Proposal)(nil),  // 15: ike.v1.Proposal
-	(*Transform)(nil), // 16: ike.v1.Transform
-	(*Selectors)(nil), // 17: ike.v1.Selectors
-	(*Selector)(nil),  // 18: ike.v1.Selector
-	(*Child)(nil),     // 19: ike.v1.Child
-	(*Limits)(nil),    // 20: ike.v1.Limits
-	(*Farewell)(nil),  // 21: ike.v1.Farewell
+	(*Tunnel)(nil),     // 0: ike.v1.Tunnel
+	(*Endpoint)(nil),   // 1: ike.v1.Endpoint
+	(*Identity)(nil),   // 2: ike.v1.Identity
+	(*NAT)(nil),        // 3: ike.v1.NAT
+	(*Setup)(nil),      // 4: ike.v1.Setup
+	(*IKESA)(nil),      // 5: ike.v1.IKESA
+	(*Resync)(nil),     // 6: ike.v1.Resync
+	(*SyncAnswer)(nil), // 7: ike.v1.SyncAnswer
+	(*Suite)(nil),      // 8: ike.v1.Suite
+	(*Keys)(nil),       // 9: ike.v1.Keys
+	(*IV)(nil),         // 10: ike.v1.IV
+	(*Request)(nil),    // 11: ike.v1.Request
+	(*Task)(nil),       // 12: ike.v1.Task
+	(*Offer)(nil),      // 13: ike.v1.Offer
+	(*Rival)(nil),      // 14: ike.v1.Rival
+	(*Parts)(nil),      // 15: ike.v1.Parts
+	(*Part)(nil),       // 16: ike.v1.Part
+	(*Proposal)(nil),   // 17: ike.v1.Proposal
+	(*Transform)(nil),  // 18: ike.v1.Transform
+	(*Selectors)(nil),  // 19: ike.v1.Selectors
+	(*Selector)(nil),   // 20: ike.v1.Selector
+	(*Child)(nil),      // 21: ike.v1.Child
+	(*Limits)(nil),     // 22: ike.v1.Limits
+	(*Farewell)(nil),   // 23: ike.v1.Farewell
 }
 var file_ike_v1_state_proto_depIdxs = []int32{
 	1,  // 0: ike.v1.Tunnel.local:type_name -> ike.v1.Endpoint
@@ -2634,35 +2897,37 @@ var file_ike_v1_state_proto_depIdxs = []int32{
 	4,  // 5: ike.v1.Tunnel.setup:type_name -> ike.v1.Setup
 	5,  // 6: ike.v1.Tunnel.sa:type_name -> ike.v1.IKESA
 	5,  // 7: ike.v1.Tunnel.others:type_name -> ike.v1.IKESA
-	19, // 8: ike.v1.Tunnel.children:type_name -> ike.v1.Child
-	10, // 9: ike.v1.Tunnel.tasks:type_name -> ike.v1.Task
-	17, // 10: ike.v1.Setup.want:type_name -> ike.v1.Selectors
-	11, // 11: ike.v1.Setup.offer:type_name -> ike.v1.Offer
-	15, // 12: ike.v1.Setup.offered:type_name -> ike.v1.Proposal
-	6,  // 13: ike.v1.IKESA.suite:type_name -> ike.v1.Suite
-	7,  // 14: ike.v1.IKESA.keys:type_name -> ike.v1.Keys
-	8,  // 15: ike.v1.IKESA.iv:type_name -> ike.v1.IV
-	9,  // 16: ike.v1.IKESA.pending:type_name -> ike.v1.Request
-	13, // 17: ike.v1.IKESA.in_parts:type_name -> ike.v1.Parts
-	13, // 18: ike.v1.IKESA.re_parts:type_name -> ike.v1.Parts
-	10, // 19: ike.v1.Request.task:type_name -> ike.v1.Task
-	11, // 20: ike.v1.Request.offer:type_name -> ike.v1.Offer
-	17, // 21: ike.v1.Task.want:type_name -> ike.v1.Selectors
-	15, // 22: ike.v1.Offer.proposals:type_name -> ike.v1.Proposal
-	17, // 23: ike.v1.Offer.selectors:type_name -> ike.v1.Selectors
-	12, // 24: ike.v1.Offer.rival:type_name -> ike.v1.Rival
-	14, // 25: ike.v1.Parts.parts:type_name -> ike.v1.Part
-	16, // 26: ike.v1.Proposal.transforms:type_name -> ike.v1.Transform
-	18, // 27: ike.v1.Selectors.local:type_name -> ike.v1.Selector
-	18, // 28: ike.v1.Selectors.remote:type_name -> ike.v1.Selector
-	17, // 29: ike.v1.Child.selectors:type_name -> ike.v1.Selectors
-	20, // 30: ike.v1.Child.soft_limits:type_name -> ike.v1.Limits
-	20, // 31: ike.v1.Child.hard_limits:type_name -> ike.v1.Limits
-	32, // [32:32] is the sub-list for method output_type
-	32, // [32:32] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	21, // 8: ike.v1.Tunnel.children:type_name -> ike.v1.Child
+	12, // 9: ike.v1.Tunnel.tasks:type_name -> ike.v1.Task
+	19, // 10: ike.v1.Setup.want:type_name -> ike.v1.Selectors
+	13, // 11: ike.v1.Setup.offer:type_name -> ike.v1.Offer
+	17, // 12: ike.v1.Setup.offered:type_name -> ike.v1.Proposal
+	8,  // 13: ike.v1.IKESA.suite:type_name -> ike.v1.Suite
+	9,  // 14: ike.v1.IKESA.keys:type_name -> ike.v1.Keys
+	10, // 15: ike.v1.IKESA.iv:type_name -> ike.v1.IV
+	11, // 16: ike.v1.IKESA.pending:type_name -> ike.v1.Request
+	15, // 17: ike.v1.IKESA.in_parts:type_name -> ike.v1.Parts
+	15, // 18: ike.v1.IKESA.re_parts:type_name -> ike.v1.Parts
+	6,  // 19: ike.v1.IKESA.resync:type_name -> ike.v1.Resync
+	7,  // 20: ike.v1.IKESA.synced:type_name -> ike.v1.SyncAnswer
+	12, // 21: ike.v1.Request.task:type_name -> ike.v1.Task
+	13, // 22: ike.v1.Request.offer:type_name -> ike.v1.Offer
+	19, // 23: ike.v1.Task.want:type_name -> ike.v1.Selectors
+	17, // 24: ike.v1.Offer.proposals:type_name -> ike.v1.Proposal
+	19, // 25: ike.v1.Offer.selectors:type_name -> ike.v1.Selectors
+	14, // 26: ike.v1.Offer.rival:type_name -> ike.v1.Rival
+	16, // 27: ike.v1.Parts.parts:type_name -> ike.v1.Part
+	18, // 28: ike.v1.Proposal.transforms:type_name -> ike.v1.Transform
+	20, // 29: ike.v1.Selectors.local:type_name -> ike.v1.Selector
+	20, // 30: ike.v1.Selectors.remote:type_name -> ike.v1.Selector
+	19, // 31: ike.v1.Child.selectors:type_name -> ike.v1.Selectors
+	22, // 32: ike.v1.Child.soft_limits:type_name -> ike.v1.Limits
+	22, // 33: ike.v1.Child.hard_limits:type_name -> ike.v1.Limits
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_ike_v1_state_proto_init() }
@@ -2673,16 +2938,18 @@ func file_ike_v1_state_proto_init() {
 	file_ike_v1_state_proto_msgTypes[0].OneofWrappers = []any{}
 	file_ike_v1_state_proto_msgTypes[4].OneofWrappers = []any{}
 	file_ike_v1_state_proto_msgTypes[5].OneofWrappers = []any{}
-	file_ike_v1_state_proto_msgTypes[9].OneofWrappers = []any{}
-	file_ike_v1_state_proto_msgTypes[10].OneofWrappers = []any{}
-	file_ike_v1_state_proto_msgTypes[19].OneofWrappers = []any{}
+	file_ike_v1_state_proto_msgTypes[6].OneofWrappers = []any{}
+	file_ike_v1_state_proto_msgTypes[7].OneofWrappers = []any{}
+	file_ike_v1_state_proto_msgTypes[11].OneofWrappers = []any{}
+	file_ike_v1_state_proto_msgTypes[12].OneofWrappers = []any{}
+	file_ike_v1_state_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ike_v1_state_proto_rawDesc), len(file_ike_v1_state_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
