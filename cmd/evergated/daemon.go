@@ -130,7 +130,11 @@ func (d *daemon) makeHost() error {
 		if err != nil {
 			return fmt.Errorf("standalone-cluster: %w", err)
 		}
-		o.Replication = &engine.Replication{Node: d.cluster.node, Mesh: d.cluster, Store: d.cluster, Fit: d.network.group, Links: links}
+		unit := d.cfg.Unit()
+		o.Replication = &engine.Replication{
+			Node: d.cluster.node, Mesh: d.cluster, Store: d.cluster, Fit: d.network.group, Links: links,
+			ForgetMTU: unit != nil && !unit.SyncMTU,
+		}
 	}
 	d.engine = engine.New(o)
 	if d.cluster != nil {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -22,6 +23,10 @@ type group struct {
 	members []*member
 	router  int  // index of the member that gets the client's messages
 	gone    bool // the client is
+	// unit: the members are one gateway. serves is what they serve, dialupServer when
+	// it is nil.
+	unit   bool
+	serves func() *Connection
 }
 
 // member is a gateway with its replication machine.
@@ -40,8 +45,13 @@ type member struct {
 }
 
 func newGroup(t testing.TB, n int) *group {
-	g := &group{pair: &pair{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}}
-	g.client = g.gateway("client", 99, dialupClient())
+	return assemble(&group{}, t, n, dialupClient())
+}
+
+// assemble fills g with members, and a client with a connection.
+func assemble(g *group, t testing.TB, n int, client *Connection) *group {
+	g.pair = &pair{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	g.client = g.gateway("client", 99, client)
 	var all ha.Members
 	for i := range n {
 		all = all.With(ipsec.MemberID(i + 1))
@@ -59,8 +69,15 @@ func newGroup(t testing.TB, n int) *group {
 func (g *group) member(id ipsec.MemberID, all ha.Members) *member {
 	g.t.Helper()
 	c := dialupServer()
+	if g.serves != nil {
+		c = g.serves()
+	}
 	c.Sync, c.Shared = true, 7
-	node, err := ha.New(ha.Config{Group: 1, Member: id, Members: all, NewDisk: ha.DiskID(id) + 100}, ha.HardState{})
+	config := ha.Config{Group: 1, Member: id, Members: all, NewDisk: ha.DiskID(id) + 100}
+	if g.unit {
+		config.Unit = &ha.Unit{Priority: 200 - uint8(id), Serial: fmt.Sprint(id)}
+	}
+	node, err := ha.New(config, ha.HardState{})
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -70,12 +87,12 @@ func (g *group) member(id ipsec.MemberID, all ha.Members) *member {
 		plane: mem.New(mem.Options{Now: func() time.Time { return g.now }}),
 	}
 	m.shard = NewShard(ShardOptions{
-		Count: 1, Member: id, Policy: NewPolicy(c), Names: NewMemberNameTable(id), Replicated: true,
+		Count: 1, Member: id, Policy: NewPolicy(c), Names: NewMemberNameTable(id), Replicated: true, Unit: g.unit,
 		Env: ike.Env{Rand: rand.NewChaCha8([32]byte{byte(id)}), Boot: 1}, Log: slog.New(slog.DiscardHandler),
 	})
 	m.replica = NewReplica(node, id, NewPolicy(c), slog.New(slog.DiscardHandler))
-	config := offload.Config{Member: id, Boot: 1, Addresses: []netip.Addr{serverAddr, clientAddr}}
-	if _, err := m.plane.Configure(context.Background(), config); err != nil {
+	plane := offload.Config{Member: id, Boot: 1, Addresses: []netip.Addr{serverAddr, clientAddr}}
+	if _, err := m.plane.Configure(context.Background(), plane); err != nil {
 		g.t.Fatal(err)
 	}
 	return m
@@ -153,6 +170,9 @@ func (m *member) stepReplica(in ReplicaInput) {
 		m.step(Inventory{rd.Inventory})
 	}
 	m.changeRoutes(nil, rd.DelRoutes)
+	if rd.Health != nil && m.g.unit {
+		m.step(Rest{On: !rd.Health.Fit})
+	}
 }
 
 // deliver carries messages, frames and events until there are none.

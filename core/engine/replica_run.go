@@ -33,6 +33,8 @@ type Replication struct {
 	Fit func(ha.Health)
 	// Links join the members; nil for a group without.
 	Links *LinkOptions
+	// ForgetMTU keeps what is learned of paths from the other members.
+	ForgetMTU bool
 }
 
 // replicaRunner is a Replica with its queues.
@@ -56,10 +58,12 @@ type orders struct {
 }
 
 func newReplicaRunner(e *Engine, o Replication) *replicaRunner {
-	return &replicaRunner{
+	r := &replicaRunner{
 		Replica: NewReplica(o.Node, e.o.Member, e.o.Policy, e.o.Log), o: o,
 		in: newQueue[replicaMessage](), orders: newQueue[orders](),
 	}
+	r.forgetMTU = o.ForgetMTU
+	return r
 }
 
 // runReplica is the life of the replication machine.

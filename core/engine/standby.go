@@ -48,6 +48,8 @@ type Replica struct {
 	// unit: we are a member of one; silent: and may not be routed to, so nothing
 	// goes to peers from here.
 	unit, silent bool
+	// forgetMTU: other members hear of no path MTU.
+	forgetMTU bool
 
 	stats ReplicaStats
 	rd    ReplicaReady
@@ -234,6 +236,7 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 	for _, o := range rd.Orders {
 		r.onOrder(o)
 	}
+	r.chill(rd.Orders)
 	r.rd.Orders = append(r.rd.Orders, rd.Orders...)
 	r.rd.Serial = max(r.rd.Serial, rd.Serial)
 	r.ordered = max(r.ordered, rd.Serial)
@@ -243,6 +246,7 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 	}
 	r.release(rd.Commit) // but what was lost in this step (I7)
 	for _, restored := range rd.Restore {
+		r.warm(restored)
 		r.onRestored(restored)
 	}
 	for _, b := range rd.Answers {
@@ -358,7 +362,9 @@ func (r *Replica) onEvent(now time.Time, ev offload.Event) {
 	case offload.LeaseLow:
 		r.step(now, ha.LeaseLow{SA: ev.ID})
 	case offload.MTUChanged:
-		r.step(now, ha.Learned{SA: ev.ID, MTU: ev.MTU})
+		if !r.forgetMTU {
+			r.step(now, ha.Learned{SA: ev.ID, MTU: ev.MTU})
+		}
 	}
 }
 
