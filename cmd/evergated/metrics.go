@@ -80,6 +80,7 @@ func (d *daemon) registry() *telemetry.Registry {
 	r.Collect(d.planePacketMetrics())
 	r.Collect(d.counterMetrics())
 	r.Collect(d.groupMetrics())
+	r.Collect(d.unitMetrics())
 	r.Collect(d.networkMetrics())
 	return r
 }
