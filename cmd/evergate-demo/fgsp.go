@@ -137,7 +137,7 @@ func (f *fgspScene) start(more func(*gateway.GroupMember) string) {
 		if m.ID > synced {
 			sync = "disable"
 		}
-		config := f.site.Cluster(m) + fmt.Sprintf(memberConfig, gateway.GatewayAddr, sync, gateway.GroupPSK) + more(m)
+		config := f.dataplane() + f.site.Cluster(m) + fmt.Sprintf(memberConfig, gateway.GatewayAddr, sync, gateway.GroupPSK) + more(m)
 		f.members = append(f.members, gateway.Start(m.Host, gateway.Settings{Binary: f.binary, Config: config}))
 	}
 	for _, d := range f.members[:synced] {

@@ -32,6 +32,7 @@ func main() {
 
 func run() error {
 	verbose := flag.Bool("v", false, "show the logs of all programs when something fails")
+	plugin := flag.String("plugin", "softesp", "the gateways' dataplane: a plugin's name, or the path of its executable")
 	flag.Usage = usage
 	flag.Parse()
 	chosen, err := choose(flag.Args())
@@ -53,6 +54,9 @@ func run() error {
 	defer stop()
 
 	s := newStage(os.Stdout)
+	if s.plugin, err = pluginPath(*plugin); err != nil {
+		return err
+	}
 	s.title("Evergate " + version + ": tunnels that outlive their gateway")
 	for _, act := range chosen {
 		err := netlab.Run(ctx, act.name, s.logf(*verbose), func(tb netlab.TB) {
@@ -72,8 +76,24 @@ func run() error {
 	return nil
 }
 
+// pluginPath makes a path absolute, as the gateways have working directories of
+// their own; what has no slash is a name.
+func pluginPath(plugin string) (string, error) {
+	if !strings.ContainsRune(plugin, '/') {
+		return plugin, nil
+	}
+	path, err := filepath.Abs(plugin)
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("find the plugin: %w", err)
+	}
+	return path, nil
+}
+
 func usage() {
-	fmt.Fprintln(flag.CommandLine.Output(), "evergate-demo [-v] [run ...] plays these runs, all of them by default:")
+	fmt.Fprintln(flag.CommandLine.Output(), "evergate-demo [-v] [-plugin PLUGIN] [run ...] plays these runs, all of them by default:")
 	for _, act := range acts {
 		fmt.Fprintf(flag.CommandLine.Output(), "  %-11s %s\n", act.name, act.title)
 	}

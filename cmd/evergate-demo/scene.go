@@ -36,7 +36,7 @@ func newScene(tb netlab.TB, s *stage, binary string) *scene {
 // startGateway runs evergated as a dialup server.
 func (sc *scene) startGateway() {
 	sc.step("start evergated, which starts its dataplane as a process of its own", func() string {
-		sc.gateway = gateway.Start(sc.site.Gateway, gateway.Settings{Binary: sc.binary, Config: serverConfig})
+		sc.gateway = gateway.Start(sc.site.Gateway, gateway.Settings{Binary: sc.binary, Config: sc.dataplane() + serverConfig})
 		s, err := sc.gateway.Status()
 		if err != nil {
 			sc.tb.Fatalf("ask the gateway: %v", err)
@@ -46,7 +46,6 @@ func (sc *scene) startGateway() {
 }
 
 const serverConfig = `
-dataplane: {plugin: softesp}
 phase1:
   - name: vpn1
     type: dynamic
@@ -140,10 +139,18 @@ func (sc *scene) compare() diag.Tunnel {
 		if t.Packets.In == 0 || t.Packets.Out == 0 {
 			sc.tb.Fatalf("the gateway counted %d packets in and %d out", t.Packets.In, t.Packets.Out)
 		}
-		return fmt.Sprintf("%d packets in, %d out; npu_flag=%02x, for this dataplane has no NPU",
-			t.Packets.In, t.Packets.Out, t.Proxies[0].SAs[0].NPU.Flag)
+		n := t.Proxies[0].SAs[0].NPU
+		return fmt.Sprintf("%d packets in, %d out; npu_flag=%02x%s", t.Packets.In, t.Packets.Out, n.Flag, whyNot(n))
 	})
 	return t
+}
+
+// whyNot says what keeps a tunnel out of NPUs, if anything does.
+func whyNot(n diag.NPU) string {
+	if n.WhyNotDec == "" && n.WhyNotEnc == "" {
+		return ""
+	}
+	return fmt.Sprintf(", for the dataplane says: in %q, out %q", n.WhyNotDec, n.WhyNotEnc)
 }
 
 func (sc *scene) evergate(args ...string) string {

@@ -15,6 +15,7 @@ import (
 type stage struct {
 	w        io.Writer
 	terminal bool
+	plugin   string // the gateways' dataplane
 
 	open    string // the step that is under way
 	started time.Time
@@ -27,6 +28,9 @@ type stage struct {
 func newStage(f *os.File) *stage {
 	return &stage{w: f, terminal: term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == "", begin: time.Now()}
 }
+
+// dataplane is the part of a gateway's configuration that names its plugin.
+func (s *stage) dataplane() string { return fmt.Sprintf("\ndataplane: {plugin: %q}\n", s.plugin) }
 
 const (
 	bold  = "1"
