@@ -3,6 +3,7 @@ package main
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -83,4 +84,28 @@ func TestFitTakesGroupAndDataplane(t *testing.T) { // F4, I4
 	n.group(ha.Health{Fit: true})
 	serve(false)
 	want("when the dataplane dies", false, "no dataplane")
+}
+
+func TestAddressesOfTheUnitFollowItsPrimary(t *testing.T) {
+	n := testNetwork(t)
+	n.why = "primary"
+	var held []bool
+	n.hold = func(on bool) { held = append(held, on) }
+	serve := func(up bool) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.serving = up
+		n.judge()
+	}
+	n.group(ha.Health{Why: "subordinate"})
+	serve(true)
+	n.group(ha.Health{Why: "taking over"})
+	n.group(ha.Health{Fit: true})
+	if s := n.describe(); s.Reason != "primary" {
+		t.Errorf("the reason is %q, want primary", s.Reason)
+	}
+	serve(false)
+	if want := []bool{false, false, false, true, false}; !slices.Equal(held, want) {
+		t.Errorf("the addresses were held %v, want %v: once the tunnels are at work, as long as there is a dataplane", held, want)
+	}
 }

@@ -78,7 +78,7 @@ func (f *fgcp) tooBig(octets int) netlab.PingResult {
 // state of tunnels goes on over the other one.
 func TestUnitHearsOverAllItsLinks(t *testing.T) {
 	t.Parallel()
-	f := startFGCP(t, "")
+	f := startFGCP(t, metricsConfig)
 	one, two := f.members[0], f.members[1]
 	elections := one.Stat("ha.reigns") + two.Stat("ha.reigns")
 	f.site.Members[0].Port4.Down()
@@ -94,6 +94,17 @@ func TestUnitHearsOverAllItsLinks(t *testing.T) {
 		}
 		return nil
 	})
+	samples, _ := scrape(t, f.site.Members[0].Host)
+	for name, want := range map[string]float64{
+		`evergate_ha_unit_role{role="primary"}`: 1, `evergate_ha_unit_role{role="subordinate"}`: 0,
+		`evergate_ha_unit_members{role="subordinate"}`: 1, `evergate_ha_unit_heartbeat_links{state="up"}`: 1,
+		`evergate_ha_unit_heartbeat_links{state="down"}`: 1, `evergate_ha_unit_interfaces{state="up"}`: 2,
+		`evergate_ha_unit_addresses`: 4, `evergate_ha_unit_address_moves_total`: 1, `evergate_ha_reigns_total`: 1,
+	} {
+		if got, there := samples[name]; !there || got != want {
+			t.Errorf("%s is %v, %v; want %v", name, got, there, want)
+		}
+	}
 	f.connect()
 	f.waitPrimary(0, one, two)
 	if n := one.Stat("ha.reigns") + two.Stat("ha.reigns"); n != elections {

@@ -140,8 +140,8 @@ func (f *fgcp) unbroken() {
 }
 
 // TestUnitGoesOnThroughAllThatFails moves the primary by everything that can: the
-// operator, a dataplane, a link, a daemon, and a whole machine that die. One client
-// looks on.
+// operator, a dataplane that dies, a link, a daemon that stops or dies, and the loss
+// of a whole machine. One client looks on.
 func TestUnitGoesOnThroughAllThatFails(t *testing.T) { // C1, C2, C7
 	t.Parallel()
 	f := newFGCP(t, "")
@@ -160,6 +160,7 @@ func TestUnitGoesOnThroughAllThatFails(t *testing.T) { // C1, C2, C7
 		{"the operator moves it back", f.operator, nil},
 		{"its dataplane is killed", func(from int) { f.members[from].KillPlugin() }, nil},
 		{"its link to the server fails", func(from int) { f.site.Members[from].Port3.Down() }, func(from int) { f.site.Members[from].Port3.Up() }},
+		{"its daemon is stopped", func(from int) { f.members[from].Stop() }, func(from int) { f.members[from].Restart() }},
 		{"its daemon is killed", func(from int) { f.members[from].Kill() }, func(from int) { f.members[from].Restart() }},
 		{
 			"it loses its power",

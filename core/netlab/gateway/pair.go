@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/evergate/evergate/core/netlab"
 )
@@ -95,10 +96,10 @@ func (m *PairMember) Reroute() { m.Host.Route("192.168.1.0/24", "192.168.202.1")
 // Unit is the part of a member's configuration that makes it one; more are further
 // lines of it.
 func (s *PairSite) Unit(m *PairMember, more string) string {
-	peers := ""
+	var peers strings.Builder
 	for _, o := range s.Members {
 		if o != m {
-			peers += fmt.Sprintf("    - {member-id: %d, peerip: [172.31.1.%[1]d, 172.31.2.%[1]d]}\n", o.ID)
+			fmt.Fprintf(&peers, "    - {member-id: %d, peerip: [172.31.1.%[1]d, 172.31.2.%[1]d]}\n", o.ID)
 		}
 	}
 	return fmt.Sprintf(`
@@ -115,7 +116,7 @@ ha:
   addresses:
     - {interface: port2, ip: [%s/24, "%s/64"]}
     - {interface: port3, ip: [%s/24, "fd00:31::254/64"]}
-%s`, m.ID, 200-m.ID, peers, PairAddr, PairAddr6, PairInside, more)
+%s`, m.ID, 200-m.ID, peers.String(), PairAddr, PairAddr6, PairInside, more)
 }
 
 // Config is a member's configuration: a unit with a dialup server.
