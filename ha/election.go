@@ -142,6 +142,9 @@ type UnitStatus struct {
 	Primary  ipsec.MemberID
 	Settled  bool
 	Standing Standing
+	// Unsure are members whose tunnels we have taken over, or had, without every member
+	// knowing of all that came of it: if we die now, those tunnels get new keys.
+	Unsure Members
 	// Mates are the other members of the unit that were heard in this life.
 	Mates []MateStatus
 }
@@ -159,7 +162,7 @@ func (n *Node) UnitStatus(now time.Time) (UnitStatus, bool) {
 	if s == nil {
 		return UnitStatus{}, false
 	}
-	out := UnitStatus{Standing: *s, Primary: n.cfg.Member, Settled: s.Primary}
+	out := UnitStatus{Standing: *s, Primary: n.cfg.Member, Settled: s.Primary, Unsure: n.hard.Armed}
 	for _, p := range n.peers {
 		if p == nil || !n.mate(p) {
 			continue

@@ -119,7 +119,7 @@ func (d *daemon) HAStatus(ctx context.Context) (diag.HAStatus, error) {
 	u := d.unit
 	s := diag.HAStatus{
 		Mode: "a-p", Group: u.cfg.Group, GroupName: u.cfg.GroupName, Member: d.member(), Override: u.cfg.Override,
-		Failover: status.Standing.Yielded > 0, Health: d.network.describe().Reason,
+		Failover: status.Standing.Yielded > 0, Unsettled: status.Unsure != 0, Health: d.network.describe().Reason,
 		Elections: stats.HA.Reigns, Promotions: stats.HA.Promoted,
 	}
 	if status.Settled {

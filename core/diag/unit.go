@@ -22,6 +22,9 @@ type HAStatus struct {
 	Override bool            `json:"override"`
 	// Failover: the operator made this member step back.
 	Failover bool `json:"failover"`
+	// Unsettled: what came of the last takeover here is not on all members yet. If this
+	// one fails now, its tunnels go on, but get new keys.
+	Unsettled bool `json:"unsettled"`
 	// Health says why packets should come here, or why not.
 	Health string `json:"health"`
 	// Elections is how often this member became primary, Promotions how often it took
@@ -154,6 +157,8 @@ func (s HAStatus) verdict() string {
 		return "WARNING, addresses were not moved"
 	case ready < 2:
 		return "WARNING, no other member could take over without a loss"
+	case s.Unsettled:
+		return "WARNING, the last takeover is not known to all members yet"
 	}
 	for _, l := range s.Heartbeats {
 		if !l.Up {

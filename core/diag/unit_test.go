@@ -64,6 +64,7 @@ func TestUnitSaysWhatIsWrong(t *testing.T) { // B7
 		"ERROR, there is no primary":                                 func(s *diag.HAStatus) { s.Primary = nil },
 		"WARNING, addresses were not moved":                          func(s *diag.HAStatus) { s.Trouble = "port2 is not there" },
 		"WARNING, no other member could take over without a loss":    func(s *diag.HAStatus) { s.Members[1].Synced = false },
+		"WARNING, the last takeover is not known to all members yet": func(s *diag.HAStatus) { s.Unsettled = true },
 		"WARNING, heartbeats of member 2 do not come over port5":     func(s *diag.HAStatus) { s.Heartbeats[1].Up = false },
 		"Dead      : member 2":                                       func(s *diag.HAStatus) { s.Members[1].Role = "dead" },
 		"trouble: port2 is not there":                                func(s *diag.HAStatus) { s.Trouble = "port2 is not there" },

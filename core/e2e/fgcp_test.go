@@ -98,7 +98,8 @@ func (f *fgcp) waitPrimary(member int, members ...*gateway.Daemon) {
 	})
 }
 
-// waitReady waits until each member could take over from the other.
+// waitReady waits until each member could take over from the other, with the same
+// keys.
 func (f *fgcp) waitReady() {
 	f.t.Helper()
 	for _, d := range f.members {
@@ -107,7 +108,7 @@ func (f *fgcp) waitReady() {
 			if err != nil {
 				return err
 			}
-			if len(s.Members) != 2 || !s.Members[0].Synced || !s.Members[1].Synced || len(s.Heartbeats) != 2 || !s.Heartbeats[0].Up || !s.Heartbeats[1].Up {
+			if s.Unsettled || len(s.Members) != 2 || !s.Members[0].Synced || !s.Members[1].Synced || len(s.Heartbeats) != 2 || !s.Heartbeats[0].Up || !s.Heartbeats[1].Up {
 				return fmt.Errorf("it says %+v", s)
 			}
 			return nil
