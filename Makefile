@@ -6,6 +6,14 @@
 MODULE  := github.com/evergate/evergate
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
+# A vendor's plugin, a module of its own as a vendor's is.
+EXAMPLE := plugins/examplenpu
+
+# What the contract with dataplanes must stay compatible with, besides the minor
+# versions that were published: the last tag, or else the last commit.
+CONTRACT_BASE ?= $(shell git describe --tags --abbrev=0 2>/dev/null || git rev-parse HEAD 2>/dev/null)
+CONTRACT_PUBLISHED := $(wildcard offload/pluginrpc/testdata/contract/*.binpb)
+
 # What the tests and the demo run besides Go: peers, captures, NAT, traffic,
 # the C compiler that the race detector asks for, a virtual machine and what
 # makes a module for its kernel. On another system install the like of it and
@@ -50,6 +58,7 @@ with-func = $(shell grep -rlE '^func $(1)[A-Z]' --include='*_test.go' . | xargs 
 .PHONY: build
 build: ## Build every program of cmd/ into bin/
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/...
+	cd $(EXAMPLE) && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o $(CURDIR)/bin/ ./cmd/...
 
 .PHONY: demo
 demo: deps build ## Dial in through real namespaces; then one gateway of four dies under traffic (static routes, BGP)
@@ -62,7 +71,7 @@ clean: ## Remove what these targets made
 ##@ Test
 
 .PHONY: check
-check: fmt-check vet lint proto-check requirements-check ## Everything that needs no root: format, vet, lint, protobuf, requirements, unit tests
+check: fmt-check vet lint proto-check contract-check requirements-check example-check ## Everything that needs no root: format, vet, lint, protobuf, requirements, unit tests, the example of a vendor
 	go test -timeout $(TEST_TIMEOUT) $(unit)
 
 .PHONY: test
@@ -125,6 +134,19 @@ proto-check: ## Lint the protobuf files; fail when the Go code generated from th
 		cmp -s "$$file" "$$fresh/$$file" || { echo "$$file is stale: run make generate" >&2; stale=1; }; \
 	done; \
 	[ -z "$$stale" ]
+
+.PHONY: contract-check
+contract-check: ## Fail when the contract with dataplanes breaks those who were built against it before
+	@commit=$(CONTRACT_BASE); \
+	for base in $(CONTRACT_PUBLISHED) $${commit:+".git#ref=$$commit,subdir=offload/proto"}; do \
+		echo "buf breaking offload/proto --against $$base"; \
+		$(TOOL) buf breaking offload/proto --against "$$base" || exit 1; \
+	done
+
+.PHONY: example-check
+example-check: ## Lint and test the vendor's plugin, a module that knows Evergate by its contract alone
+	cd $(EXAMPLE) && go vet ./... && go tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
+	cd $(EXAMPLE) && go test -race -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: requirements-check
 requirements-check: ## Fail when core/requirements.md and the tests tell different stories

@@ -177,6 +177,10 @@ const (
 type Info struct {
 	Name    string // "softesp"
 	Version string
+	// ContractMinor is the minor version of the contract that the plugin was built
+	// against. pluginrpc fills it in on the plugin's side; 0 is from before
+	// versions were told.
+	ContractMinor uint32
 	// BootID changes whenever installed state was lost.
 	BootID string
 	NPUs   []NPU

@@ -253,9 +253,10 @@ func (d *decoder) config(m *offloadv1.ConfigureRequest) offload.Config {
 
 func (d *decoder) info(m *offloadv1.InfoResponse) offload.Info {
 	return offload.Info{
-		Name:    m.GetName(),
-		Version: m.GetVersion(),
-		BootID:  m.GetBootId(),
+		Name:          m.GetName(),
+		Version:       m.GetVersion(),
+		ContractMinor: m.GetContractMinor(),
+		BootID:        m.GetBootId(),
 		NPUs: decodeEach(m.GetNpus(), func(n *offloadv1.NPU) offload.NPU {
 			return offload.NPU{ID: offload.NPUID(n.GetId()), Name: n.GetName(), Emulated: n.GetEmulated()}
 		}),

@@ -194,9 +194,10 @@ func encodeConfig(c offload.Config) *offloadv1.ConfigureRequest {
 
 func encodeInfo(i offload.Info) *offloadv1.InfoResponse {
 	return &offloadv1.InfoResponse{
-		Name:    i.Name,
-		Version: i.Version,
-		BootId:  i.BootID,
+		Name:          i.Name,
+		Version:       i.Version,
+		ContractMinor: i.ContractMinor,
+		BootId:        i.BootID,
 		Npus: encodeEach(i.NPUs, func(n offload.NPU) *offloadv1.NPU {
 			return &offloadv1.NPU{Id: uint32(n.ID), Name: n.Name, Emulated: n.Emulated}
 		}),

@@ -14,6 +14,9 @@ const (
 	// ProtocolVersion of the contract. It grows when a plugin built against the
 	// one before can no longer be used; additions do not change it.
 	ProtocolVersion = 1
+	// ContractMinor counts the additions to the contract within ProtocolVersion:
+	// "Versions" of package offload has the list.
+	ContractMinor = 3
 	// PluginName is the one plugin that an executable serves.
 	PluginName = "offload"
 )

@@ -30,7 +30,7 @@ func (s *server) Configure(ctx context.Context, m *offloadv1.ConfigureRequest) (
 	if err != nil {
 		return nil, encodeError(err)
 	}
-	return &offloadv1.ConfigureResponse{Info: encodeInfo(info)}, nil
+	return &offloadv1.ConfigureResponse{Info: withVersion(info)}, nil
 }
 
 func (s *server) Info(ctx context.Context, _ *offloadv1.InfoRequest) (*offloadv1.InfoResponse, error) {
@@ -38,7 +38,13 @@ func (s *server) Info(ctx context.Context, _ *offloadv1.InfoRequest) (*offloadv1
 	if err != nil {
 		return nil, encodeError(err)
 	}
-	return encodeInfo(info), nil
+	return withVersion(info), nil
+}
+
+// withVersion adds what the engine need not know.
+func withVersion(info offload.Info) *offloadv1.InfoResponse {
+	info.ContractMinor = ContractMinor
+	return encodeInfo(info)
 }
 
 func (s *server) Install(ctx context.Context, m *offloadv1.InstallRequest) (*offloadv1.InstallResponse, error) {

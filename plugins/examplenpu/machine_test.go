@@ -14,11 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/offload/ikesock"
-	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 )
 
 // inNamespace marks the process whose network is its own.

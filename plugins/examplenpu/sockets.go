@@ -12,8 +12,9 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/evergate/evergate/offload"
 	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/offload"
 )
 
 // sockets are those of one of our addresses.

@@ -2197,7 +2197,10 @@ type InfoResponse struct {
 	// where policies divert the traffic.
 	PlaintextInterface string `protobuf:"bytes,15,opt,name=plaintext_interface,json=plaintextInterface,proto3" json:"plaintext_interface,omitempty"`
 	// SAs of links between members can be installed.
-	Links         bool `protobuf:"varint,16,opt,name=links,proto3" json:"links,omitempty"`
+	Links bool `protobuf:"varint,16,opt,name=links,proto3" json:"links,omitempty"`
+	// The minor version of the contract that the plugin was built against, as
+	// "Versions" of package offload counts them; 0 from before they were told.
+	ContractMinor uint32 `protobuf:"varint,17,opt,name=contract_minor,json=contractMinor,proto3" json:"contract_minor,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2342,6 +2345,13 @@ func (x *InfoResponse) GetLinks() bool {
 		return x.Links
 	}
 	return false
+}
+
+func (x *InfoResponse) GetContractMinor() uint32 {
+	if x != nil {
+		return x.ContractMinor
+	}
+	return 0
 }
 
 // InstallRequest adds SAs in one role.
@@ -4299,7 +4309,7 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
 	"\x11ConfigureResponse\x12,\n" +
 	"\x04info\x18\x01 \x01(\v2\x18.offload.v1.InfoResponseR\x04info\"\r\n" +
-	"\vInfoRequest\"\xfa\x04\n" +
+	"\vInfoRequest\"\xa1\x05\n" +
 	"\fInfoResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x17\n" +
@@ -4319,7 +4329,8 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\towns_natt\x18\r \x01(\bR\bownsNatt\x12?\n" +
 	"\x0esocket_options\x18\x0e \x03(\v2\x18.offload.v1.SocketOptionR\rsocketOptions\x12/\n" +
 	"\x13plaintext_interface\x18\x0f \x01(\tR\x12plaintextInterface\x12\x14\n" +
-	"\x05links\x18\x10 \x01(\bR\x05links\"n\n" +
+	"\x05links\x18\x10 \x01(\bR\x05links\x12%\n" +
+	"\x0econtract_minor\x18\x11 \x01(\rR\rcontractMinor\"n\n" +
 	"\x0eInstallRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x12$\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x10.offload.v1.RoleR\x04role\x12 \n" +

@@ -9,7 +9,6 @@ import (
 	"syscall"
 
 	"github.com/evergate/evergate/offload/pluginrpc"
-
 	"github.com/evergate/evergate/plugins/examplenpu"
 )
 
