@@ -18,7 +18,8 @@
 //	ike              IKEv2 as a pure machine; wire (codec), suite (cryptography), iketest
 //	ike/v1           IKEv1 as a pure machine; wire (codec), keymat (cryptography), iketest/v1test
 //	ha               replication between members as a pure machine; hatest (simulation), wire (codec),
-//	                 transport (TLS between members), witness (what routers are told)
+//	                 transport (TLS between members), witness (what routers are told, and
+//	                 where the addresses of a unit are)
 //	offload          the contract with dataplanes; proto, pluginrpc, mem, offloadtest, ikesock
 //	plugins/softesp  the pure Go dataplane           plugins/xfrm   Linux's own ESP
 //	cmd              evergated, evergate, evergate-plugin-softesp, evergate-plugin-xfrm, offload-probe, evergate-demo
@@ -69,6 +70,12 @@
 // addresses; Links (engine, link.go) makes and replaces them, with keys from the
 // members' session. A member that leaves goes on sending what it is given until
 // the others say that they do so themselves.
+//
+// # The primary of a unit dies
+//
+// Members of a unit choose a primary, who has all tunnels and the unit's addresses;
+// the others rest. The next primary promotes every SA with one call; then its shards
+// end their rest, and the addresses come and are announced (adr/0011-units.md).
 //
 // # A dataplane dies
 //
