@@ -89,7 +89,8 @@
 // record that was refused because of its epoch is not acknowledged in that
 // sense: the note that says so comes before the Ack. A claim is made from the
 // copy that is at hand; who has a newer one supplies it before the claim is
-// acknowledged, and the IKE SA is not brought to life before that (Restore).
+// acknowledged, and the IKE SA is not brought to life before that (Restore). Where
+// the last owner may have gone on without us, Restored.Behind says so.
 //
 // I7, a standby sends nothing: SAs are installed as standby and become active by
 // an arming or a claim only; who loses a tunnel stops with the orders of that

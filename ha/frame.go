@@ -28,7 +28,9 @@ type Frame struct {
 	// Ack is of the receiver's stream.
 	Ack Ack
 
-	// Stream and First number Records, which follow each other.
+	// Stream and First number Records, which follow each other. Where there are none,
+	// First is the number of the one that will be next, so that the receiver knows
+	// what it has not got.
 	Stream, First uint64
 	Records       []Record
 }

@@ -11,6 +11,8 @@ import (
 type peer struct {
 	id    ipsec.MemberID
 	heard time.Time
+	// spoke is when it was really heard: heard has allowances for us.
+	spoke time.Time
 	alive bool
 	unfit bool
 	life  Life
@@ -32,6 +34,8 @@ type peer struct {
 	hello *Hello
 	out   outgoing
 	in    incoming
+	// told is how far its streams to us are known to go.
+	told position
 	// synced: it has acknowledged all that we own.
 	synced bool
 	// adoptAt is when its unclaimed tunnels are looked at, adoptRank how often
@@ -69,7 +73,7 @@ func (n *Node) onFrame(now time.Time, f Frame) {
 		n.stats.StaleFrames++
 		return
 	}
-	p.heard, p.role = now, f.Role
+	p.heard, p.spoke, p.role = now, now, f.Role
 	n.noteStanding(p, f.Standing)
 	if f.Leaving {
 		if p.alive {
@@ -85,6 +89,7 @@ func (n *Node) onFrame(now time.Time, f Frame) {
 	if f.ToLife != n.hard.Life || f.ToDisk != n.hard.Disk {
 		return // what it says is for an earlier life of ours
 	}
+	p.noteEnd(f)
 	if len(f.Records) > 0 {
 		n.onSegment(now, p, f)
 	}
@@ -126,7 +131,7 @@ func (n *Node) meet(now time.Time, p *peer, f Frame) bool {
 	if p.disk != 0 && p.disk != f.Disk {
 		n.replaced(p)
 	}
-	p.life, p.disk, p.judged, p.hello, p.in, p.whole = f.Life, f.Disk, 0, nil, incoming{}, false
+	p.life, p.disk, p.judged, p.hello, p.in, p.whole, p.told = f.Life, f.Disk, 0, nil, incoming{}, false, position{}
 	return true
 }
 
@@ -177,8 +182,9 @@ func (n *Node) send(p *peer, first uint64, records []Record) {
 		Unfit: !n.planeUp, Leaving: n.leaving, Role: n.role,
 		Ack: n.ack(p), Standing: n.standing(n.last),
 	}
+	f.Stream, f.First = p.out.stream, p.out.end()+1
 	if len(records) > 0 {
-		f.Stream, f.First, f.Records = p.out.stream, first, records
+		f.First, f.Records = first, records
 	}
 	p.in.owed = false
 	n.rd.Send = append(n.rd.Send, f)

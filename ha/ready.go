@@ -60,6 +60,8 @@ type Restored struct {
 	Epoch    Epoch
 	IKE      IKE
 	Children []Child
+	// Behind: its last owner may have gone on after what we have.
+	Behind bool
 }
 
 // Rekey names a pair that needs a successor.

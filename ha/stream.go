@@ -47,6 +47,25 @@ type incoming struct {
 
 type waitingAck struct{ seq, serial uint64 }
 
+// position is a place in the streams of a member's life.
+type position struct{ stream, seq uint64 }
+
+// noteEnd learns from any frame how far the sender's stream goes.
+func (p *peer) noteEnd(f Frame) {
+	end := position{f.Stream, f.First + uint64(len(f.Records))}
+	if end.stream > p.told.stream || end.stream == p.told.stream && end.seq > p.told.seq {
+		p.told = end
+	}
+}
+
+// missed tells whether p has told more, or may have, than we have got of it: it
+// was telling everything anew, or its last records were on their way, or we were
+// away ourselves while it did not wait for us.
+func (n *Node) missed(p *peer) bool {
+	in := position{p.in.stream, p.in.recv + 1}
+	return !p.in.complete || p.told.stream > in.stream || p.told.stream == in.stream && p.told.seq > in.seq || n.woke.After(p.spoke)
+}
+
 // Limits of one frame.
 const (
 	frameRecords = 64

@@ -121,6 +121,7 @@ func (n *Node) claim(now time.Time, t *tunnel, heard time.Time) {
 		e = NewEpoch(n.hard.Count, n.cfg.Member)
 	}
 	t.heard, t.reclaimed = heard, false
+	t.behind = n.missed(n.peers[t.owner()])
 	n.stats.Claims++
 	n.claims[t.id] = t
 	n.take(t, e)
@@ -422,7 +423,7 @@ func (n *Node) restoreUnwaited() {
 // restore brings the IKE SA of a tunnel to life that is ours.
 func (n *Node) restore(now time.Time, t *tunnel) {
 	delete(n.claims, t.id)
-	r := Restored{Tunnel: t.id, Epoch: t.version.Epoch, IKE: t.ike}
+	r := Restored{Tunnel: t.id, Epoch: t.version.Epoch, IKE: t.ike, Behind: t.behind}
 	for _, c := range t.pairs() {
 		pair := c.aged(now)
 		pair.In.Group, pair.Out.Group = n.cfg.Member, n.cfg.Member

@@ -35,6 +35,7 @@ type tunnel struct {
 	awaited   Members
 	claimed   Version // what the claim was made from
 	restoreBy time.Time
+	behind    bool // as Restored
 	// heard is when the peer of an owned one was heard last, zero for never.
 	heard     time.Time
 	reclaimed bool // as Title

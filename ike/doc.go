@@ -41,6 +41,10 @@
 // epoch of boot and takeover, so two owners of the same keys never use one
 // twice (invariant I1).
 //
+// That makes a takeover exact. Where it could not be, because the last owner went
+// on alone, the Message IDs and replay counters are synchronized with a peer that
+// can do that (RFC 6311; resync.go, and resync_answer.go for the peer's side).
+//
 // A new owner asks the peer at once whether it is there, as it may have died with
 // the last one. The answer that ended a tunnel outlives it for some minutes
 // (Farewell, Departed), here and with those who stood by.

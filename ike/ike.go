@@ -113,7 +113,7 @@ type Ready struct {
 	Install []ipsec.SA
 	// Move tells the children's new outer addresses.
 	Move *Move
-	// Shift moves the children's sequence numbers, before Send.
+	// Shift moves the children's sequence numbers.
 	Shift *Shift
 	// Publish: state changed; Snapshot goes to the standbys before Send.
 	Publish bool

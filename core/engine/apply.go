@@ -197,6 +197,9 @@ func (s *Shard) finish(now time.Time, t *tunnel, rd ike.Ready) {
 	if rd.Move != nil {
 		s.move(t, *rd.Move)
 	}
+	if rd.Shift != nil {
+		s.shift(now, t, *rd.Shift)
+	}
 	if s.replicates(t) {
 		s.publish(now, t, rd)
 	} else {

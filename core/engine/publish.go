@@ -122,7 +122,7 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 	missing := s.restoreChildren(now, t, r)
 	s.stats.Restored++
 	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
-	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{Probe: s.probes.slot(now)}))
+	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{Probe: s.probes.slot(now), Behind: r.Behind}))
 	for _, id := range missing {
 		s.step(now, t, ike.CloseChild{ID: id})
 	}
