@@ -70,7 +70,19 @@ func (c *cli) ikeStats() *cobra.Command {
 	return &cobra.Command{
 		Use:   "stats",
 		Short: "Count what IKE did since the gateway started",
-		Args:  cobra.NoArgs,
+		Long: `Count what IKE, and the group, did since the gateway started.
+
+After a failover a cluster and its peer may have to agree anew on where they are
+(RFC 6311):
+
+  ha.resync           takeovers after which the peer was asked for its Message IDs,
+                      because what was taken over may have been behind
+  ha.vike.sync        IKE SAs whose Message IDs were set by that, on either side
+  ha.conn.sync        pairs of SAs whose sequence numbers were moved by that
+  ha.sync.tx          such messages sent, requests and responses
+  ha.sync.rx          such messages received and taken
+  ha.sync.rx.len.bad  such messages whose notification has a wrong length`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := c.client().IKEStats(cmd.Context())
 			if err != nil {

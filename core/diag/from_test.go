@@ -212,12 +212,13 @@ func TestInnerMTUIsWhatFitsThePath(t *testing.T) { // C15: 1280 as long as the p
 	}
 }
 
-func TestCountersAreNamedAfterTheirFields(t *testing.T) {
+func TestCountersAreNamedAfterTheirFields(t *testing.T) { // C19
 	var s engine.Stats
 	s.IKE.Drops[ike.DropMessageID] = 4
 	s.IKE.Started[1] = 3
 	s.IKE.RequestsIn.Auth = 2
 	s.IKE.SetupTime = 1500 * time.Millisecond
+	s.IKE.Sync = ike.SyncStats{Resyncs: 11, Synced: 12, Shifted: 13, Sent: 14, Received: 15, BadLength: 16}
 	got := make(map[string]uint64)
 	for _, c := range FromStats(s) {
 		if _, twice := got[c.Name]; twice {
@@ -227,6 +228,7 @@ func TestCountersAreNamedAfterTheirFields(t *testing.T) {
 	}
 	for name, want := range map[string]uint64{
 		"ike.drops.message_id": 4, "ike.started.responder": 3, "ike.requests_in.auth": 2, "ike.setup_time_ms": 1500, "stray_sas": 0,
+		"ha.resync": 11, "ha.vike.sync": 12, "ha.conn.sync": 13, "ha.sync.tx": 14, "ha.sync.rx": 15, "ha.sync.rx.len.bad": 16,
 	} {
 		if v, ok := got[name]; !ok || v != want {
 			t.Errorf("%s is %d (there: %v), want %d", name, v, ok, want)

@@ -28,9 +28,40 @@ type Counter struct {
 func FromStats(s engine.Stats) Stats {
 	var out Stats
 	walk(reflect.ValueOf(s), "", func(name string, v uint64) {
-		out = append(out, Counter{Name: name, Value: v})
+		out = append(out, Counter{Name: syncName(name), Value: v})
 	})
 	return out
+}
+
+// syncName gives the counters of ike.SyncStats the names that FortiOS has for
+// what a failover makes a cluster and its peers agree on anew:
+//
+//   - ha.resync: takeovers after which the peer was asked for its Message IDs,
+//     because what was taken over may have been behind (RFC 6311)
+//   - ha.vike.sync: IKE SAs whose Message IDs were set by that, on either side
+//   - ha.conn.sync: pairs of SAs whose sequence numbers were moved by that, on
+//     either side
+//   - ha.sync.tx: such messages sent, requests and responses
+//   - ha.sync.rx: such messages received and taken
+//   - ha.sync.rx.len.bad: such messages received whose notification has a length
+//     that it cannot have
+func syncName(name string) string {
+	switch name {
+	case "ike.sync.resyncs":
+		return "ha.resync"
+	case "ike.sync.synced":
+		return "ha.vike.sync"
+	case "ike.sync.shifted":
+		return "ha.conn.sync"
+	case "ike.sync.sent":
+		return "ha.sync.tx"
+	case "ike.sync.received":
+		return "ha.sync.rx"
+	case "ike.sync.bad_length":
+		return "ha.sync.rx.len.bad"
+	default:
+		return name
+	}
 }
 
 // FromGroup names the counters of a member's part in its group likewise, all of
