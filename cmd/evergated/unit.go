@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/evergate/evergate/core/config"
 	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/engine"
@@ -51,7 +49,7 @@ func newUnit(cfg *config.HA, prepare func(), log *slog.Logger) (*unit, error) {
 	if u.mover, err = address.New(c); err != nil {
 		return nil, err
 	}
-	u.watcher, err = carrier.New(cfg.Monitor, u.watched)
+	u.watcher, err = carrier.New(cfg.Monitor, u.watched, log)
 	return u, err
 }
 
@@ -88,10 +86,10 @@ func heartbeatLinks(cfg *config.Config, peers []transport.Peer) ([]transport.Lin
 
 // run watches and moves until ctx ends.
 func (u *unit) run(ctx context.Context) error {
-	var parts errgroup.Group
-	parts.Go(func() error { return u.mover.Run(ctx) })
-	parts.Go(func() error { return u.watcher.Run(ctx) })
-	return parts.Wait()
+	var watch sync.WaitGroup
+	watch.Go(func() { u.watcher.Run(ctx) })
+	defer watch.Wait()
+	return u.mover.Run(ctx)
 }
 
 // watched hears which of the interfaces have failed.

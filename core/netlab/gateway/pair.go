@@ -110,6 +110,7 @@ ha:
   member-id: %d
   priority: %d
   hbdev: [port4, port5]
+  hb-lost-threshold: 10 # a busy machine is not a dead member
   peers:
 %s  password: {literal: the members of this laboratory share it}
   monitor: [port2, port3]

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -24,17 +25,21 @@ type Watcher struct {
 	updates chan netlink.LinkUpdate
 	done    chan struct{} // ends the subscription
 	tell    func(failed []string)
+	log     *slog.Logger
 }
 
 // New subscribes to the kernel's news. tell hears, from Run's goroutine, which of
 // the interfaces cannot carry packets, in the order of names: once at first, and
-// then when that changes.
-func New(names []string, tell func(failed []string)) (*Watcher, error) {
+// then when that changes. A nil log discards.
+func New(names []string, tell func(failed []string), log *slog.Logger) (*Watcher, error) {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("carrier: open netlink: %w", err)
 	}
-	w := &Watcher{names: names, nl: nl, tell: tell, updates: make(chan netlink.LinkUpdate, 64), done: make(chan struct{})}
+	w := &Watcher{names: names, nl: nl, tell: tell, log: log, updates: make(chan netlink.LinkUpdate, 64), done: make(chan struct{})}
 	if err := netlink.LinkSubscribe(w.updates, w.done); err != nil {
 		nl.Close()
 		return nil, fmt.Errorf("carrier: subscribe to changes of interfaces: %w", err)
@@ -42,24 +47,25 @@ func New(names []string, tell func(failed []string)) (*Watcher, error) {
 	return w, nil
 }
 
-// Run watches until ctx ends. Run once.
-func (w *Watcher) Run(ctx context.Context) error {
+// Run watches until ctx ends. Run once. Where the kernel does not answer, what was
+// told last holds.
+func (w *Watcher) Run(ctx context.Context) {
 	defer w.close()
 	var failed []string
-	for first := true; ; first = false {
+	for told := false; ; {
 		now, err := w.failed()
-		if err != nil {
-			return err
-		}
-		if first || !slices.Equal(now, failed) {
-			failed = now
+		switch {
+		case err != nil:
+			w.log.Error("monitored interfaces were not looked at", "error", err)
+		case !told || !slices.Equal(now, failed):
+			failed, told = now, true
 			w.tell(slices.Clone(failed))
 		}
 		timer := time.NewTimer(lookEvery)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return
 		case _, ok := <-w.updates:
 			if !ok {
 				w.updates = nil // the subscription broke; the timer goes on
@@ -90,7 +96,7 @@ func (w *Watcher) failed() ([]string, error) {
 		case none || err == nil && !carries(link):
 			failed = append(failed, name)
 		case err != nil:
-			return nil, fmt.Errorf("carrier: look at interface %s: %w", name, err)
+			return nil, fmt.Errorf("look at interface %s: %w", name, err)
 		}
 	}
 	return failed, nil

