@@ -40,6 +40,8 @@ type ModeConfig struct {
 	Role ModeConfigRole
 	// Push: the server sets the address unasked; else the client asks.
 	Push bool
+	// First and Last bound the addresses that the server assigns, IPv4 ones.
+	First, Last netip.Addr
 	// DNS servers that the server names.
 	DNS []netip.Addr
 	// Subnets behind the server, which it names.

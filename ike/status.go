@@ -26,6 +26,8 @@ type Status struct {
 	// in UDP.
 	NATLocal, NATRemote, Encap bool
 	Fragmentation              bool
+	// Internal is what mode config has assigned to the peer, or to us; IKEv1 only.
+	Internal netip.Addr
 
 	// Age is of the current IKE SA. Until Soft it is not rekeyed, at Hard it
 	// ends; both are from now, zero for never.

@@ -90,6 +90,17 @@ func (t *Tunnel) SAs(now time.Time) []ipsec.SA {
 	return out
 }
 
+// Pair describes both SAs of a pair by the name of either, the outbound one also
+// when it is not in use yet: a standby must know it from the start. False when
+// there is no such pair.
+func (t *Tunnel) Pair(now time.Time, id ipsec.SAID) (in, out ipsec.SA, ok bool) {
+	c := t.childByID(id)
+	if c == nil {
+		return ipsec.SA{}, ipsec.SA{}, false
+	}
+	return t.describe(now, c, ipsec.Inbound), t.describe(now, c, ipsec.Outbound), true
+}
+
 // installInbound puts the inbound SA of a new pair into the dataplane.
 func (t *Tunnel) installInbound(c *childSA) {
 	t.generation++

@@ -313,7 +313,7 @@ func (d *Demux) Initiate(now time.Time, c *ike.Connection) *Tunnel {
 func (d *Demux) Adopt(t *Tunnel) {
 	t.demux, t.pool = d, d.pool
 	if d.pool != nil && t.internal.IsValid() && t.conn.V1.Config.Role == ike.ModeConfigServer {
-		d.pool.Assign(t.id, t.conn, t.internal)
+		d.pool.Hold(t.id, t.internal)
 	}
 	d.tunnels[t.id] = t
 	d.index(t)

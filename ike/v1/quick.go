@@ -409,6 +409,9 @@ func (t *Tunnel) makeChild(x *exchange, choice phase2Choice, out ipsec.SPI, shar
 		outID:      ipsec.SAID{SPI: out, Dst: t.remote.Addr(), Proto: ipsec.ESP},
 		algorithms: choice.child.Algorithms, group: choice.child.Group, began: q.began,
 	}
+	if encap := t.encapPorts(); encap != nil {
+		c.outID.Port = encap.RemotePort
+	}
 	from := keymat.Child{Algorithms: c.algorithms, Protocol: uint8(wire.ProtocolESP), Shared: shared, Ni: q.ni, Nr: q.nr}
 	var err error
 	from.SPI = c.in

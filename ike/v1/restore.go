@@ -321,7 +321,7 @@ func (r *reader) child(m *statepb.Child) *childSA {
 		c.mode = ipsec.Transport
 	}
 	c.inID = ipsec.SAID{SPI: c.in, Dst: r.addr(m.Local), Proto: ipsec.ESP}
-	c.outID = ipsec.SAID{SPI: c.out, Dst: r.addr(m.Remote), Proto: ipsec.ESP}
+	c.outID = ipsec.SAID{SPI: c.out, Dst: r.addr(m.Remote), Proto: ipsec.ESP, Port: num[uint16](r, m.RemotePort)}
 	return c
 }
 

@@ -171,7 +171,7 @@ func partsState(p *parts) *statepb.Parts {
 
 func (w writer) child(c *childSA) *statepb.Child {
 	m := &statepb.Child{
-		Name: c.conf.Name, In: uint32(c.in), Out: uint32(c.out), Local: c.inID.Dst.AsSlice(), Remote: c.outID.Dst.AsSlice(),
+		Name: c.conf.Name, In: uint32(c.in), Out: uint32(c.out), Local: c.inID.Dst.AsSlice(), Remote: c.outID.Dst.AsSlice(), RemotePort: uint32(c.outID.Port),
 		State: uint32(c.state), Initiator: c.initiator,
 		Encryption: uint32(c.algorithms.Encryption), KeyBits: uint32(c.algorithms.KeyBits),
 		Integrity: uint32(c.algorithms.Integrity), Esn: c.algorithms.ESN,

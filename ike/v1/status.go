@@ -15,6 +15,7 @@ func (t *Tunnel) Status(now time.Time) ike.Status {
 		Local: t.local, Remote: t.remote, LocalID: t.localID, RemoteID: t.remoteID,
 		SPIi: sa.cookieI, SPIr: sa.cookieR, Suite: sa.suite,
 		NATLocal: t.nat.local, NATRemote: t.nat.remote, Encap: t.nat.encap,
+		Internal:      t.internal,
 		Fragmentation: t.peer.fragmentation && !t.conn.NoFragmentation,
 		Soft:          until(now, sa.softAt), Hard: until(now, sa.hardAt),
 		Queued: len(t.tasks), Generations: 1 + len(t.others),

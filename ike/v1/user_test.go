@@ -3,6 +3,7 @@ package v1_test
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,8 @@ func withUser(c *v1test.Config) {
 func withAddress(c *v1test.Config) {
 	c.A.V1.Config.Role = ike.ModeConfigClient
 	c.B.V1.Config = ike.ModeConfig{
-		Role: ike.ModeConfigServer, DNS: []netip.Addr{netip.MustParseAddr("10.0.0.53")}, Subnets: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
+		Role: ike.ModeConfigServer, First: netip.MustParseAddr("10.99.0.1"), Last: netip.MustParseAddr("10.99.0.14"),
+		DNS: []netip.Addr{netip.MustParseAddr("10.0.0.53")}, Subnets: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")},
 	}
 }
 
@@ -141,8 +143,8 @@ func TestAddressIsHeld(t *testing.T) {
 }
 
 func TestPool(t *testing.T) {
-	c := &ike.Connection{Name: "dialup"}
-	pool := v1.NewPool(map[string]netip.Prefix{"dialup": netip.MustParsePrefix("10.99.0.0/29")})
+	c := pooled("dialup", "10.99.0.1", "10.99.0.6")
+	pool := v1.NewPool(0, 1)
 	seen := make(map[netip.Addr]bool)
 	for id := range ipsec.TunnelID(6) {
 		a, ok := pool.Assign(id, c, netip.Addr{})
@@ -167,15 +169,48 @@ func TestPool(t *testing.T) {
 	if b, ok := pool.Assign(7, c, a); !ok || b != a {
 		t.Errorf("the wish for %v is not granted, but %v is", a, b)
 	}
-	if _, ok := pool.Assign(8, &ike.Connection{Name: "other"}, netip.Addr{}); ok {
+	if _, ok := pool.Assign(8, pooled("other", "", ""), netip.Addr{}); ok {
 		t.Error("a connection without a pool gets an address")
 	}
+}
+
+// TestPoolsDivideARange has two pools of a group of four give their parts, and
+// leave alone what they know that others gave.
+func TestPoolsDivideARange(t *testing.T) {
+	c := pooled("dialup", "10.99.0.0", "10.99.0.9")
+	second, last := v1.NewPool(1, 4), v1.NewPool(3, 4)
+	second.Hold(100, netip.MustParseAddr("10.99.0.5"))
+	give := func(p *v1.Pool, id ipsec.TunnelID, wish string) string {
+		var w netip.Addr
+		if wish != "" {
+			w = netip.MustParseAddr(wish)
+		}
+		a, _ := p.Assign(id, c, w)
+		return a.String()
+	}
+	got := []string{
+		give(second, 1, "10.99.0.5"), give(second, 2, "10.99.0.4"), give(second, 3, ""),
+		give(last, 4, "10.99.0.7"), give(last, 5, ""), give(last, 6, ""),
+	}
+	want := []string{"10.99.0.1", "10.99.0.9", "invalid IP", "10.99.0.7", "10.99.0.3", "invalid IP"}
+	if !slices.Equal(got, want) {
+		t.Errorf("the pools give %v, want %v", got, want)
+	}
+}
+
+// pooled is a connection with a range to assign from; empty ones make none.
+func pooled(name, first, last string) *ike.Connection {
+	c := &ike.Connection{Name: name, V1: &ike.IKEv1{}}
+	if first != "" {
+		c.V1.Config.First, c.V1.Config.Last = netip.MustParseAddr(first), netip.MustParseAddr(last)
+	}
+	return c
 }
 
 func TestNoAddressIsFree(t *testing.T) {
 	for name, more := range map[string]v1test.Option{"asked": func(*v1test.Config) {}, "pushed": pushed} {
 		t.Run(name, func(t *testing.T) {
-			p := v1test.New(t, withAddress, more, func(c *v1test.Config) { c.Pool = netip.MustParsePrefix("10.99.0.0/32") })
+			p := v1test.New(t, withAddress, more, func(c *v1test.Config) { c.B.V1.Config.Last = netip.MustParseAddr("10.99.0.0") })
 			p.A.Initiate()
 			p.Pass(2 * time.Minute)
 			p.A.WantGone()

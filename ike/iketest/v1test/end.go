@@ -78,7 +78,7 @@ func newEnd(p *Pair, name string, m ipsec.MemberID, c *ike.Connection) *End {
 		snapshots: make(map[ipsec.TunnelID][]byte),
 	}
 	e.Env = ike.Env{Member: m, Rand: e.rand, Log: p.config.Log.With("end", name), Stats: e.Stats}
-	e.Demux = v1.NewDemux(e.Env, e.Policy, p.config.Limits, v1.NewPool(map[string]netip.Prefix{c.Name: p.config.Pool}))
+	e.Demux = v1.NewDemux(e.Env, e.Policy, p.config.Limits, v1.NewPool(0, 1))
 	return e
 }
 

@@ -35,8 +35,6 @@ type Config struct {
 	A, B *ike.Connection
 	// Limits of both ends.
 	Limits ike.Limits
-	// Pool is what mode config assigns from.
-	Pool netip.Prefix
 	// NAT puts one in front of A.
 	NAT bool
 	Log *slog.Logger
@@ -70,7 +68,7 @@ func New(tb TB, options ...Option) *Pair {
 	tb.Helper()
 	c := Config{
 		Seed: 1, A: Connection("a", AddrA, AddrB), B: Connection("b", AddrB, netip.Addr{}),
-		Pool: netip.MustParsePrefix("10.99.0.0/28"), Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler),
 	}
 	for _, o := range options {
 		o(&c)

@@ -1518,7 +1518,10 @@ type Child struct {
 	// When a replaced pair goes.
 	Remove *int64 `protobuf:"zigzag64,28,opt,name=remove,proto3,oneof" json:"remove,omitempty"`
 	// The tunnel's generation when it was installed.
-	Made          uint64 `protobuf:"varint,29,opt,name=made,proto3" json:"made,omitempty"`
+	Made uint64 `protobuf:"varint,29,opt,name=made,proto3" json:"made,omitempty"`
+	// The peer's UDP port when the pair was made, part of the name of its outbound
+	// SA; 0 without encapsulation.
+	RemotePort    uint32 `protobuf:"varint,30,opt,name=remote_port,json=remotePort,proto3" json:"remote_port,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1756,6 +1759,13 @@ func (x *Child) GetMade() uint64 {
 	return 0
 }
 
+func (x *Child) GetRemotePort() uint32 {
+	if x != nil {
+		return x.RemotePort
+	}
+	return 0
+}
+
 var File_ikev1_v1_state_proto protoreflect.FileDescriptor
 
 const file_ikev1_v1_state_proto_rawDesc = "" +
@@ -1919,7 +1929,7 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x05Parts\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\"\n" +
-	"\x05parts\x18\x03 \x03(\v2\f.ike.v1.PartR\x05parts\"\x89\a\n" +
+	"\x05parts\x18\x03 \x03(\v2\f.ike.v1.PartR\x05parts\"\xaa\a\n" +
 	"\x05Child\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02in\x18\x02 \x01(\rR\x02in\x12\x10\n" +
@@ -1956,7 +1966,9 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x04soft\x18\x1a \x01(\x12H\x01R\x04soft\x88\x01\x01\x12\x17\n" +
 	"\x04hard\x18\x1b \x01(\x12H\x02R\x04hard\x88\x01\x01\x12\x1b\n" +
 	"\x06remove\x18\x1c \x01(\x12H\x03R\x06remove\x88\x01\x01\x12\x12\n" +
-	"\x04made\x18\x1d \x01(\x04R\x04madeB\a\n" +
+	"\x04made\x18\x1d \x01(\x04R\x04made\x12\x1f\n" +
+	"\vremote_port\x18\x1e \x01(\rR\n" +
+	"remotePortB\a\n" +
 	"\x05_bornB\a\n" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\t\n" +
