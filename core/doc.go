@@ -45,7 +45,7 @@
 // # A dialup client connects
 //
 // netio reads a batch; the engine finds the shard by our own SPI in the header;
-// ike.Demux finds the tunnel, or answers without state (cookies), or makes one;
+// ike.Demux, or v1.Demux, finds the tunnel, or answers without state, or makes one;
 // Tunnel.Step returns Ready{Install, Send, ...}; the shard asks the dataplane to
 // install, and the tunnel waits while the others go on; the answer comes back,
 // routes are added, and only then does the response leave.

@@ -20,7 +20,7 @@ import (
 // unless they are asked for.
 func FromTunnel(s engine.TunnelStatus, now time.Time, info offload.Info, keys bool) Tunnel {
 	t := Tunnel{
-		Name: s.Name, Phase1: s.Phase1, Version: 2, Serial: s.Serial, Index: s.Index, Dialup: s.Dialup,
+		Name: s.Name, Phase1: s.Phase1, Version: s.Version, Serial: s.Serial, Index: s.Index, Dialup: s.Dialup,
 		Interface: s.Interface, BoundIf: interfaceIndex(s.Interface),
 		Local: s.IKE.Local, Remote: s.IKE.Remote, TunnelID: s.IKE.Remote.Addr(), TunnelID6: tunnelID6(s.Number),
 		LocalID: s.IKE.LocalID.String(), RemoteID: s.IKE.RemoteID.String(), Suite: s.IKE.Suite.String(),

@@ -34,7 +34,7 @@ func status() engine.TunnelStatus {
 	out.ID, out.Direction, out.Pair = ipsec.SAID{SPI: 0x10aa45b0, Dst: remote, Proto: ipsec.ESP}, ipsec.Outbound, in.ID.SPI
 	out.PathMTU, out.Sequence = 1500, ipsec.Sequence{Next: 1, Ceiling: ipsec.LeaseSize}
 	return engine.TunnelStatus{
-		Name: "vpn1_1", Phase1: "vpn1", Dialup: true, Index: 1, Serial: 0xa4, Number: 15, AddRoute: true,
+		Name: "vpn1_1", Phase1: "vpn1", Dialup: true, Index: 1, Serial: 0xa4, Number: 15, Version: 2, AddRoute: true,
 		DPD: ike.DPD{Mode: ike.DPDOnIdle, Interval: time.Minute, Retries: 3},
 		IKE: ike.Status{
 			State: ike.StateUp, Local: netip.AddrPortFrom(local, 500), Remote: netip.AddrPortFrom(remote, 500), Fragmentation: true,

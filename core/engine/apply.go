@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -21,7 +22,7 @@ func (s *Shard) step(now time.Time, t *tunnel, in ike.Input) {
 		return
 	}
 	_, t.heard = in.(ike.Received)
-	s.apply(now, t, s.demux.Step(now, t.ike, in))
+	s.apply(now, t, s.machines.step(now, t.ike, in))
 }
 
 func (s *Shard) enqueue(t *tunnel, in ike.Input) {
@@ -48,7 +49,7 @@ func (s *Shard) apply(now time.Time, t *tunnel, rd ike.Ready) {
 		return
 	}
 	if id, taken := s.taken(t, rd.Install); taken {
-		s.apply(now, t, s.demux.Step(now, t.ike, ike.Refused{ID: id, Err: errSPITaken}))
+		s.apply(now, t, s.machines.step(now, t.ike, ike.Refused{ID: id, Err: errSPITaken}))
 		return
 	}
 	op := Op{ID: s.nextOp(), Install: make([]ipsec.SA, len(rd.Install))}
@@ -122,7 +123,7 @@ func (s *Shard) onPlaneDone(now time.Time, results []Result) {
 		if refused, err := s.installed(now, t, rd.Install, r); err != nil {
 			s.log.Warn("dataplane refused an sa", "tunnel", t.name, "sa", refused.String(), "error", err)
 			s.stats.Refused++
-			s.apply(now, t, s.demux.Step(now, t.ike, ike.Refused{ID: refused, Err: err}))
+			s.apply(now, t, s.machines.step(now, t.ike, ike.Refused{ID: refused, Err: err}))
 		} else {
 			s.finish(now, t, rd)
 		}
@@ -262,11 +263,24 @@ func (s *Shard) remove(t *tunnel, ids []ipsec.SAID) {
 		if e.desc.Direction == ipsec.Inbound {
 			delete(s.inbound, id.SPI)
 		}
+		t.rest(e)
 		op.Delete = append(op.Delete, id)
 	}
 	if len(op.Delete) > 0 {
 		s.rd.Plane = append(s.rd.Plane, op)
 	}
+}
+
+// rest notes how far an outbound SA may have counted that is taken out. Where its
+// pair stays it may come back, and then goes on above (invariant I2).
+func (t *tunnel) rest(e *sa) {
+	if e.desc.Direction == ipsec.Outbound {
+		if t.pairOf(e) != nil {
+			t.idle[e.desc.ID] = e.desc.Sequence.Ceiling
+		}
+		return
+	}
+	maps.DeleteFunc(t.idle, func(id ipsec.SAID, _ uint64) bool { return id.SPI == e.desc.Pair })
 }
 
 func (s *Shard) delRoutes(t *tunnel, desc ipsec.SA) {
@@ -314,7 +328,7 @@ func (s *Shard) forget(now time.Time, t *tunnel, why error) {
 	s.timers.set(&t.timer, time.Time{})
 	delete(s.tunnels, t.ike.ID())
 	delete(s.takeovers, t.ike.ID())
-	s.demux.Forget(t.ike)
+	s.machines.forget(t.ike)
 	t.queue = nil
 	if t.name != "" {
 		s.names.Release(t.conn.Name, t.index)

@@ -74,7 +74,7 @@ func (s *Shard) redial(now time.Time) {
 // call initiates c and asks for its children.
 func (s *Shard) call(now time.Time, c *Connection, d *dialing, children []string, packet *ipsec.Selectors) {
 	if d.tunnel == nil {
-		d.tunnel = s.own(s.demux.Initiate(now, c.Connection))
+		d.tunnel = s.own(s.machines.initiate(now, c.Connection))
 	}
 	for _, child := range children {
 		s.step(now, d.tunnel, ike.Initiate{Child: child, For: packet})

@@ -7,6 +7,9 @@
 // decisions are there, in shard.go, apply.go, lease.go and reconcile.go; run.go
 // holds the goroutines, timers and calls.
 //
+// Tunnels of both versions of IKE are the same here (machine.go); what is peculiar
+// to IKEv1 is in version1.go.
+//
 // Tunnels are spread over shards by their local SPI. A tunnel whose SAs are on
 // their way into the dataplane takes no other input until the answer is there;
 // the other tunnels of its shard go on, so a slow dataplane delays the tunnels

@@ -44,8 +44,9 @@ type member struct {
 	saved   ha.HardState
 }
 
-func newGroup(t testing.TB, n int) *group {
-	return assemble(&group{}, t, n, dialupClient())
+func newGroup(t testing.TB, n int, change ...func(*Connection)) *group {
+	serves := func() *Connection { return changed(dialupServer(), change) }
+	return assemble(&group{serves: serves}, t, n, changed(dialupClient(), change))
 }
 
 // assemble fills g with members, and a client with a connection.
@@ -64,6 +65,13 @@ func assemble(g *group, t testing.TB, n int, client *Connection) *group {
 	}
 	g.pass(5 * time.Second)
 	return g
+}
+
+func changed(c *Connection, change []func(*Connection)) *Connection {
+	for _, f := range change {
+		f(c)
+	}
+	return c
 }
 
 func (g *group) member(id ipsec.MemberID, all ha.Members) *member {
@@ -90,7 +98,7 @@ func (g *group) member(id ipsec.MemberID, all ha.Members) *member {
 		Count: 1, Member: id, Policy: NewPolicy(c), Names: NewMemberNameTable(id), Replicated: true, Unit: g.unit,
 		Env: ike.Env{Rand: rand.NewChaCha8([32]byte{byte(id)}), Boot: 1}, Log: slog.New(slog.DiscardHandler),
 	})
-	m.replica = NewReplica(node, id, NewPolicy(c), slog.New(slog.DiscardHandler))
+	m.replica = NewReplica(node, id, NewPolicy(c), NewMemberAddressTable(id), slog.New(slog.DiscardHandler))
 	plane := offload.Config{Member: id, Boot: 1, Addresses: []netip.Addr{serverAddr, clientAddr}}
 	if _, err := m.plane.Configure(context.Background(), plane); err != nil {
 		g.t.Fatal(err)

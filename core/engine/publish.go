@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -54,11 +55,18 @@ type facts struct {
 	Number uint64 `json:"number"`
 	// SPIs are those by which its IKE messages are known.
 	SPIs []ipsec.IKESPI `json:"spis"`
+	// Version is of IKE; 0 is 2.
+	Version int `json:"version,omitempty"`
+	// Address is what the peer was assigned.
+	Address netip.Addr `json:"address,omitzero"`
 }
 
-func (t *tunnel) facts() []byte {
+func (t *tunnel) facts(now time.Time) []byte {
 	f := facts{Name: t.name, Index: t.index, Number: t.number}
 	f.SPIs = t.ike.LocalSPIs()
+	if version(t.ike) == 1 {
+		f.Version, f.Address = 1, t.ike.Status(now).Internal
+	}
 	b, err := json.Marshal(f)
 	if err != nil {
 		panic(fmt.Sprintf("engine: facts of a tunnel have no JSON form: %v", err)) // numbers and a name
@@ -77,7 +85,7 @@ func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
 	p := Publication{Tunnel: t.ike.ID(), Heard: t.heard, Send: rd.Send, Over: rd.Done, Farewell: rd.Farewell}
 	p.Final = rd.Done && (rd.Why == nil || errors.Is(rd.Why, ike.ErrDeletedByPeer))
 	if !rd.Done && (rd.Publish || rd.Established != nil) {
-		p.IKE = &ha.IKE{Class: t.conn.Name, State: ipsec.NewKey(t.ike.Snapshot(now)), Facts: t.facts()}
+		p.IKE = &ha.IKE{Class: t.conn.Name, State: ipsec.NewKey(t.ike.Snapshot(now)), Facts: t.facts(now)}
 	}
 	for _, desc := range rd.Install {
 		if desc.Direction != ipsec.Inbound {
@@ -107,12 +115,12 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 		s.lostForGood(r, fmt.Errorf("engine: read the facts of tunnel %v: %w", r.Tunnel, err))
 		return
 	}
-	m, err := ike.Restore(s.env, s.policy, r.IKE.State.Reveal(), now)
+	m, err := restore(f.Version, s.env, s.policy, r.IKE.State.Reveal(), now)
 	if err != nil {
 		s.lostForGood(r, err)
 		return
 	}
-	s.demux.Adopt(m)
+	s.machines.adopt(m)
 	t := s.own(m)
 	t.name, t.index, t.number = f.Name, f.Index, f.Number
 	t.serial = s.names.Adopt(r.IKE.Class, f.Index)
@@ -122,7 +130,7 @@ func (s *Shard) onRestore(now time.Time, r ha.Restored) {
 	missing := s.restoreChildren(now, t, r)
 	s.stats.Restored++
 	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
-	s.apply(now, t, s.demux.Step(now, m, ike.Takeover{Probe: s.probes.slot(now), Behind: r.Behind}))
+	s.apply(now, t, s.machines.step(now, m, ike.Takeover{Probe: s.probes.slot(now), Behind: r.Behind}))
 	for _, id := range missing {
 		s.step(now, t, ike.CloseChild{ID: id})
 	}
@@ -229,7 +237,7 @@ func (s *Shard) onLose(id ipsec.TunnelID) {
 			delete(s.waiting, op)
 		}
 	}
-	s.demux.Forget(t.ike)
+	s.machines.forget(t.ike)
 	t.pending, t.queue = nil, nil
 	s.names.Release(t.conn.Name, t.index)
 	s.part(t)

@@ -11,6 +11,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/v1"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -57,9 +58,9 @@ type orders struct {
 	add, del []Route
 }
 
-func newReplicaRunner(e *Engine, o Replication) *replicaRunner {
+func newReplicaRunner(e *Engine, o Replication, a v1.Addresses) *replicaRunner {
 	r := &replicaRunner{
-		Replica: NewReplica(o.Node, e.o.Member, e.o.Policy, e.o.Log), o: o,
+		Replica: NewReplica(o.Node, e.o.Member, e.o.Policy, a, e.o.Log), o: o,
 		in: newQueue[replicaMessage](), orders: newQueue[orders](),
 	}
 	r.forgetMTU = o.ForgetMTU

@@ -15,6 +15,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/v1"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -99,10 +100,10 @@ type message struct {
 func New(o Options) *Engine {
 	e := &Engine{o: o, seed: maphash.MakeSeed(), policy: o.Policy}
 	e.epoch.Store(uint64(o.Epoch))
-	names := NewNameTable()
+	names, addresses := NewNameTable(), NewAddressTable()
 	if o.Replication != nil {
-		names = NewMemberNameTable(o.Member)
-		e.replica = newReplicaRunner(e, *o.Replication)
+		names, addresses = NewMemberNameTable(o.Member), NewMemberAddressTable(o.Member)
+		e.replica = newReplicaRunner(e, *o.Replication, addresses)
 		if o.Replication.Links != nil {
 			e.links = newLinkRunner(o.Member, *o.Replication.Links, o.Log)
 		}
@@ -112,7 +113,7 @@ func New(o Options) *Engine {
 		e.shards = append(e.shards, &runner{
 			shard: NewShard(ShardOptions{
 				Index: i, Count: o.Shards, Member: o.Member, Epoch: o.Epoch, Policy: o.Policy,
-				Names: names, Limits: limits, Env: o.Env, Log: o.Log, Replicated: o.Replication != nil,
+				Names: names, Addresses: addresses, Limits: limits, Env: o.Env, Log: o.Log, Replicated: o.Replication != nil,
 				Unit: e.replica != nil && e.replica.unit,
 			}),
 			in:  newQueue[message](),
@@ -189,7 +190,8 @@ func (e *Engine) shardFor(dg ike.Datagram) (shard int, spi ipsec.IKESPI) {
 
 // OwnSPI reads from the header of a message that came here which IKE SA of ours
 // it is for. The first message of a peer names none; then it is 0, and first is
-// the peer's own, which its retransmissions share.
+// the peer's own, which its retransmissions share. IKEv1 does not say which of the
+// two is ours; own is the responder's cookie then.
 func OwnSPI(payload []byte) (own, first ipsec.IKESPI) {
 	const initiatorFlag = 0x08 // RFC 7296 section 3.1
 	if len(payload) < 28 {
@@ -197,7 +199,7 @@ func OwnSPI(payload []byte) (own, first ipsec.IKESPI) {
 	}
 	spii, spir := binary.BigEndian.Uint64(payload), binary.BigEndian.Uint64(payload[8:])
 	own = ipsec.IKESPI(spii)
-	if payload[19]&initiatorFlag != 0 {
+	if payload[19]&initiatorFlag != 0 || v1.IsV1(payload) {
 		own = ipsec.IKESPI(spir)
 	}
 	if own == 0 {
@@ -264,6 +266,11 @@ func (e *Engine) carryOut(r *runner, rd Ready) {
 	e.yieldRoutes(rd.YieldRoutes)
 	for _, op := range rd.Plane {
 		r.ops.push(op)
+	}
+	for _, m := range rd.Misplaced {
+		if !e.shards[m.Shard].in.offer(message{in: m.Packets}, maxInbox) {
+			e.shards[m.Shard].inboxFull.Add(uint64(len(m.Packets.Datagrams)))
+		}
 	}
 	for _, in := range rd.Supersede {
 		for _, other := range e.shards {

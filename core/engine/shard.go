@@ -10,6 +10,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/v1"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -21,10 +22,11 @@ type Shard struct {
 	epoch        offload.Epoch
 	log          *slog.Logger
 	names        Names
+	addresses    v1.Addresses
 
-	policy *livePolicy
-	demux  *ike.Demux
-	stats  *Stats
+	policy   *livePolicy
+	machines machines
+	stats    *Stats
 
 	tunnels map[ipsec.TunnelID]*tunnel
 	byPeer  map[peerKey][]*tunnel // those whose IKE SA is up
@@ -72,9 +74,12 @@ type ShardOptions struct {
 	Epoch        offload.Epoch
 	Policy       *Policy
 	Names        Names
-	Limits       ike.Limits
-	Env          ike.Env // Stats, Log and AcceptSPI are filled in
-	Log          *slog.Logger
+	// Addresses are what IKEv1's mode config assigns, shared by the shards; nil for
+	// none.
+	Addresses v1.Addresses
+	Limits    ike.Limits
+	Env       ike.Env // Stats, Log and AcceptSPI are filled in
+	Log       *slog.Logger
 	// Replicated: other members stand by for the tunnels of connections that
 	// say so (Connection.Sync).
 	Replicated bool
@@ -89,7 +94,7 @@ type ShardOptions struct {
 func NewShard(o ShardOptions) *Shard {
 	s := &Shard{
 		index: o.Index, count: o.Count, member: o.Member, epoch: o.Epoch,
-		log: o.Log, names: o.Names, policy: &livePolicy{o.Policy},
+		log: o.Log, names: o.Names, addresses: o.Addresses, policy: &livePolicy{o.Policy},
 		stats:   &Stats{},
 		tunnels: make(map[ipsec.TunnelID]*tunnel),
 		byPeer:  make(map[peerKey][]*tunnel),
@@ -111,7 +116,7 @@ func NewShard(o ShardOptions) *Shard {
 	s.env, s.replicated = env, o.Replicated
 	s.unit, s.resting = o.Unit, o.Unit
 	s.lease = cmp.Or(o.Lease, ipsec.LeaseSize)
-	s.demux = ike.NewDemux(env, s.policy, o.Limits)
+	s.machines = machines{v1: v1.NewDemux(env, s.policy, o.Limits, o.Addresses), v2: ike.NewDemux(env, s.policy, o.Limits)}
 	return s
 }
 
@@ -136,6 +141,8 @@ type (
 		Datagrams []ike.Datagram
 		// Relayed: they came to another member.
 		Relayed bool
+		// Again: another shard had them before, and does not know them.
+		Again bool
 	}
 
 	// Restore brings a tunnel to life that is ours now, Lose forgets one that is
@@ -275,6 +282,8 @@ type Ready struct {
 	Publish []Publication
 	// Foreign are messages for IKE SAs of other members.
 	Foreign []Strange
+	// Misplaced are messages for tunnels that may be another shard's.
+	Misplaced []Misplaced
 	// Supersede goes to all shards, this one included.
 	Supersede []Supersede
 	// Matched is how many tunnels or connections an Up, Down or Rekey meant.
@@ -294,6 +303,9 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 		s.onLose(in.Tunnel)
 		if in.Gone {
 			delete(s.takeovers, in.Tunnel)
+			if s.addresses != nil {
+				s.addresses.Release(in.Tunnel)
+			}
 		}
 	case Raised:
 		s.onRaised(in.SA, in.Ceiling)
@@ -326,6 +338,7 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 	case Rest:
 		s.onRest(now, in.On)
 	}
+	s.wake(now)
 	s.hush()
 	return s.rd
 }
@@ -346,7 +359,11 @@ func (s *Shard) NextTimeout() time.Time {
 
 func (s *Shard) onPackets(now time.Time, in Packets) {
 	for _, dg := range s.awake(in.Datagrams) {
-		r := s.demux.Route(now, dg)
+		if s.speaksV1(dg) {
+			s.onV1(now, dg, in)
+			continue
+		}
+		r := s.machines.v2.Route(now, dg)
 		s.rd.Send = append(s.rd.Send, r.Reply...)
 		if r.SPI != 0 && s.replicated {
 			s.rd.Foreign = append(s.rd.Foreign, Strange{Datagram: dg, SPI: r.SPI, Relayed: in.Relayed})
@@ -359,7 +376,7 @@ func (s *Shard) onPackets(now time.Time, in Packets) {
 }
 
 // own returns the engine's side of t, making it when t is new.
-func (s *Shard) own(t *ike.Tunnel) *tunnel {
+func (s *Shard) own(t machine) *tunnel {
 	if e := s.tunnels[t.ID()]; e != nil {
 		return e
 	}

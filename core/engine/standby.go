@@ -11,6 +11,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/v1"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -41,6 +42,9 @@ type Replica struct {
 	ordered, carried uint64
 	// waiting are messages for tunnels that are about to be ours.
 	waiting map[ipsec.TunnelID][]ike.Datagram
+
+	// addresses are those that peers were assigned; nil for none.
+	addresses v1.Addresses
 
 	// departed are the last answers of other members' tunnels that are gone.
 	departed ike.Departed
@@ -117,7 +121,9 @@ type (
 	Strange struct {
 		Datagram ike.Datagram
 		SPI      ipsec.IKESPI
-		Relayed  bool
+		// Other is IKEv1's: the initiator's cookie, which may be the one of ours.
+		Other   ipsec.IKESPI
+		Relayed bool
 	}
 
 	// Reconfigured replaces the connections.
@@ -163,12 +169,13 @@ type ForShard struct {
 	Input  Input
 }
 
-// NewReplica makes a Replica around a node.
-func NewReplica(n *ha.Node, m ipsec.MemberID, p *Policy, log *slog.Logger) *Replica {
+// NewReplica makes a Replica around a node. It notes in a, which may be nil, what
+// peers of other members were assigned.
+func NewReplica(n *ha.Node, m ipsec.MemberID, p *Policy, a v1.Addresses, log *slog.Logger) *Replica {
 	_, unit := n.UnitStatus(time.Time{})
 	return &Replica{
 		unit: unit, silent: unit,
-		node: n, member: m, policy: &livePolicy{p}, log: log,
+		node: n, member: m, policy: &livePolicy{p}, addresses: a, log: log,
 		last:    make(map[ipsec.TunnelID]ha.Index),
 		standby: make(map[ipsec.TunnelID]*standbyTunnel),
 		bySPI:   make(map[ipsec.IKESPI]ipsec.TunnelID),
@@ -460,6 +467,9 @@ func (r *Replica) learn(id ipsec.TunnelID) *standbyTunnel {
 	for _, spi := range f.SPIs {
 		r.bySPI[spi] = id
 	}
+	if r.addresses != nil && f.Address.IsValid() {
+		r.addresses.Hold(id, f.Address)
+	}
 	return t
 }
 
@@ -533,6 +543,9 @@ func (r *Replica) drop(id ipsec.TunnelID) {
 		delete(r.counters, said)
 	}
 	r.forgetStandby(id, t)
+	if r.addresses != nil && t.facts.Address.IsValid() {
+		r.addresses.Release(id)
+	}
 }
 
 func (r *Replica) forgetStandby(id ipsec.TunnelID, t *standbyTunnel) {
@@ -669,6 +682,9 @@ func (r *Replica) answerAgain(now time.Time, dg ike.Datagram) bool {
 // there; without one, it makes the tunnel ours where we stand by for it.
 func (r *Replica) onStrange(now time.Time, in Strange) {
 	id, known := r.bySPI[in.SPI]
+	if !known && in.Other != 0 {
+		id, known = r.bySPI[in.Other]
+	}
 	if in.Relayed {
 		r.stats.RelayedBy++
 	}
@@ -676,11 +692,7 @@ func (r *Replica) onStrange(now time.Time, in Strange) {
 		return
 	}
 	if !known {
-		if to := in.SPI.Member(); to != r.member && !in.Relayed {
-			r.relay(to, in.Datagram) // a handshake under way, or one that we may not know
-			return
-		}
-		r.stats.NoOwner++
+		r.onUnknown(in)
 		return
 	}
 	status, ok := r.node.Tunnel(id)
@@ -697,6 +709,26 @@ func (r *Replica) onStrange(now time.Time, in Strange) {
 		r.relay(status.Owner, in.Datagram)
 	default:
 		r.stats.NoOwner++
+	}
+}
+
+// onUnknown is for messages of tunnels that we know nothing of: a handshake under
+// way, or one that we may not know. The member that made the SPI may.
+func (r *Replica) onUnknown(in Strange) {
+	if in.Relayed {
+		r.stats.NoOwner++
+		return
+	}
+	to := []ipsec.MemberID{in.SPI.Member()}
+	if other := in.Other.Member(); in.Other != 0 && other != to[0] {
+		to = append(to, other)
+	}
+	to = slices.DeleteFunc(to, func(m ipsec.MemberID) bool { return m == r.member })
+	if len(to) == 0 {
+		r.stats.NoOwner++
+	}
+	for _, m := range to {
+		r.relay(m, in.Datagram)
 	}
 }
 

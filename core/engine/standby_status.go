@@ -25,11 +25,12 @@ func (r *Replica) Tunnels(now time.Time) []TunnelStatus {
 			Name: t.facts.Name, Phase1: t.class, Index: t.facts.Index, Number: t.facts.Number,
 			ID: id, Member: copied.Owner, Sync: true, Standby: true, Synced: true,
 		}
+		st.Version = cmp.Or(t.facts.Version, 2)
 		if c := r.policy.Connection(t.class); c != nil {
 			st.Dialup, st.Interface, st.AddRoute = c.Dialup, c.Interface, c.AddRoute
 			st.DPD, st.Keepalive = c.DPD, c.Keepalive
 		}
-		if m, err := ike.Restore(env, r.policy, copied.IKE.State.Reveal(), now); err == nil {
+		if m, err := restore(t.facts.Version, env, r.policy, copied.IKE.State.Reveal(), now); err == nil {
 			st.IKE = m.Status(now)
 		} else {
 			r.log.Debug("standby tunnel was not understood", "tunnel", t.facts.Name, "error", err)

@@ -20,8 +20,10 @@ type TunnelStatus struct {
 	// Number is the tunnel's in the whole group, where Serial is ours alone.
 	Number uint64
 	ID     ipsec.TunnelID
-	Member ipsec.MemberID
-	Sync   bool
+	// Version is of IKE: 1 or 2.
+	Version int
+	Member  ipsec.MemberID
+	Sync    bool
 	// Standby: another member owns the tunnel. Synced: at least one other member
 	// holds all of it.
 	Standby, Synced bool
@@ -65,7 +67,7 @@ func (s *Shard) Tunnels(now time.Time) []TunnelStatus {
 
 func (s *Shard) describe(now time.Time, t *tunnel) TunnelStatus {
 	st := TunnelStatus{
-		Name: t.name, Index: t.index, Serial: t.serial, Number: t.number, ID: t.ike.ID(), Member: s.member,
+		Name: t.name, Index: t.index, Serial: t.serial, Number: t.number, ID: t.ike.ID(), Version: version(t.ike), Member: s.member,
 		IKE: t.ike.Status(now), Activity: t.activity,
 	}
 	if t.conn != nil {

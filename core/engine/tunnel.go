@@ -15,9 +15,9 @@ import (
 // messages are retransmissions, which it will send again.
 const maxQueued = 16
 
-// tunnel is what the engine knows of an ike.Tunnel.
+// tunnel is what the engine knows of a tunnel of IKE.
 type tunnel struct {
-	ike  *ike.Tunnel
+	ike  machine
 	conn *Connection
 
 	// name is empty until the IKE SA is up; from then on it is that of the

@@ -78,7 +78,7 @@ func (m *member) start(withDisk bool) {
 		c.breach("%s does not start: %v", m.name, err)
 		return
 	}
-	m.node, m.replica = node, engine.NewReplica(node, m.id, policy, slog.New(slog.DiscardHandler))
+	m.node, m.replica = node, engine.NewReplica(node, m.id, policy, nil, slog.New(slog.DiscardHandler))
 	names := engine.NewMemberNameTable(m.id)
 	env := ike.Env{Rand: rand.NewChaCha8(c.seed()), Boot: boot}
 	var machines []*engine.Shard

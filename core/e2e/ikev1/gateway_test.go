@@ -97,7 +97,9 @@ func startGateway(t *testing.T, ns *netlab.Namespace, pool string, conns ...*ike
 	}
 	var addresses v1.Addresses
 	if pool != "" {
-		addresses = v1.NewPool(map[string]netip.Prefix{conns[0].Name: netip.MustParsePrefix(pool)})
+		all := ipsec.SelectorOf(netip.MustParsePrefix(pool))
+		conns[0].V1.Config.First, conns[0].V1.Config.Last = all.Min.Next(), all.Max.Prev()
+		addresses = v1.NewPool(0, 1)
 	}
 	g.demux = v1.NewDemux(g.env, g, ike.Limits{}, addresses)
 	for _, port := range []uint16{500, 4500} {

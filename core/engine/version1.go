@@ -1,0 +1,81 @@
+package engine
+
+import (
+	"encoding/binary"
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/v1"
+)
+
+// IKEv1 messages do not tell which of their two cookies is ours: there is no flag
+// for who began. That of the responder decides, because peers call us more often
+// than we call them; what is not known by it may be known by the other one, at
+// another shard or another member.
+
+// Misplaced is an IKEv1 message for a tunnel of another shard.
+type Misplaced struct {
+	Shard   int
+	Packets Packets
+}
+
+// cookies reads both cookies of an IKEv1 message.
+func cookies(message []byte) (initiator, responder ipsec.IKESPI) {
+	return ipsec.IKESPI(binary.BigEndian.Uint64(message)), ipsec.IKESPI(binary.BigEndian.Uint64(message[8:]))
+}
+
+// speaksV1 tells whether a message is IKEv1's, and for us to understand: a first
+// one that no connection could take is for the Demux of IKEv2 to refuse, which
+// tells the operator.
+func (s *Shard) speaksV1(dg ike.Datagram) bool {
+	if !v1.IsV1(dg.Payload) {
+		return false
+	}
+	if _, responder := cookies(dg.Payload); responder != 0 {
+		return true
+	}
+	for _, c := range s.policy.ForAddresses(dg.Local.Addr().Unmap(), dg.Remote.Addr().Unmap()) {
+		if c.V1 != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// onV1 handles a message of IKEv1.
+func (s *Shard) onV1(now time.Time, dg ike.Datagram, in Packets) {
+	initiator, responder := cookies(dg.Payload)
+	known := s.machines.v1.BySPI(responder) != nil || s.machines.v1.BySPI(initiator) != nil
+	if other := ShardOf(uint64(initiator), s.count); responder != 0 && !known && !in.Again && other != s.index {
+		s.rd.Misplaced = append(s.rd.Misplaced, Misplaced{
+			Shard: other, Packets: Packets{Datagrams: []ike.Datagram{dg}, Relayed: in.Relayed, Again: true},
+		})
+		return
+	}
+	r := s.machines.v1.Route(now, dg)
+	s.rd.Send = append(s.rd.Send, r.Reply...)
+	switch {
+	case r.Tunnel != nil:
+		s.step(now, s.own(r.Tunnel), ike.Received{Datagram: dg})
+	case r.Drop == ike.DropUnknownSPI && s.replicated:
+		s.rd.Foreign = append(s.rd.Foreign, Strange{Datagram: dg, SPI: responder, Other: initiator, Relayed: in.Relayed})
+	}
+}
+
+// wake steps the tunnels that others have given work to: a phase 1 that a peer has
+// begun turned out to be the rekeying of an older tunnel.
+func (s *Shard) wake(now time.Time) {
+	for _, m := range s.machines.v1.Woken() {
+		t := s.tunnels[m.ID()]
+		switch {
+		case t == nil:
+		case t.pending == nil:
+			t.heard = true
+			s.apply(now, t, s.machines.step(now, m, ike.Timeout{}))
+		case !slices.Contains(t.queue, ike.Input(ike.Timeout{})):
+			t.queue = append(t.queue, ike.Timeout{})
+		}
+	}
+}

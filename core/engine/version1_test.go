@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike"
+)
+
+// speakV1 makes a connection one of IKEv1.
+func speakV1(c *Connection) {
+	c.V1 = &ike.IKEv1{}
+	c.Children[0].Proposals[0].Transforms = c.Children[0].Proposals[0].Transforms[:1] // ESN is IKEv2's
+}
+
+func aggressively(c *Connection) { c.V1.Aggressive = true }
+
+func newV1Pair(t *testing.T, change ...func(*Connection)) *pair {
+	p := &pair{t: t, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	change = append([]func(*Connection){speakV1}, change...)
+	p.server = p.gateway("server", 1, changed(dialupServer(), change))
+	p.client = p.gateway("client", 2, changed(dialupClient(), change))
+	return p
+}
+
+func TestIKEv1TunnelIsOneAsAnyOther(t *testing.T) { // C3
+	for name, change := range map[string][]func(*Connection){"main": nil, "aggressive": {aggressively}} {
+		t.Run(name, func(t *testing.T) {
+			p := newV1Pair(t, change...)
+			client, server := p.dial()
+			if server.Name != "vpn1_0" || server.Version != 1 || client.Name != "office" || client.Version != 1 {
+				t.Errorf("the tunnel is %q of version %d at the server and %q of version %d at the client, want vpn1_0 and office of version 1",
+					server.Name, server.Version, client.Name, client.Version)
+			}
+			if !p.server.routes[clientNet] || len(p.server.routes) != 1 {
+				t.Errorf("the server routes %v into tunnels, want %v alone", p.server.routes, clientNet)
+			}
+			p.server.wantSAs(2)
+
+			p.client.step(Rekey{Name: "office"})
+			p.deliver()
+			p.pass(time.Minute)
+			if after := p.server.only(); after.Children[0].In.SA.ID == server.Children[0].In.SA.ID {
+				t.Error("the pair was not rekeyed")
+			}
+			p.server.wantSAs(2)
+
+			p.client.step(Down{Name: "office"})
+			p.deliver()
+			if len(p.server.routes) != 0 {
+				t.Errorf("the server still routes %v after the delete", p.server.routes)
+			}
+			p.server.wantSAs(0)
+			p.client.wantSAs(0)
+		})
+	}
+}
+
+func TestPhase1ThatThePeerBeginsAnewKeepsTheTunnel(t *testing.T) {
+	p := newV1Pair(t)
+	_, before := p.dial()
+	p.client.step(Rekey{Name: "office", IKE: true})
+	p.deliver()
+	p.pass(2 * time.Minute) // the old ISAKMP SA lingers
+	after := p.server.only()
+	if after.ID != before.ID || after.Serial != before.Serial || after.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
+		t.Errorf("the tunnel was %v and is %v, want the same with another ISAKMP SA", trait(before), trait(after))
+	}
+	if after.IKE.SPIi == before.IKE.SPIi {
+		t.Error("the ISAKMP SA is the old one")
+	}
+	if n := len(p.client.shard.Tunnels(p.now)); n != 1 {
+		t.Errorf("the client has %d tunnels, want 1", n)
+	}
+}
+
+// TestTunnelThatWaitsForTheDataplaneTakesItsNewPhase1 has the peer rekey phase 1
+// while the tunnel is busy with a pair.
+func TestTunnelThatWaitsForTheDataplaneTakesItsNewPhase1(t *testing.T) {
+	p := newV1Pair(t)
+	_, before := p.dial()
+	p.server.hold = true
+	p.client.step(Rekey{Name: "office"})
+	p.deliver()
+	p.client.step(Rekey{Name: "office", IKE: true})
+	p.deliver()
+	p.server.release()
+	p.deliver()
+	p.pass(2 * time.Minute)
+	after := p.server.only()
+	if after.ID != before.ID || after.IKE.SPIi == before.IKE.SPIi || after.Children[0].In.SA.ID == before.Children[0].In.SA.ID {
+		t.Errorf("the tunnel was %v and is %v, want it with another ISAKMP SA and another pair", trait(before), trait(after))
+	}
+}
+
+func TestBothVersionsAtOneAddress(t *testing.T) {
+	p := newPair(t)
+	old := dialupServer()
+	speakV1(old)
+	old.Name, old.Children[0].Name = "old", "old"
+	p.server = p.gateway("server", 1, old, dialupServer())
+	if _, server := p.dial(); server.Name != "vpn1_0" || server.Version != 2 {
+		t.Errorf("a client of IKEv2 got %q of version %d, want vpn1_0 of version 2", server.Name, server.Version)
+	}
+	client := dialupClient()
+	speakV1(client)
+	p.client = p.gateway("client", 3, client)
+	p.client.step(Reload{p.client.shard.policy.Policy})
+	p.deliver()
+	if client := p.client.only(); client.Version != 1 || client.Name != "office" {
+		t.Errorf("the client of IKEv1 has %q of version %d, want office of version 1", client.Name, client.Version)
+	}
+}
+
+func TestVersionThatNoConnectionSpeaksIsCounted(t *testing.T) {
+	p := newPair(t)
+	client := dialupClient()
+	speakV1(client)
+	p.client = p.gateway("client", 2, client)
+	p.client.step(Reload{p.client.shard.policy.Policy})
+	p.deliver()
+	if n := p.server.shard.Stats().IKE.Drops[ike.DropVersion]; n != 1 {
+		t.Errorf("%d messages were dropped for their version, want 1", n)
+	}
+	if n := len(p.server.shard.Tunnels(p.now)); n != 0 {
+		t.Errorf("the server has %d tunnels, want none", n)
+	}
+}
+
+// TestEitherCookieFindsTheTunnel gives a message to the shard that its responder's
+// cookie names. It is the shard of the initiator's that may have the tunnel, and
+// after it another member.
+func TestEitherCookieFindsTheTunnel(t *testing.T) {
+	c := dialupServer()
+	speakV1(c)
+	s := NewShard(ShardOptions{
+		Index: 0, Count: 2, Member: 3, Policy: NewPolicy(c), Names: NewMemberNameTable(3), Replicated: true,
+		Env: ike.Env{Boot: 1}, Log: slog.New(slog.DiscardHandler),
+	})
+	initiator, responder := ipsec.IKESPI(0x3000_0000_0000_0001), ipsec.IKESPI(0x5000_0000_0000_0002)
+	dg := ike.Datagram{
+		Local: netip.AddrPortFrom(serverAddr, 500), Remote: netip.AddrPortFrom(clientAddr, 500),
+		Payload: v1Message(initiator, responder),
+	}
+	if own, _ := OwnSPI(dg.Payload); own != responder {
+		t.Errorf("a message of IKEv1 is for %v, want the responder's cookie %v", own, responder)
+	}
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	rd := s.Step(now, Packets{Datagrams: []ike.Datagram{dg}})
+	if len(rd.Misplaced) != 1 || rd.Misplaced[0].Shard != 1 || len(rd.Foreign) != 0 {
+		t.Fatalf("the message goes to %+v and %+v, want shard 1", rd.Misplaced, rd.Foreign)
+	}
+	rd = s.Step(now, rd.Misplaced[0].Packets)
+	if len(rd.Misplaced) != 0 || len(rd.Foreign) != 1 || rd.Foreign[0].SPI != responder || rd.Foreign[0].Other != initiator {
+		t.Errorf("then it goes to %+v and %+v, want one for other members with both cookies", rd.Misplaced, rd.Foreign)
+	}
+}
+
+// v1Message is the header of an encrypted message of quick mode.
+func v1Message(initiator, responder ipsec.IKESPI) []byte {
+	b := make([]byte, 28)
+	binary.BigEndian.PutUint64(b, uint64(initiator))
+	binary.BigEndian.PutUint64(b[8:], uint64(responder))
+	b[16], b[17], b[18], b[19] = 8, 0x10, 32, 1
+	b[23], b[27] = 1, 28
+	return b
+}
+
+func TestIKEv1TunnelIsTakenOver(t *testing.T) { // C5, C8, C9, F5
+	for name, change := range map[string][]func(*Connection){
+		"main": {speakV1}, "aggressive": {speakV1, aggressively},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGroup(t, 2, change...)
+			g.dial()
+			before := g.members[0].only()
+			g.members[0].dead = true
+			g.router = 1
+			g.pass(500 * time.Millisecond)
+			b := g.members[1]
+			pair := before.Children[0]
+			if err := b.plane.Inbound(g.client.only().Children[0].Out.SA.ID, 1); err != nil {
+				t.Fatalf("the survivor does not decrypt: %v", err)
+			}
+			g.deliver()
+			g.pass(time.Second)
+			after := b.only()
+			if after.ID != before.ID || after.IKE.SPIi != before.IKE.SPIi || after.Version != 1 || after.Name != before.Name {
+				t.Errorf("the tunnel was %v and is %v, want the same", trait(before), trait(after))
+			}
+			if got := fmt.Sprint(after.Children[0].In.SA.ID, after.Children[0].Out.SA.ID); got != fmt.Sprint(pair.In.SA.ID, pair.Out.SA.ID) {
+				t.Errorf("the pair is %v, want %v and %v", got, pair.In.SA.ID, pair.Out.SA.ID)
+			}
+			// Its ISAKMP SA works: the client makes new keys on it, and a new one.
+			g.client.step(Rekey{Name: "office"})
+			g.deliver()
+			g.client.step(Rekey{Name: "office", IKE: true})
+			g.deliver()
+			g.pass(2 * time.Minute)
+			last := b.only()
+			if last.IKE.SPIi == before.IKE.SPIi || last.Children[0].In.SA.ID == pair.In.SA.ID || last.ID != before.ID {
+				t.Errorf("the tunnel was %v and is %v, want another ISAKMP SA and another pair", trait(before), trait(last))
+			}
+		})
+	}
+}
+
+// trait is what tells a tunnel from others.
+func trait(s TunnelStatus) string {
+	return fmt.Sprintf("%s of version %d, %v, phase 1 %v, pair %v", s.Name, s.Version, s.ID, s.IKE.SPIi, s.Children[0].In.SA.ID)
+}
