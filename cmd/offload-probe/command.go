@@ -26,23 +26,55 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newRun(), newList())
+	root.AddCommand(newRun(), newLoad(), newShell(), newList())
 	return root
 }
 
-// settings are the flags of run.
-type settings struct {
-	json          bool
+// plane are the flags of the commands that start a plugin.
+type plane struct {
 	verbose       bool
-	clauses       []string
 	local, remote string
 	member        uint8
 	ikeSocket     string
-	plugin        map[string]string
+	settings      map[string]string
+}
+
+func (p *plane) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.BoolVarP(&p.verbose, "verbose", "v", false, "show the plugin's log, and what went well")
+	f.StringVar(&p.local, "local", "127.0.0.1", "our outer address")
+	f.StringVar(&p.remote, "remote", "127.0.0.2", "the peer's outer address")
+	f.Uint8Var(&p.member, "member", 0, "our member id")
+	f.StringVar(&p.ikeSocket, "ike-socket", "", "path of the socket for IKE packets, for plugins that own UDP port 4500")
+	f.StringToStringVar(&p.settings, "set", nil, "settings of the plugin, as name=value")
+}
+
+// open starts the plugin of a command line: its path, then its own arguments.
+func (p *plane) open(cmd *cobra.Command, args []string) (offloadtest.Open, error) {
+	harness, err := p.harness()
+	if err != nil {
+		return nil, err
+	}
+	path := args[0]
+	if !strings.ContainsRune(path, '/') {
+		path = "./" + path // what is meant is a file, never a program of the PATH
+	}
+	log := io.Discard
+	if p.verbose {
+		log = cmd.ErrOrStderr()
+	}
+	return offloadtest.Executable(log, harness, path, args[1:]...), nil
+}
+
+// check are the flags of run.
+type check struct {
+	plane
+	json    bool
+	clauses []string
 }
 
 func newRun() *cobra.Command {
-	var s settings
+	var s check
 	cmd := &cobra.Command{
 		Use:   "run [flags] PLUGIN [-- ARG...]",
 		Short: "Start the plugin once per clause and report what it keeps and breaks",
@@ -53,17 +85,12 @@ Clauses that need packets, or hardware that loses things, cannot be exercised
 from outside. They are listed as such; run package offloadtest with a harness of
 your own for them.`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args[0], args[1:]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
 	}
+	s.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&s.json, "json", false, "write the report as JSON")
-	f.BoolVarP(&s.verbose, "verbose", "v", false, "list the clauses that passed too")
 	f.StringSliceVarP(&s.clauses, "clause", "c", nil, "check these clauses, or groups of them, only")
-	f.StringVar(&s.local, "local", "127.0.0.1", "our outer address")
-	f.StringVar(&s.remote, "remote", "127.0.0.2", "the peer's outer address")
-	f.Uint8Var(&s.member, "member", 0, "our member id")
-	f.StringVar(&s.ikeSocket, "ike-socket", "", "path of the socket for IKE packets, for plugins that own UDP port 4500")
-	f.StringToStringVar(&s.plugin, "set", nil, "settings of the plugin, as name=value")
 	return cmd
 }
 
@@ -81,17 +108,14 @@ func newList() *cobra.Command {
 	}
 }
 
-func (s *settings) run(cmd *cobra.Command, path string, args []string) error {
-	harness, err := s.harness()
-	if err != nil {
-		return err
-	}
+func (s *check) run(cmd *cobra.Command, args []string) error {
 	clauses, err := offloadtest.Select(s.clauses...)
 	if err != nil {
 		return err
 	}
-	if !strings.ContainsRune(path, '/') {
-		path = "./" + path // what is meant is a file, never a program of the PATH
+	open, err := s.open(cmd, args)
+	if err != nil {
+		return err
 	}
 	out := cmd.OutOrStdout()
 	each := func(r offloadtest.Result) {
@@ -99,12 +123,12 @@ func (s *settings) run(cmd *cobra.Command, path string, args []string) error {
 			writeResult(out, r, s.verbose)
 		}
 	}
-	report, err := offloadtest.Check(cmd.Context(), offloadtest.Executable(s.log(cmd), harness, path, args...), clauses, each)
+	report, err := offloadtest.Check(cmd.Context(), open, clauses, each)
 	if err != nil {
-		return fmt.Errorf("check %s: %w", path, err)
+		return fmt.Errorf("check %s: %w", args[0], err)
 	}
 	if s.json {
-		err = writeJSON(out, report)
+		err = writeJSON(out, reportOf(report))
 	} else {
 		writeSummary(out, report)
 	}
@@ -114,20 +138,12 @@ func (s *settings) run(cmd *cobra.Command, path string, args []string) error {
 	return err
 }
 
-// log is where the plugin's own log goes: to standard error when asked for.
-func (s *settings) log(cmd *cobra.Command) io.Writer {
-	if s.verbose {
-		return cmd.ErrOrStderr()
-	}
-	return io.Discard
-}
-
-func (s *settings) harness() (offloadtest.Harness, error) {
-	local, err := netip.ParseAddr(s.local)
+func (p *plane) harness() (offloadtest.Harness, error) {
+	local, err := netip.ParseAddr(p.local)
 	if err != nil {
 		return offloadtest.Harness{}, fmt.Errorf("flag --local: %w", err)
 	}
-	remote, err := netip.ParseAddr(s.remote)
+	remote, err := netip.ParseAddr(p.remote)
 	if err != nil {
 		return offloadtest.Harness{}, fmt.Errorf("flag --remote: %w", err)
 	}
@@ -135,9 +151,9 @@ func (s *settings) harness() (offloadtest.Harness, error) {
 		Local:  local,
 		Remote: remote,
 		Config: offload.Config{
-			Member:    ipsec.MemberID(s.member),
-			IKESocket: s.ikeSocket,
-			Settings:  s.plugin,
+			Member:    ipsec.MemberID(p.member),
+			IKESocket: p.ikeSocket,
+			Settings:  p.settings,
 		},
 	}, nil
 }

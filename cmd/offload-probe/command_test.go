@@ -41,7 +41,7 @@ func TestRunReportsWhatAPluginKeepsAndBreaks(t *testing.T) { // B8
 	if err != nil {
 		t.Errorf("A plugin that keeps the contract should pass, got %v:\n%s", err, out)
 	}
-	if !strings.Contains(out, "mem 1: ") || !strings.Contains(out, " 0 failed") || !strings.Contains(out, "the harness moves no packets") {
+	if !strings.Contains(out, "mem 1, contract 1.") || !strings.Contains(out, " 0 failed") || !strings.Contains(out, "the harness moves no packets") {
 		t.Errorf("The report should name the plugin and what was not exercised, got:\n%s", out)
 	}
 

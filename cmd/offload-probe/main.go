@@ -3,11 +3,14 @@
 //
 //	offload-probe run ./evergate-plugin-x
 //	offload-probe run --json --clause epoch --set tun-name=probe0 ./evergate-plugin-x
+//	offload-probe load --sas 100000 --callers 4 ./evergate-plugin-x
+//	offload-probe shell ./evergate-plugin-x
 //	offload-probe list
 //
-// It starts the plugin anew for every clause, as the daemon would, and so needs
-// the rights that the plugin needs. The exit status is 0 when no clause failed,
-// 1 when one did, and 2 when the plugin could not be checked.
+// It starts the plugin as the daemon would, run anew for every clause, and so needs
+// the rights that the plugin needs. load measures how fast SAs come and go; shell
+// is for poking the plugin by hand or by a script. The exit status is 0 when all
+// went well, 1 when a clause failed, and 2 when the plugin could not be asked.
 package main
 
 import (

@@ -93,8 +93,7 @@ func (p *probe) chooseAlgorithms() ipsec.Algorithms {
 
 // pair makes the SAs of tunnel n in group g, inbound first. n is at least 1.
 func (p *probe) pair(n uint32, g offload.Group) (in, out ipsec.SA) {
-	a := p.algorithms()
-	return p.makeSA(a, ipsec.Inbound, n, g), p.makeSA(a, ipsec.Outbound, n, g)
+	return p.Pair(p.algorithms(), n, g)
 }
 
 func (p *probe) inbound(n uint32, g offload.Group) ipsec.SA {
@@ -106,23 +105,30 @@ func (p *probe) outbound(n uint32) ipsec.SA {
 	return p.makeSA(p.algorithms(), ipsec.Outbound, n, groupA)
 }
 
+// Pair makes the SAs of tunnel n, at least 1, in group g, as the suite installs
+// them: between the harness's addresses, of generation 10, with keys that no
+// other pair has.
+func (h *Harness) Pair(a ipsec.Algorithms, n uint32, g offload.Group) (in, out ipsec.SA) {
+	return h.makeSA(a, ipsec.Inbound, n, g), h.makeSA(a, ipsec.Outbound, n, g)
+}
+
 // makeSA makes one SA of tunnel n. Its generation is 10, so that there are older
 // ones.
-func (p *probe) makeSA(a ipsec.Algorithms, d ipsec.Direction, n uint32, g offload.Group) ipsec.SA {
+func (h *Harness) makeSA(a ipsec.Algorithms, d ipsec.Direction, n uint32, g offload.Group) ipsec.SA {
 	inSPI, outSPI := ipsec.NewSPI(1, 0x10000+2*n), ipsec.NewSPI(9, 0x10000+2*n+1)
 	sa := ipsec.SA{
-		ID:         ipsec.SAID{SPI: inSPI, Dst: p.Local, Proto: ipsec.ESP},
+		ID:         ipsec.SAID{SPI: inSPI, Dst: h.Local, Proto: ipsec.ESP},
 		Direction:  d,
 		Tunnel:     ipsec.TunnelID(0x1000_0000_0000_0000 + uint64(n)),
 		Pair:       outSPI,
 		Group:      ipsec.MemberID(g),
-		Sender:     p.Config.Member,
+		Sender:     h.Config.Member,
 		Generation: 10,
 		Algorithms: a,
 		Encryption: testKey(encryptionLen(a), n, d),
 		Integrity:  testKey(integrityLen(a), n+1<<31, d),
-		Local:      p.Local,
-		Remote:     p.Remote,
+		Local:      h.Local,
+		Remote:     h.Remote,
 		Selectors: ipsec.Selectors{
 			Local:  []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{198, 18, 0, 0}), 16))},
 			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(clientAddr(n), 32))},
@@ -130,7 +136,7 @@ func (p *probe) makeSA(a ipsec.Algorithms, d ipsec.Direction, n uint32, g offloa
 		ReplayWindow: 128,
 	}
 	if d == ipsec.Outbound {
-		sa.ID, sa.Pair = ipsec.SAID{SPI: outSPI, Dst: p.Remote, Proto: ipsec.ESP}, inSPI
+		sa.ID, sa.Pair = ipsec.SAID{SPI: outSPI, Dst: h.Remote, Proto: ipsec.ESP}, inSPI
 	}
 	return sa
 }
