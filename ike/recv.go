@@ -104,7 +104,7 @@ func (t *Tunnel) onRequest(sa *ikeSA, h wire.Header) {
 		t.drop(DropUnexpected)
 		return
 	}
-	if sa.role != roleDead && t.state == StateUp {
+	if sa.role != roleDead && (t.state == StateUp || t.state == StateClosing) {
 		if payloads := t.syncMessage(sa, h); payloads != nil {
 			t.onAskedIDs(sa, payloads)
 			return

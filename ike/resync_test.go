@@ -363,6 +363,21 @@ func TestRequestsInFlightAreBegunAgain(t *testing.T) {
 	}
 }
 
+// TestDeleteOfThePeerIsHeardAfterAll: it closes the tunnel, while the new owner
+// finds out where it is.
+func TestDeleteOfThePeerIsHeardAfterAll(t *testing.T) {
+	p, old := behind(t)
+	p.A.Do(ike.Close{})
+	p.DropAll()
+	p.B.Succeed(old, ike.Takeover{Behind: true})
+	p.Pass(10 * time.Second)
+	p.A.WantGone()
+	p.B.WantGone()
+	if p.A.Stats.TimedOut != 0 {
+		t.Error("A's Delete was never answered")
+	}
+}
+
 // TestPeerThatCannotIsNotAsked: it has not announced it in IKE_AUTH.
 func TestPeerThatCannotIsNotAsked(t *testing.T) {
 	p := iketest.Establish(t)
