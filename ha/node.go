@@ -241,6 +241,11 @@ func (n *Node) join(now time.Time) {
 		}
 	}
 	n.role = Standby
+	for _, p := range n.peers {
+		if p != nil && !p.lives() {
+			n.succeed(now, p) // it may have died while we could not take over
+		}
+	}
 }
 
 // finish sends what this step has made ready.

@@ -22,6 +22,7 @@ type peer struct {
 	// judged is the life whose Hello has told of those before it.
 	judged Life
 	role   Role
+	goes   bool // it has said goodbye, and where its stream ends
 	// whole: we have had everything of this life of it, once. What came later may
 	// be missing while its stream begins anew; a copy of the time before is better
 	// than none.
@@ -76,9 +77,7 @@ func (n *Node) onFrame(now time.Time, f Frame) {
 	p.heard, p.spoke, p.role = now, now, f.Role
 	n.noteStanding(p, f.Standing)
 	if f.Leaving {
-		if p.alive {
-			n.bury(now, p)
-		}
+		n.onGoodbye(now, p, f)
 		return
 	}
 	if !p.alive {
@@ -94,6 +93,27 @@ func (n *Node) onFrame(now time.Time, f Frame) {
 		n.onSegment(now, p, f)
 	}
 	n.onAck(now, p, f.Ack)
+}
+
+// onGoodbye takes leave of p once its last news are here: they travel on another
+// way than the goodbye, and may come after it. A frame without records says where
+// they end.
+func (n *Node) onGoodbye(now time.Time, p *peer, f Frame) {
+	if !p.alive {
+		return
+	}
+	ours := f.ToLife == n.hard.Life && f.ToDisk == n.hard.Disk
+	if ours {
+		p.noteEnd(f)
+		if len(f.Records) > 0 {
+			n.onSegment(now, p, f)
+		}
+	}
+	p.goes = p.goes || len(f.Records) == 0
+	if ours && (!p.goes || p.told.stream == p.in.stream && p.told.seq > p.in.recv+1) {
+		return
+	}
+	n.bury(now, p)
 }
 
 // sender finds out who a frame is from, nil when it is not for us.
@@ -138,7 +158,7 @@ func (n *Node) meet(now time.Time, p *peer, f Frame) bool {
 // bury declares p dead. What it owned may start here with its first packet.
 func (n *Node) bury(now time.Time, p *peer) {
 	n.stats.Deaths++
-	p.alive = false
+	p.alive, p.goes = false, false
 	n.drop(p)
 	n.succeed(now, p)
 	if len(n.claims) > 0 {

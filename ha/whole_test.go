@@ -63,3 +63,60 @@ func TestReloadKeepsTheCopiesOfOtherConnections(t *testing.T) { // F6
 		t.Error("A standby kept its copy although the connection has changed.")
 	}
 }
+
+// The goodbye of a member may overtake its last news: it is not followed on copies
+// that are older than what its peers know.
+func TestGoodbyeWaitsForTheLastNews(t *testing.T) { // B2
+	g := gather(t, 2)
+	g.establish()
+	var late []ha.Frame
+	g.lose = func(f ha.Frame) bool {
+		if f.From == 0 && len(f.Records) > 0 {
+			late = append(late, f)
+			return true
+		}
+		return false
+	}
+	g.step(0, ha.StoreIKE{Tunnel: tunnel, IKE: ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike 2"))}, Heard: true})
+	g.step(0, ha.Leave{})
+	g.pass(60 * time.Millisecond)
+	if got := orders(g.take(1), 0); got != nil {
+		t.Errorf("Before it had the last news the survivor ordered %v.", got)
+	}
+	g.lose = nil
+	for _, f := range late {
+		g.step(1, ha.Received{Frame: f})
+	}
+	g.pass(60 * time.Millisecond)
+	if got := orders(g.take(1), 0); !slices.Equal(got, []ha.OrderKind{ha.Arm}) {
+		t.Errorf("After the last news the survivor ordered %v, not to arm.", got)
+	}
+	g.step(1, ha.Activated{Tunnel: tunnel, Group: 0})
+	if got := g.state(1); got != "ike 2" {
+		t.Errorf("The survivor goes on with %q.", got)
+	}
+}
+
+// A member that dies while another joins, and has given it everything, is followed
+// when that one has joined.
+func TestOwnerDiesWhileAnotherJoins(t *testing.T) { // F5
+	g := gather(t, 3)
+	g.establish()
+	n, err := ha.New(ha.Config{Member: 1, Members: ha.MembersOf(0, 1, 2)}, ha.HardState{Disk: 2, Life: 1, Count: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.deaf = ha.MembersOf(2) // for which the joining one waits
+	g.nodes[1] = n
+	g.step(1, ha.Configure{Classes: map[string]uint64{"dialup": 1}})
+	g.pass(time.Second)
+	if n.Role() != ha.Syncing || !n.Peers()[0].Complete {
+		t.Fatalf("The joining member is %v, and has %+v.", n.Role(), n.Peers()[0])
+	}
+	g.deaf = ha.MembersOf(0, 2)
+	g.pass(3 * time.Second)
+	g.step(1, ha.Activated{Tunnel: tunnel, Group: 0})
+	if st, _ := n.Tunnel(tunnel); !st.Owned {
+		t.Errorf("The tunnel is not the survivor's: %+v, %+v.", st, n.Peers()[0])
+	}
+}
