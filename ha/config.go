@@ -65,10 +65,9 @@ type Config struct {
 	// Lease is how many sequence numbers an owner may use before it must ask
 	// for more; 0 means ipsec.LeaseSize.
 	Lease uint64
-	// Disjoint is set when a dataplane of the group takes the sequence number
-	// for IV: then no two members ever use the same number of an SA. It must be
-	// the same on all members.
-	Disjoint bool
+	// Nonces says how our own dataplane keeps its nonces apart from those of
+	// others, as far as it is known; SetNonces tells it later.
+	Nonces Nonces
 	// NewDisk becomes the name of the storage when it is empty: at random, not 0.
 	NewDisk DiskID
 

@@ -49,7 +49,7 @@
 //   - So whoever takes over, in whatever part of a divided network, starts above
 //     everything that the maker has sent or will ever send.
 //   - Whoever takes over uses one lease above its bound without asking: it must,
-//     as it has nobody to ask. With Config.Disjoint it uses but its own sixteenth
+//     as it has nobody to ask. With SequenceNonces it uses but its own sixteenth
 //     of it, so that two successors that do not know of each other never use the
 //     same number. Otherwise they may, and the dataplane keeps nonces apart by
 //     the member and boot number in the IV; the peer drops the duplicates, and

@@ -90,6 +90,9 @@ type (
 	// what we own, but are not fit to be routed to.
 	Plane struct{ Up bool }
 
+	// Keeps says how the dataplane keeps its nonces apart from those of others.
+	Keeps struct{ Nonces Nonces }
+
 	// Inventory names all SAs that the dataplane holds, after it was found to have
 	// lost its state or its events. It works, then, as Plane says.
 	Inventory struct{ SAs map[ipsec.SAID]bool }
@@ -122,6 +125,7 @@ func (Activated) input()   {}
 func (Stray) input()       {}
 func (LeaseLow) input()    {}
 func (Plane) input()       {}
+func (Keeps) input()       {}
 func (Inventory) input()   {}
 func (Configure) input()   {}
 func (Leave) input()       {}

@@ -38,7 +38,10 @@ func (n *Node) beyond(c *child, bound uint64) uint64 {
 func (n *Node) share(c *child) (ipsec.Sequence, bool) {
 	from, last := c.base, c.Out.Algorithms.MaxSequence()
 	to := n.beyond(c, from)
-	if n.cfg.Disjoint {
+	if n.cfg.Nonces == UnknownNonces {
+		return ipsec.Sequence{Next: last, Ceiling: last - 1}, false
+	}
+	if n.cfg.Nonces == SequenceNonces {
 		slice := n.cfg.Lease / shares
 		skip := uint64(n.cfg.Member) * slice
 		if from >= last || last-from < skip+slice {

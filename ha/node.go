@@ -130,6 +130,8 @@ func (n *Node) Step(now time.Time, in Input) Ready {
 		n.onLeaseLow(in)
 	case Plane:
 		n.planeUp = in.Up
+	case Keeps:
+		n.onKeeps(in)
 	case Inventory:
 		n.onInventory(now, in)
 	case Configure:

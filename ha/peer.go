@@ -212,10 +212,6 @@ func (n *Node) send(p *peer, first uint64, records []Record) {
 
 // onHello begins a stream of p.
 func (n *Node) onHello(p *peer, h Hello) {
-	if h.Disjoint != n.cfg.Disjoint {
-		n.stats.ModeMismatches++
-		return
-	}
 	if len(h.Classes) > n.cfg.Limits.Classes {
 		n.stats.BadFrames++
 		return
@@ -239,7 +235,7 @@ func (n *Node) onHello(p *peer, h Hello) {
 
 // hello is what our streams begin with.
 func (n *Node) hello() Hello {
-	h := Hello{Armed: n.unsure, Disjoint: n.cfg.Disjoint, Classes: n.classes}
+	h := Hello{Armed: n.unsure, Classes: n.classes}
 	for id, p := range n.peers {
 		if p != nil {
 			h.Disks[id] = p.disk

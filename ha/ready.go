@@ -82,6 +82,8 @@ const (
 	HolderAway
 	// HolderForgot: a member that held it cannot tell what it sent.
 	HolderForgot
+	// NoNonces: our dataplane cannot keep its nonces apart from those of others.
+	NoNonces
 	// NotEntrusted: it came by way of a third member after its owner had died.
 	NotEntrusted
 )
@@ -95,6 +97,8 @@ func (w Worn) String() string {
 		return "a member that holds it is away"
 	case HolderForgot:
 		return "a member may have used it and forgot"
+	case NoNonces:
+		return "the dataplane cannot keep its nonces apart"
 	case NotEntrusted:
 		return "its owner never gave it to us"
 	default:

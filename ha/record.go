@@ -84,10 +84,8 @@ type (
 		// knows the others by.
 		Armed Members
 		Disks [ipsec.MaxMembers]DiskID
-		// Disjoint is Config.Disjoint, Classes the connections with sync enabled
-		// and the hash of each.
-		Disjoint bool
-		Classes  map[string]uint64
+		// Classes are the connections with sync enabled, and the hash of each.
+		Classes map[string]uint64
 	}
 
 	// PutIKE is the IKE SA of a tunnel, and the names of all its children.

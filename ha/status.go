@@ -33,7 +33,7 @@ type Stats struct {
 	TombstonesLost                              uint64 // that went before their time
 	// What came and was not taken, by reason.
 	ForeignFrames, StaleFrames, BadFrames, BadRecords, UnknownRecords uint64
-	ProtocolMismatches, ModeMismatches                                uint64
+	ProtocolMismatches                                                uint64
 }
 
 // Stats returns the counters.

@@ -224,6 +224,8 @@ func (n *Node) start(c *child) {
 	switch {
 	case !entrusted:
 		n.wear(c, NotEntrusted)
+	case n.cfg.Nonces == UnknownNonces:
+		n.wear(c, NoNonces)
 	case !enough:
 		n.wear(c, Exhausted)
 	}

@@ -120,3 +120,55 @@ func TestOwnerDiesWhileAnotherJoins(t *testing.T) { // F5
 		t.Errorf("The tunnel is not the survivor's: %+v, %+v.", st, n.Peers()[0])
 	}
 }
+
+// A dataplane of which it is not known how it makes its nonces sends nothing on what
+// it takes over: that gets new keys (I1).
+func TestUnknownNoncesAreNeverUsed(t *testing.T) { // B1
+	g := gather(t, 2, func(c *ha.Config) {
+		if c.Member == 1 {
+			c.Nonces = ha.UnknownNonces
+		}
+	})
+	g.establish()
+	g.deaf = ha.MembersOf(0)
+	g.pass(time.Second)
+	g.step(1, ha.Activated{Tunnel: tunnel, Group: 0})
+	g.pass(time.Second)
+	var rekeys []ha.Rekey
+	for _, rd := range g.take(1) {
+		rekeys = append(rekeys, rd.Rekey...)
+		for _, o := range rd.Orders {
+			for _, c := range o.Changes {
+				if c.Sequence != nil && c.Sequence.Next <= c.Sequence.Ceiling {
+					t.Errorf("An order lets %v send numbers %d to %d.", c.ID, c.Sequence.Next, c.Sequence.Ceiling)
+				}
+			}
+		}
+	}
+	if len(rekeys) != 1 || rekeys[0].Why != ha.NoNonces {
+		t.Errorf("The takeover asked for new keys %v, not once for the want of nonces.", rekeys)
+	}
+}
+
+// What was installed before the dataplane told how it makes its nonces begins anew
+// in it.
+func TestDataplaneTellsOfItsNonces(t *testing.T) { // B1
+	g := gather(t, 2, func(c *ha.Config) { c.Nonces = ha.UnknownNonces })
+	g.establish()
+	g.step(1, ha.Keeps{Nonces: ha.SequenceNonces})
+	var seq []ipsec.Sequence
+	for _, rd := range g.take(1) {
+		for _, o := range rd.Orders {
+			for _, sa := range o.SAs {
+				if sa.Direction == ipsec.Outbound {
+					seq = append(seq, sa.Sequence)
+				}
+			}
+		}
+	}
+	slice := uint64(ipsec.LeaseSize / ipsec.MaxMembers)
+	want := ipsec.Sequence{Next: ipsec.LeaseSize + slice + 1, Ceiling: ipsec.LeaseSize + 2*slice}
+	if len(seq) != 1 || seq[0].Next != want.Next || seq[0].Ceiling != want.Ceiling {
+		t.Errorf("The outbound SA was put back with %+v, not with member 1's slice, %+v.", seq, want)
+	}
+}

@@ -190,7 +190,8 @@
 //   - IVSequence: the IV is the sequence number, so the leases alone keep
 //     members apart.
 //   - IVRandomSalt: collisions are improbable only.
-//   - IVUnspecified: the core never arms or promotes; it re-keys.
+//   - IVUnspecified: what is taken over has no numbers left to send with; the
+//     core re-keys it first.
 //
 // Config.Boot never falls: Configure with a lower one is ErrInvalid
 // [configure.boot]. After a Reset, whose lost counters would start again, it

@@ -161,8 +161,8 @@ type IVSource uint8
 
 // The sources.
 const (
-	// IVUnspecified is treated as IVSequence without disjoint ranges: never
-	// activated warm.
+	// IVUnspecified: nothing is sent on SAs that other members have used; they are
+	// re-keyed.
 	IVUnspecified IVSource = iota
 	// IVMember has member id and boot counter in the top bits of the IV.
 	IVMember

@@ -86,6 +86,7 @@ func newCluster(all *config.Config, st *state.Dir, log *slog.Logger) (*cluster, 
 		Unit: unitOf(all), AdoptAfter: adoptAfter,
 		Group: cfg.Group, Member: cfg.Member, Members: members,
 		Heartbeat: cfg.Heartbeat, Lost: cfg.Lost, MinAcks: cfg.Sync.MinAcks, AckTimeout: cfg.Sync.AckTimeout,
+		Nonces:  ha.UnknownNonces, // until the dataplane is there
 		NewDisk: ha.DiskID(binary.BigEndian.Uint64(disk[:]) | 1),
 	}, hard)
 	if err != nil {

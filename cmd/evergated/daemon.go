@@ -281,6 +281,7 @@ func (d *daemon) configure(ctx context.Context, cfg *config.Config, addrs []neti
 	if err != nil {
 		return fmt.Errorf("configure the dataplane: %w", err)
 	}
+	d.engine.PlaneKeeps(info.IVSource)
 	return unsupported(cfg, info)
 }
 

@@ -64,6 +64,18 @@ func gather(list []ha.Order) (installs []ipsec.SA, updates []offload.Change, n i
 	return installs, updates, n
 }
 
+// noncesOf is what IVs of a source mean for SAs that several members use.
+func noncesOf(source offload.IVSource) ha.Nonces {
+	switch source {
+	case offload.IVMember, offload.IVRandomSalt:
+		return ha.DistinctNonces
+	case offload.IVSequence:
+		return ha.SequenceNonces
+	default:
+		return ha.UnknownNonces
+	}
+}
+
 // callFor is the call for an order that stands alone.
 func callFor(o ha.Order) PlaneCall {
 	group := offload.Group(o.Group)

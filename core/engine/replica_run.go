@@ -235,6 +235,14 @@ func (e *Engine) ReceiveRelayed(dg ike.Datagram) {
 	e.shards[i].in.offer(message{in: Packets{Datagrams: []ike.Datagram{dg}, Relayed: true}}, maxInbox)
 }
 
+// PlaneKeeps says how the dataplane makes its IVs, which decides what may be sent
+// on SAs that other members have used (I1).
+func (e *Engine) PlaneKeeps(source offload.IVSource) {
+	if e.replica != nil {
+		e.replica.in.push(replicaMessage{in: Node{ha.Keeps{Nonces: noncesOf(source)}}})
+	}
+}
+
 // PlaneDown says that there is no dataplane for the moment. The Reset that
 // follows ends it.
 func (e *Engine) PlaneDown() {

@@ -196,3 +196,11 @@ func (c *Cluster) chance(n int) bool { return c.rnd.IntN(n) == 0 }
 func (c *Cluster) haste() time.Duration { return c.upTo(c.net.inner) }
 
 func pick[T any](c *Cluster, of []T) T { return of[c.rnd.IntN(len(of))] }
+
+// nonces are those of all dataplanes.
+func (c *Cluster) nonces() ha.Nonces {
+	if c.disjoint {
+		return ha.SequenceNonces
+	}
+	return ha.DistinctNonces
+}

@@ -102,7 +102,7 @@ func (m *member) config() ha.Config {
 		Group: 1, Member: m.id, Members: m.c.all, NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1),
 		Heartbeat: 100 * time.Millisecond, MinAcks: m.c.minAcks, AckTimeout: 200 * time.Millisecond,
 		JoinTimeout: time.Second, AdoptAfter: time.Second, AntiEntropy: 2 * time.Second,
-		CountersEvery: 500 * time.Millisecond, Lease: m.c.lease, Disjoint: m.c.disjoint,
+		CountersEvery: 500 * time.Millisecond, Lease: m.c.lease, Nonces: m.c.nonces(),
 	}
 	if m.c.cfg.Fault == NoTombstones {
 		cfg.TombstoneLife = 1

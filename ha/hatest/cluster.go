@@ -38,9 +38,11 @@ type Config struct {
 	// Calm leaves the trouble to the caller. Steady clients keep their tunnels and
 	// SAs.
 	Calm, Steady bool
-	// Disjoint and MinAcks are those of ha.Config; both are drawn when Calm is
+	// Disjoint dataplanes take the sequence number for nonce, every other one of
+	// them when Mixed. MinAcks is that of ha.Config. All are drawn when Calm is
 	// not set.
 	Disjoint bool
+	Mixed    bool
 	MinAcks  int
 	// Units is into how many units the members are joined, by turns: 1 makes one
 	// gateway of all, 0 as many as there are members (ha.Unit). Override is theirs.
@@ -104,6 +106,7 @@ func New(cfg Config) *Cluster {
 	}
 	if !c.cfg.Calm {
 		c.cfg.Disjoint = c.rnd.IntN(2) == 0
+		c.cfg.Mixed = c.cfg.Seed%3 == 0
 		c.cfg.MinAcks = 1 + c.rnd.IntN(min(2, c.cfg.Members-1))
 		c.loss = []float64{0, 0.01, 0.1}[c.rnd.IntN(3)]
 		c.twice = []float64{0, 0.05}[c.rnd.IntN(2)]

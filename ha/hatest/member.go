@@ -81,7 +81,7 @@ func (m *member) start(withDisk bool) {
 		Group: 1, Member: m.id, Members: m.c.all, Heartbeat: 50 * time.Millisecond,
 		MinAcks: m.c.cfg.MinAcks, AckTimeout: 200 * time.Millisecond, JoinTimeout: 500 * time.Millisecond,
 		AdoptAfter: time.Second, AntiEntropy: 2 * time.Second, CountersEvery: 200 * time.Millisecond,
-		Lease: m.c.cfg.Lease, Disjoint: m.c.cfg.Disjoint, NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1), Limits: m.c.cfg.Limits,
+		Lease: m.c.cfg.Lease, Nonces: m.nonces(), NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1), Limits: m.c.cfg.Limits,
 	}
 	if m.c.cfg.Fault == NoTombstones {
 		cfg.TombstoneLife = 1
@@ -101,6 +101,14 @@ func (m *member) start(withDisk bool) {
 	m.c.tracef("member %d: starts, disk %v", m.id, withDisk)
 	m.step(ha.Configure{Classes: map[string]uint64{class: 1}})
 	m.counting(m.run)
+}
+
+// nonces are by turns, where they are mixed.
+func (m *member) nonces() ha.Nonces {
+	if m.c.cfg.Disjoint && (!m.c.cfg.Mixed || m.id%2 == 0) {
+		return ha.SequenceNonces
+	}
+	return ha.DistinctNonces
 }
 
 // counting reads the dataplane's counters now and then.

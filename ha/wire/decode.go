@@ -190,7 +190,7 @@ func (d *decoder) rest(m *hav1.Record) ha.Record {
 }
 
 func (d *decoder) hello(m *hav1.Hello) ha.Hello {
-	h := ha.Hello{Armed: d.members("hello.armed", m.GetArmed()), Disjoint: m.GetDisjoint(), Classes: m.GetClasses()}
+	h := ha.Hello{Armed: d.members("hello.armed", m.GetArmed()), Classes: m.GetClasses()}
 	if len(m.GetDisks()) > len(h.Disks) {
 		d.fail("hello.disks", len(m.GetDisks()))
 		return h

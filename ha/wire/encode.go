@@ -136,7 +136,7 @@ func keep(m proto.Message, unknown []byte) {
 }
 
 func encodeHello(h ha.Hello) *hav1.Hello {
-	m := &hav1.Hello{Armed: uint32(h.Armed), Disjoint: h.Disjoint, Classes: h.Classes}
+	m := &hav1.Hello{Armed: uint32(h.Armed), Classes: h.Classes}
 	for _, d := range h.Disks {
 		m.Disks = append(m.Disks, uint64(d))
 	}

@@ -53,7 +53,7 @@ func frame() ha.Frame {
 	title := ha.Title{Past: 9, Quiet: time.Minute, Reclaimed: true}
 	ike := ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte(secret)), Facts: []byte("dialup_0")}
 	bounds := []ha.Bound{{Child: said(0x10000100), Bound: 6}}
-	hello := ha.Hello{Armed: 6, Disjoint: true, Classes: map[string]uint64{"dialup": 12}}
+	hello := ha.Hello{Armed: 6, Classes: map[string]uint64{"dialup": 12}}
 	hello.Disks[3] = 33
 	digest := ha.Digest{Round: 2}
 	digest.Sums[63] = 1

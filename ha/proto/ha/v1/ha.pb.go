@@ -878,8 +878,6 @@ type Hello struct {
 	Armed uint32 `protobuf:"varint,1,opt,name=armed,proto3" json:"armed,omitempty"`
 	// The storage of each member, by its id, as far as it is known.
 	Disks []uint64 `protobuf:"fixed64,2,rep,packed,name=disks,proto3" json:"disks,omitempty"`
-	// Members never share sequence numbers.
-	Disjoint bool `protobuf:"varint,3,opt,name=disjoint,proto3" json:"disjoint,omitempty"`
 	// The connections that are synchronized, with a hash of each.
 	Classes       map[string]uint64 `protobuf:"bytes,4,rep,name=classes,proto3" json:"classes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
@@ -928,13 +926,6 @@ func (x *Hello) GetDisks() []uint64 {
 		return x.Disks
 	}
 	return nil
-}
-
-func (x *Hello) GetDisjoint() bool {
-	if x != nil {
-		return x.Disjoint
-	}
-	return false
 }
 
 func (x *Hello) GetClasses() map[string]uint64 {
@@ -3373,15 +3364,14 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x04want\x18\x12 \x01(\v2\v.ha.v1.WantH\x00R\x04want\x12*\n" +
 	"\alisting\x18\x13 \x01(\v2\x0e.ha.v1.ListingH\x00R\alisting\x12'\n" +
 	"\x06synced\x18\x14 \x01(\v2\r.ha.v1.SyncedH\x00R\x06syncedB\x06\n" +
-	"\x04kind\"\xc0\x01\n" +
+	"\x04kind\"\xb4\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05armed\x18\x01 \x01(\rR\x05armed\x12\x14\n" +
-	"\x05disks\x18\x02 \x03(\x06R\x05disks\x12\x1a\n" +
-	"\bdisjoint\x18\x03 \x01(\bR\bdisjoint\x123\n" +
+	"\x05disks\x18\x02 \x03(\x06R\x05disks\x123\n" +
 	"\aclasses\x18\x04 \x03(\v2\x19.ha.v1.Hello.ClassesEntryR\aclasses\x1a:\n" +
 	"\fClassesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x06R\x05value:\x028\x01\"7\n" +
+	"\x05value\x18\x02 \x01(\x06R\x05value:\x028\x01J\x04\b\x03\x10\x04R\bdisjoint\"7\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x16\n" +
 	"\x06change\x18\x02 \x01(\x04R\x06change\"Z\n" +
