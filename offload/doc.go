@@ -10,7 +10,23 @@
 // the reference. CheckSA and its siblings are the checks that every dataplane
 // shares.
 //
-// # Who calls when
+// # A plugin
+//
+// A plugin is a program that serves one Engine. Package pluginrpc has all that
+// lies between: its Serve is the whole main. The program knows this package, the
+// vocabulary of core/ipsec and package pluginrpc, and ikesock where it owns UDP
+// port 4500; plugins/examplenpu is one, in a module of its own.
+//
+//	func main() {
+//		log := pluginrpc.NewLogger(os.Stderr, "ourplane", slog.LevelInfo)
+//		os.Exit(pluginrpc.Serve(ourplane.New(log), log))
+//	}
+//
+// The program offload-probe checks an executable; offloadtest.Run checks an Engine
+// within go test, with packets too. In other languages offload.proto, beside this
+// package, is the interface, and this text the meaning.
+//
+// # Calls
 //
 // The daemon is the only caller. In the order of a life:
 //
@@ -26,6 +42,24 @@
 //	Demote      another member owns the group
 //	Delete      IKE or the owner removed the SA
 //
+// What each takes, what it must never do, and how long the daemon can wait:
+//
+//	call       takes               changes                      never                          on which path
+//	Info       nothing             nothing                      depends on when it is asked    start
+//	Configure  Config              addresses, settings, boot    touches SAs, roles, epochs     start
+//	Install    epoch, role, SAs    adds, replaces older ones    moves sequence state back      negotiation
+//	Update     epoch, changes      what each Change names       moves sequence state back      lease, takeover
+//	Delete     epoch, names        removes                      minds what is not there        rekeying
+//	Arm        epoch, group        what a first packet does     looks at each SA, changes one  failover
+//	Promote    epoch, group        roles of a group; disarms    touches another group          failover
+//	Demote     epoch, group        roles of a group; disarms    returns before it is silent    takeover
+//	Export     group or all        nothing                      yields an SA twice             replication
+//	Stats      nothing             nothing                      lets a value fall              metrics
+//	Events     nothing             who reads                    waits for the reader           always
+//
+// Negotiation, failover and takeover are waited for by peers: there a call takes
+// milliseconds. Arm takes the same time whatever the number of SAs.
+//
 // Until Configure succeeded, all but Info, Configure and Events answer
 // ErrNotConfigured [configure.first]. Info is the same whenever it is asked,
 // and honest: the transforms that it lists can be installed in both directions
@@ -35,14 +69,25 @@
 //
 // # The life of an SA in a dataplane
 //
-//	        Install(Standby)                     Install(Active)
-//	absent ------------------> standby              <------------- absent
-//	                            |   ^   packet while armed, Promote,
-//	                            |   |   Update(Role) or Install of a
-//	                            |   |   newer generation
-//	                            v   |
-//	                           active --- hard limit ---> expired
-//	any --- Delete, Reset ---> absent
+//	          Install(Standby)
+//	absent -----------------------+
+//	  |                           v
+//	  |                      +---------+   inbound: decrypts and forwards
+//	  |                      | standby |   outbound: drops, or gives to the owner's link
+//	  |                      +---------+   first packet: FirstPacket, once
+//	  |                        |     ^
+//	  |   first packet while   |     |   Demote,
+//	  |   armed: Activated;    |     |   Update(Role),
+//	  |   Promote;             |     |   Install of a newer generation
+//	  |   Update(Role);        |     |
+//	  |   Install of a newer   v     |
+//	  |   generation         +---------+   inbound: decrypts and forwards
+//	  +--------------------->| active  |   outbound: sends Next, up to Ceiling
+//	     Install(Active)     +---------+   lease low, or used up: LeaseLow
+//
+//	either, hard limit reached: Expired{Hard}, then it carries nothing
+//	either, Delete, Reset or the end of the process: absent
+//	either, moved into or out of an NPU: Placed
 //
 // An active SA sends and receives. A standby SA decrypts and forwards what
 // arrives, as router and peer may know of a change before we do [standby.accepts],
@@ -233,13 +278,64 @@
 // [export.complete], of the asked group only [export.groups], and stops when the
 // caller does [export.break].
 //
+// # What a dataplane may refuse
+//
+// Not every dataplane can do everything. What it cannot do it says beforehand in
+// Info, where there is a field for it, and when it is asked all the same:
+//
+//	it has not                         Info                       and answers
+//	an algorithm, ESN, a key length    Transforms lacks it        ErrUnsupported, for the SA
+//	transport mode                     TransportMode false        ErrUnsupported, for the SA
+//	links between members              Links false                ErrUnsupported, for the SA
+//	outbound SAs apart by port         -                          ErrUnsupported, for the second SA
+//	an outer address family            -                          ErrUnsupported, for the SA or Change
+//	room for another SA                MaxSAs                     ErrExhausted, for the SA
+//	a longer replay window             MaxReplayWindow            nothing: the SA gets that one
+//	eyes for the first packet          ReportsFirstPacket false   ErrUnsupported to Arm; no FirstPacket
+//	an exact stop at the ceiling       CeilingMargin              nothing: it runs over by no more
+//	any stop at the ceiling            EnforcesCeiling false      nothing: LeaseLow is all that it does
+//	member-unique IVs                  IVSource                   nothing: see "IVs"
+//	NPU room, algorithms, directions   Transforms, in part        nothing: Placement.WhyNot
+//
+// An SA that no NPU takes is no reason to refuse it: software carries it, and
+// Placement says why. What stands above this section is not for refusal: without
+// epochs, standby roles, sequence numbers that never repeat and honest counters a
+// group would lose what it exists for.
+//
+// # Versions
+//
+// The contract has a major and a minor version. The major one is
+// pluginrpc.ProtocolVersion: when it differs, the daemon refuses the plugin, and
+// the error says which version each side has. The minor one counts additions; a plugin
+// and a daemon of different minor versions work together, each way round:
+//
+//   - A message gains fields, an enumeration values, the service calls. None is
+//     removed, renumbered or given another meaning.
+//   - A field that the other side does not send is zero, so zero always means what
+//     was before the field was there.
+//   - A call that a plugin does not have is ErrUnsupported to the daemon.
+//   - An event of an unknown kind is passed over. An unknown IVSource is the most
+//     careful one, an unknown reason why an SA is in no NPU that of the device.
+//
+// What came with each:
+//
+//	1.0  the contract
+//	1.1  Stats
+//	1.2  links between members: SA.Link, Info.Links, Counters.Link, Counters.Relayed;
+//	     SAID.Port, so a plugin from before holds one SA of two that differ in it
+//	1.3  Info.ContractMinor
+//
+// Each one is on record, and the conformance suite runs with each between a daemon
+// and a dataplane of today. In Go, adding a method to Engine asks vendors for a
+// change when they take a newer module; their executables run on.
+//
 // # Errors
 //
 //	call       fails with                        items fail with
 //	Configure  ErrInvalid
 //	Info
 //	Install    ErrStaleEpoch, ErrInvalid (role)   ErrInvalid, ErrUnsupported, ErrExhausted
-//	Update     ErrStaleEpoch                      ErrNotFound, ErrInvalid
+//	Update     ErrStaleEpoch                      ErrNotFound, ErrInvalid, ErrUnsupported
 //	Delete     ErrStaleEpoch
 //	Arm        ErrStaleEpoch, ErrInvalid, ErrUnsupported
 //	Promote    ErrStaleEpoch, ErrInvalid
