@@ -171,6 +171,9 @@ func (m *member) stepReplica(in ReplicaInput) {
 	m.frames = append(m.frames, rd.Frames...)
 	m.out = append(m.out, rd.Send...)
 	m.relayed = append(m.relayed, rd.Relay...)
+	if rd.Health != nil && m.g.unit {
+		m.step(Rest{On: !rd.Health.Fit})
+	}
 	for _, s := range rd.Shards {
 		m.step(s.Input)
 	}
@@ -178,9 +181,6 @@ func (m *member) stepReplica(in ReplicaInput) {
 		m.step(Inventory{rd.Inventory})
 	}
 	m.changeRoutes(nil, rd.DelRoutes)
-	if rd.Health != nil && m.g.unit {
-		m.step(Rest{On: !rd.Health.Fit})
-	}
 }
 
 // deliver carries messages, frames and events until there are none.

@@ -178,3 +178,47 @@ func TestColdPathHasRoomForTheDefault(t *testing.T) { // C14: "the default MTU o
 		}
 	}
 }
+
+// TestPairThatASubordinateMayNotHoldGetsNewKeys: a member that comes back from a life
+// that may have sent on a pair must not hold it, so the primary makes a new one; if it
+// dies before that is done, so does the next primary.
+func TestPairThatASubordinateMayNotHoldGetsNewKeys(t *testing.T) { // I1, B7
+	for _, answered := range []bool{false, true} {
+		g := newUnit(t)
+		g.dial()
+		a, b := g.members[0], g.members[1]
+		died, spoke := g.now, time.Hour
+		lost := g.client.only().Children[0].In.SA.ID
+		g.gone = true // so that the rekeying does not come to its end
+		again := g.member(b.id, ha.MembersOf(a.id, b.id))
+		hard := b.saved
+		hard.Armed = hard.Armed.With(a.id)
+		node, err := ha.New(ha.Config{Group: 1, Member: b.id, Members: ha.MembersOf(a.id, b.id), Unit: &ha.Unit{Serial: "2"}}, hard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again.replica = NewReplica(node, b.id, b.shard.policy.Policy, nil, b.replica.log)
+		g.members[1] = again
+		again.stepReplica(Reconfigured{Policy: b.shard.policy.Policy})
+		g.pass(3 * time.Second)
+		if st, ok := node.Tunnel(a.tunnels()[0].ID); !ok || len(st.Children) != 0 {
+			t.Fatalf("the subordinate's copy is %v, %+v; want one without the pair", ok, st)
+		}
+		g.gone = false
+		die := func([]byte) { a.dead, g.router, died = true, 1, g.now }
+		again.heard = func([]byte) { spoke = min(spoke, g.now.Sub(died)) }
+		if answered {
+			a.heard = die // it asks again, and does not hear the answer
+		} else {
+			die(nil)
+		}
+		g.pass(30 * time.Second)
+		g.wantPrimary(1)
+		if spoke > time.Second {
+			t.Errorf("the client answered the old primary: %v; the new one spoke to it after %v", answered, spoke)
+		}
+		if after := g.client.only(); after.Children[0].In.SA.ID == lost || len(again.tunnels()) != 1 || len(again.tunnels()[0].Children) != 1 {
+			t.Errorf("the client answered the old primary: %v; it has %+v, and the new primary %+v", answered, after.Children, again.tunnels())
+		}
+	}
+}

@@ -126,16 +126,16 @@ func (e *Engine) carryOutReplica(rd ReplicaReady) error {
 	for _, relay := range rd.Relay {
 		r.o.Mesh.Relay(relay.To, relay.Datagram)
 	}
+	if rd.Health != nil && r.unit { // before tunnels come that have something to say
+		for _, s := range e.shards {
+			s.in.push(message{in: Rest{On: !rd.Health.Fit}})
+		}
+	}
 	for _, s := range rd.Shards {
 		e.shards[ShardOf(uint64(s.Tunnel), len(e.shards))].in.push(message{in: s.Input})
 	}
 	if rd.Inventoried {
 		e.deal(rd.Inventory, func(c []offload.Counters) Input { return Inventory{Counters: c} })
-	}
-	if rd.Health != nil && r.unit {
-		for _, s := range e.shards {
-			s.in.push(message{in: Rest{On: !rd.Health.Fit}})
-		}
 	}
 	if rd.Health != nil && r.o.Fit != nil {
 		r.o.Fit(*rd.Health)
