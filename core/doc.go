@@ -22,6 +22,7 @@
 //	                 where the addresses of a unit are)
 //	offload          the contract with dataplanes; proto, pluginrpc, mem, offloadtest, ikesock
 //	plugins/softesp  the pure Go dataplane           plugins/xfrm   Linux's own ESP
+//	plugins/examplenpu  a vendor's plugin to start from, in a module of its own
 //	cmd              evergated, evergate, evergate-plugin-softesp, evergate-plugin-xfrm, offload-probe, evergate-demo
 //	configs          configurations to start from, each loaded by a test
 //	bench            how to measure, and last results
