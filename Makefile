@@ -64,6 +64,10 @@ build: ## Build every program of cmd/ into bin/
 demo: deps build ## Dial in through real namespaces; then one gateway of four dies under traffic (static routes, BGP)
 	$(SUDO) bin/evergate-demo
 
+.PHONY: demo-vendor
+demo-vendor: deps build ## Part of the demo on a vendor's dataplane: strongSwan dials in, one gateway of four dies
+	$(SUDO) bin/evergate-demo -plugin bin/evergate-plugin-examplenpu strongswan fgsp
+
 .PHONY: clean
 clean: ## Remove what these targets made
 	rm -rf bin
