@@ -369,4 +369,9 @@ func (m *member) addStats(s *Sum) {
 	s.Contested += st.HA.Contested
 	s.Raised += st.HA.Raised
 	s.Unprotected += st.HA.Unprotected
+	for _, shard := range m.shards {
+		sync := shard.machine.Stats().IKE.Sync
+		s.Resyncs += sync.Resyncs
+		s.Synced += sync.Synced
+	}
 }

@@ -23,7 +23,7 @@ var seeds, seed = flags()
 
 // TestSeeds plays clusters in trouble and checks every invariant at every step:
 // I1 to I9, and that all is well once nothing disturbs it.
-func TestSeeds(t *testing.T) { // B1, B2, B5, F3, F5, F12, F23
+func TestSeeds(t *testing.T) { // B1, B2, B5, C17, F3, F5, F12, F23
 	if *seed != 0 {
 		cfg := sim.Config{Seed: *seed, Trace: func(line string) { t.Log(line) }}
 		if err := sim.New(cfg).Run(); err != nil {
@@ -38,7 +38,7 @@ func TestSeeds(t *testing.T) { // B1, B2, B5, F3, F5, F12, F23
 	}
 	for what, n := range map[string]uint64{
 		"crash": sum.Crashes, "takeover": sum.Takeovers, "contested claim": sum.Contested, "raised lease": sum.Raised,
-		"message that waited for others": sum.Promises, "client that had to go on without dialing": sum.Kept,
+		"message that waited for others": sum.Promises, "synchronization of Message IDs": sum.Synced, "client that had to go on without dialing": sum.Kept,
 	} {
 		if n == 0 {
 			t.Errorf("The runs had not one %s, so they show little.", what)

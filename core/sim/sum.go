@@ -12,6 +12,9 @@ type Sum struct {
 	Dials, Rekeys, Moves, Deletes uint64
 	// What members did: see engine.ReplicaStats and ha.Stats.
 	Takeovers, Claims, Contested, Raised, Held, Unprotected, Relayed uint64
+	// Resyncs and Synced are takeovers that asked for Message IDs (RFC 6311), and
+	// those that agreed on them.
+	Resyncs, Synced uint64
 	// Packets of clients, and for them; those that went from one member to another.
 	Up, UpLost, Down, DownLost, Replayed, Carried uint64
 	// Promises are messages that were held to I6, Kept the clients that had to go
