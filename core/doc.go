@@ -63,6 +63,8 @@
 // died with its gateway is flushed everywhere. IKE messages that reach another
 // member than the owner are relayed to it. Requests that the dead member had
 // answered find the same answer, octet by octet, those that ended a tunnel too.
+// Where it had gone on alone before it died, Message IDs and replay counters are
+// synchronized with the client (RFC 6311).
 //
 // # A packet comes to another member
 //
