@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/evergate/evergate/core/ipsec"
 )
@@ -54,6 +55,12 @@ func (k checker) unitInGroup(h *HA) {
 	}
 	if h.file.has("hbdev") != h.file.has("peers") {
 		k.at(h.file, "hbdev", "and peers belong together: further ways to the members of this unit beside the standalone-cluster's")
+	}
+	for _, p := range h.Peers {
+		known := func(c *ClusterPeer) bool { return c.Member != nil && *c.Member == *p.Member }
+		if p.Member != nil && !slices.ContainsFunc(k.c.Cluster.Peers, known) {
+			k.at(p.file, "member-id", "%d is that of no entry of standalone-cluster.cluster-peers", *p.Member)
+		}
 	}
 	for _, p := range k.c.Phase1 {
 		if !p.FGSPSync {

@@ -69,6 +69,8 @@ func TestPairsAreMembersOfAGroup(t *testing.T) { // FGCP over FGSP
 		"gw.yaml:22: ha.member-id: is the standalone-cluster's to say, of which this unit is a part")
 	wantProblems(t, strings.Replace(cluster, "fgsp-sync: enable", "fgsp-sync: disable", 1)+ha,
 		"gw.yaml:5: phase1[0].fgsp-sync: must be enable where a standalone-cluster is made of units: the tunnels of vpn1 would end with each change of the primary")
+	wantProblems(t, cluster+strings.Replace(ha, "member-id: 2", "member-id: 3", 1),
+		"gw.yaml:21: ha.peers[0].member-id: 3 is that of no entry of standalone-cluster.cluster-peers")
 	wantProblems(t, cluster+"ha:\n  mode: a-p\n  hbdev: port5\n",
 		"gw.yaml:19: ha.hbdev: and peers belong together: further ways to the members of this unit beside the standalone-cluster's")
 }
