@@ -126,7 +126,8 @@ type Frame struct {
 	Ack *Ack `protobuf:"bytes,12,opt,name=ack,proto3" json:"ack,omitempty"`
 	// The stream that the records belong to.
 	Stream uint64 `protobuf:"varint,13,opt,name=stream,proto3" json:"stream,omitempty"`
-	// The number of the first record; the others follow.
+	// The number of the first record; the others follow. Where there are none, that
+	// of the one that will be next.
 	First uint64 `protobuf:"varint,14,opt,name=first,proto3" json:"first,omitempty"`
 	// The records.
 	Records []*Record `protobuf:"bytes,15,rep,name=records,proto3" json:"records,omitempty"`
