@@ -97,7 +97,7 @@ func (t *Tunnel) checkUser(sa *isakmpSA, c *wire.Config) {
 	password := ipsec.CopyKey(given.Value)
 	defer password.Wipe()
 	in := false
-	for _, u := range t.conn.V1.XAuth.Users {
+	for _, u := range t.users() {
 		if u.Name == string(name.Value) && u.Password.Len() > 0 && u.Password.Equal(password) {
 			in = true
 		}
@@ -111,6 +111,15 @@ func (t *Tunnel) checkUser(sa *isakmpSA, c *wire.Config) {
 		return
 	}
 	t.transact(sa, transaction{purpose: tellUser, user: string(name.Value)}, wire.CFGSet, wire.Number(wire.XAuthStatus, 1))
+}
+
+// users are those whom we let in today: they may have changed since the tunnel was
+// made, and whoever is not one of them any more ends with his phase 1.
+func (t *Tunnel) users() []ike.User {
+	if c := t.policy.Named(t.conn.Name); c != nil && c.V1 != nil {
+		return c.V1.XAuth.Users
+	}
+	return t.conn.V1.XAuth.Users
 }
 
 // userTold goes on when the user knows whether he is let in.
