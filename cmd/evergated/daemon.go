@@ -379,7 +379,7 @@ func policyOf(cfg *config.Config) *engine.Policy {
 	for _, c := range cfg.Connections() {
 		cs = append(cs, &engine.Connection{
 			Connection: c.Connection, Dialup: c.Dialup, Interface: c.Interface, AddRoute: c.AddRoute,
-			Priority: c.Priority, Passive: c.Passive, AutoNegotiate: c.AutoNegotiate, Sync: c.Sync, Hash: c.Hash, Shared: digest(c.Shared),
+			Priority: c.Priority, Passive: c.Passive, AutoNegotiate: c.AutoNegotiate, Sync: c.Sync, MaxSeq: c.MaxSeq, Hash: c.Hash, Shared: digest(c.Shared),
 		})
 	}
 	return engine.NewPolicy(cs...)

@@ -19,7 +19,11 @@ func (s *Shard) firstLease(t *tunnel, desc ipsec.SA) ipsec.Sequence {
 	if desc.Direction != ipsec.Outbound || desc.Sequence.Next != 0 {
 		return desc.Sequence
 	}
-	return ipsec.Sequence{Next: 1, Ceiling: min(s.lease, desc.Algorithms.MaxSequence())}
+	last := desc.Algorithms.MaxSequence()
+	if s.overflowing(t) {
+		return ipsec.Sequence{Next: 1, Ceiling: last}
+	}
+	return ipsec.Sequence{Next: 1, Ceiling: min(s.lease, last)}
 }
 
 // nextLease is the sequence state with which an outbound SA goes on after a

@@ -18,6 +18,9 @@ func (s *Shard) onCheckpoint(now time.Time, counters []offload.Counters) {
 			continue
 		}
 		e := t.sas[c.ID]
+		if c.Drops.Ceiling > e.counters.Drops.Ceiling && s.overflowing(t) {
+			s.onOverflow(now, t, c.ID)
+		}
 		e.counters, e.placement = c, c.Placement
 		e.placement.ID = c.ID
 		if c.PathMTU != 0 {

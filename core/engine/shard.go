@@ -42,6 +42,9 @@ type Shard struct {
 	takeovers map[ipsec.TunnelID]uint32
 	// probes are when the peers of tunnels that were taken over are asked.
 	probes pace
+	// overflows are pairs that wait for their rekeying, in order.
+	overflows []overflow
+	rekeys    pace
 	// replicated: other members stand by.
 	replicated bool
 	// unit: we are a member of one; resting: and not its primary.
@@ -106,6 +109,7 @@ func NewShard(o ShardOptions) *Shard {
 
 		takeovers: make(map[ipsec.TunnelID]uint32),
 		probes:    pace{every: time.Duration(o.Count) * time.Second / probesPerSecond},
+		rekeys:    pace{every: time.Duration(o.Count) * time.Second / rekeysPerSecond},
 	}
 	env := o.Env
 	env.Member, env.Log, env.Stats = o.Member, o.Log, &s.stats.IKE
@@ -310,7 +314,7 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 	case Raised:
 		s.onRaised(in.SA, in.Ceiling)
 	case Worn:
-		if t := s.tunnels[in.Rekey.Tunnel]; t != nil {
+		if t := s.tunnels[in.Rekey.Tunnel]; t != nil && !s.overflowing(t) {
 			s.step(now, t, ike.RekeyChild{ID: in.Rekey.Child})
 		}
 	case Timeout:
@@ -348,6 +352,9 @@ func (s *Shard) NextTimeout() time.Time {
 	var at time.Time
 	if len(s.timers) > 0 {
 		at = s.timers[0].at
+	}
+	if len(s.overflows) > 0 && (at.IsZero() || s.overflows[0].at.Before(at)) {
+		at = s.overflows[0].at
 	}
 	for _, d := range s.dial {
 		if !s.resting && !d.at.IsZero() && (at.IsZero() || d.at.Before(at)) {
@@ -393,6 +400,7 @@ func (s *Shard) onTimeout(now time.Time) {
 	for t := s.timers.due(now); t != nil; t = s.timers.due(now) {
 		s.step(now, t.of, ike.Timeout{})
 	}
+	s.overflow(now)
 	s.redial(now)
 }
 
@@ -400,7 +408,11 @@ func (s *Shard) onEvent(now time.Time, ev offload.Event) {
 	switch ev := ev.(type) {
 	case offload.LeaseLow:
 		// Of replicated ones the other members must agree; see Replica.
-		if t := s.bySA[ev.ID]; t != nil && !s.replicates(t) {
+		switch t := s.bySA[ev.ID]; {
+		case t == nil:
+		case s.overflowing(t):
+			s.onOverflow(now, t, ev.ID)
+		case !s.replicates(t):
 			s.raiseLease(now, t, ev)
 		}
 	case offload.Expired:

@@ -79,3 +79,43 @@ func (s *Shard) wake(now time.Time) {
 		}
 	}
 }
+
+// overflow is a pair that has no sequence number left since it was taken over, and
+// the moment when it gets a successor: those of thousands of tunnels must not be
+// negotiated in one burst (C6).
+type overflow struct {
+	at     time.Time
+	tunnel ipsec.TunnelID
+	out    ipsec.SAID
+}
+
+// rekeysPerSecond is how many pairs a member rekeys per second because of it, all
+// its shards together.
+const rekeysPerSecond = 200
+
+// overflowing tells whether the pairs of t stand by at their last number. Leases,
+// and what the replication machine makes of them, are not for those.
+func (s *Shard) overflowing(t *tunnel) bool {
+	return t.conn != nil && t.conn.MaxSeq && s.replicates(t)
+}
+
+// onOverflow plans new keys for a pair on which a packet found no number. A
+// dataplane tells it, and counts it, in case that the tunnel was not here yet.
+func (s *Shard) onOverflow(now time.Time, t *tunnel, out ipsec.SAID) {
+	if slices.ContainsFunc(s.overflows, func(o overflow) bool { return o.out == out }) {
+		return
+	}
+	s.overflows = append(s.overflows, overflow{s.rekeys.slot(now), t.ike.ID(), out})
+	s.overflow(now)
+}
+
+// overflow rekeys the pairs whose turn has come.
+func (s *Shard) overflow(now time.Time) {
+	for len(s.overflows) > 0 && !s.overflows[0].at.After(now) {
+		o := s.overflows[0]
+		s.overflows = s.overflows[1:]
+		if t := s.tunnels[o.tunnel]; t != nil {
+			s.step(now, t, ike.RekeyChild{ID: o.out})
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
 )
 
 // speakV1 makes a connection one of IKEv1.
@@ -213,4 +214,67 @@ func TestIKEv1TunnelIsTakenOver(t *testing.T) { // C5, C8, C9, F5
 // trait is what tells a tunnel from others.
 func trait(s TunnelStatus) string {
 	return fmt.Sprintf("%s of version %d, %v, phase 1 %v, pair %v", s.Name, s.Version, s.ID, s.IKE.SPIi, s.Children[0].In.SA.ID)
+}
+
+// TestLastSequenceNumberMakesTheNewOwnerRekey is FortiOS's way with IKEv1: the
+// outbound SAs of standbys are at their last number.
+func TestLastSequenceNumberMakesTheNewOwnerRekey(t *testing.T) { // C4, C5, C6
+	g := newGroup(t, 2, speakV1, func(c *Connection) { c.MaxSeq = true })
+	g.dial()
+	a, b := g.members[0], g.members[1]
+	before := a.only()
+	in, out := before.Children[0].In.SA.ID, before.Children[0].Out.SA.ID
+	const last = 1<<32 - 1
+	for _, c := range a.inventory() {
+		if c.ID == out && (c.Sequence.Next != 1 || c.Sequence.Ceiling != last) {
+			t.Errorf("the owner may send from %d to %d, want all numbers, from 1 to %d", c.Sequence.Next, c.Sequence.Ceiling, uint64(last))
+		}
+	}
+	for _, c := range b.inventory() {
+		if c.ID == out && c.Sequence.Next != last {
+			t.Errorf("the standby's outbound SA is at number %d, want the last one, %d", c.Sequence.Next, uint64(last))
+		}
+	}
+	a.dead = true
+	g.router = 1
+	g.pass(500 * time.Millisecond)
+	if err := b.plane.Inbound(in, 1); err != nil {
+		t.Fatalf("the survivor does not decrypt: %v", err)
+	}
+	g.deliver()
+	g.pass(time.Second)
+	if now := b.only(); now.Children[0].In.SA.ID != in {
+		t.Error("the pair was rekeyed before anything was to be sent on it")
+	}
+	if pkt, err := b.plane.Outbound(out); err == nil {
+		t.Errorf("the survivor sent number %d on the old pair", pkt.Seq)
+	}
+	g.deliver()
+	g.pass(2 * time.Minute) // the old pair lingers
+	after := b.only()
+	if after.ID != before.ID || after.IKE.SPIi != before.IKE.SPIi || after.Children[0].In.SA.ID == in {
+		t.Errorf("the tunnel was %v and is %v, want another pair of the same phase 1", trait(before), trait(after))
+	}
+	if pkt, err := b.plane.Outbound(after.Children[0].Out.SA.ID); err != nil || pkt.Seq != 1 {
+		t.Errorf("the new pair sends number %d (%v), want 1", pkt.Seq, err)
+	}
+}
+
+// TestRekeyingsOfOverflowsArePaced has a pair come to its end when another one has.
+func TestRekeyingsOfOverflowsArePaced(t *testing.T) { // C6
+	g := newGroup(t, 1, speakV1, func(c *Connection) { c.MaxSeq = true })
+	g.dial()
+	m := g.members[0]
+	in, out := m.only().Children[0].In.SA.ID, m.only().Children[0].Out.SA.ID
+	s := m.shard
+	s.rekeys.slot(g.now) // another tunnel's
+	m.step(PlaneEvent{offload.LeaseLow{ID: out, Exhausted: true}})
+	m.step(Checkpoint{[]offload.Counters{{Placement: offload.Placement{ID: out}, Idle: -1, Drops: offload.Drops{Ceiling: 1}}}})
+	if want := g.now.Add(time.Second / rekeysPerSecond); len(s.overflows) != 1 || !s.NextTimeout().Equal(want) {
+		t.Errorf("%d rekeyings wait until %v, want one until %v", len(s.overflows), s.NextTimeout(), want)
+	}
+	g.pass(time.Minute)
+	if m.only().Children[0].In.SA.ID == in {
+		t.Error("the pair was not rekeyed in its turn")
+	}
 }
