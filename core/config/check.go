@@ -20,6 +20,7 @@ func (c *Config) check(s section, r *report) {
 	}
 	k := checker{c, r}
 	k.names()
+	k.users()
 	for i, p := range c.Phase1 {
 		k.identities(p)
 		k.gateways(p)
@@ -31,6 +32,7 @@ func (c *Config) check(s section, r *report) {
 		if p.FragmentSize != 0 && !p.Fragment {
 			k.at(p.file, "fragmentation-mtu", "has no meaning with fragmentation: disable")
 		}
+		k.version1(p)
 		k.childless(i, p)
 		k.sync(p)
 	}

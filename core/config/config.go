@@ -22,6 +22,9 @@ type Config struct {
 	PluginDirs []string  `json:"plugin-dirs"`
 	Phase1     []*Phase1 `json:"phase1"`
 	Phase2     []*Phase2 `json:"phase2"`
+	// Users and Groups are whom XAUTH lets in.
+	Users  []*User      `json:"user-local"`
+	Groups []*UserGroup `json:"user-group"`
 	// Cluster is nil for a gateway on its own, BGP for one that announces nothing.
 	Cluster *StandaloneCluster `json:"standalone-cluster"`
 	// HA is nil where the file does not have it; Unit says whether it has an effect.
@@ -76,6 +79,12 @@ func sections(dir string) []field[Config] {
 		}},
 		{"phase1", func(c *Config, v value) { entries(v, &c.Phase1, newPhase1, phase1Fields(dir)) }},
 		{"phase2", func(c *Config, v value) { entries(v, &c.Phase2, newPhase2, phase2Fields()) }},
+		{"user-local", func(c *Config, v value) {
+			entries(v, &c.Users, func() *User { return &User{} }, userFields(dir))
+		}},
+		{"user-group", func(c *Config, v value) {
+			entries(v, &c.Groups, func() *UserGroup { return &UserGroup{} }, userGroupFields())
+		}},
 		{"standalone-cluster", func(c *Config, v value) { optional(v, &c.Cluster, newStandaloneCluster, clusterFields(dir)) }},
 		{"ha", func(c *Config, v value) { optional(v, &c.HA, newHA, haFields(dir)) }},
 		{"bgp", func(c *Config, v value) { optional(v, &c.BGP, newBGP, bgpFields(dir)) }},

@@ -27,6 +27,8 @@ type Connection struct {
 	AutoNegotiate []string
 	// Sync: other members hold its tunnels.
 	Sync bool
+	// MaxSeq is v1-maxseq.
+	MaxSeq bool
 	// Hash identifies all of this, the pre-shared key included: while it stays
 	// the same, so may the tunnels.
 	Hash string
@@ -43,6 +45,7 @@ func (c *Config) Connections() []*Connection {
 	for i, p := range c.Phase1 {
 		out[i] = p.connection(c.children(p))
 		out[i].Sync = c.syncs(p)
+		out[i].V1 = p.ikev1(c.members(p.Group))
 	}
 	return out
 }
@@ -69,6 +72,7 @@ func (p *Phase1) connection(children []*Phase2) *Connection {
 		AddRoute:  p.addsRoutes(),
 		Priority:  p.Priority,
 		Passive:   p.Passive,
+		MaxSeq:    p.MaxSeq,
 		Hash:      digest(p, children),
 		Shared:    digest(p.shared(), children),
 	}

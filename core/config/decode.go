@@ -109,6 +109,8 @@ type entry interface{ readFrom(section) }
 
 func (p *Phase1) readFrom(s section)            { p.file = s }
 func (p *Phase2) readFrom(s section)            { p.file = s }
+func (u *User) readFrom(s section)              { u.file = s }
+func (g *UserGroup) readFrom(s section)         { g.file = s }
 func (c *StandaloneCluster) readFrom(s section) { c.file = s }
 func (p *ClusterPeer) readFrom(s section)       { p.file = s }
 func (h *HA) readFrom(s section)                { h.file = s }

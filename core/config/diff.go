@@ -51,6 +51,9 @@ func Diff(from, to *Config) Changes {
 	if !samePasswords(from.BGP, to.BGP) {
 		c.changed("bgp")
 	}
+	if !slices.EqualFunc(from.Users, to.Users, func(a, b *User) bool { return a.Password.Equal(b.Password) }) {
+		c.changed("user-local")
+	}
 	slices.Sort(c.Sections)
 	if from.Log.JSON != to.Log.JSON {
 		c.Restart = append(c.Restart, "log")
@@ -148,6 +151,9 @@ func changedPhase1(a, b *Phase1) []string {
 	keys := changedKeys(a, b)
 	if !a.PSK.Equal(b.PSK) {
 		keys = append(keys, "psksecret")
+	}
+	if !a.Password.Equal(b.Password) {
+		keys = append(keys, "authpasswd")
 	}
 	return keys
 }

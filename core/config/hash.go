@@ -7,7 +7,8 @@ import (
 	"encoding/json"
 )
 
-// digest identifies a phase 1 with its phase 2 entries.
+// digest identifies a phase 1 with its phase 2 entries. The users whom it lets in
+// are not part of it: they change while others' tunnels stay.
 func digest(p *Phase1, children []*Phase2) string {
 	h := hmac.New(sha256.New, p.PSK.Reveal())
 	e := json.NewEncoder(h)
@@ -15,6 +16,7 @@ func digest(p *Phase1, children []*Phase2) string {
 	// which a test sees to, and a hash takes everything.
 	_ = e.Encode(p)
 	_ = e.Encode(children)
+	_, _ = h.Write(p.Password.Reveal())
 	return hex.EncodeToString(h.Sum(nil))
 }
 

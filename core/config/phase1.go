@@ -51,6 +51,8 @@ type Phase1 struct {
 	AutoNegotiate bool  `json:"auto-negotiate"`
 	FGSPSync      bool  `json:"fgsp-sync"`
 
+	Version1
+
 	file section
 }
 
@@ -69,7 +71,7 @@ func newPhase1() *Phase1 {
 }
 
 func phase1Fields(dir string) []field[Phase1] {
-	return []field[Phase1]{
+	out := []field[Phase1]{
 		{"name", func(p *Phase1, v value) { v.name(&p.Name) }},
 		{"type", func(p *Phase1, v value) {
 			oneOf(v, &p.Dialup, choice[bool]{"dynamic", true}, choice[bool]{"static", false})
@@ -77,7 +79,7 @@ func phase1Fields(dir string) []field[Phase1] {
 		{"remote-gw", func(p *Phase1, v value) { v.address(&p.RemoteGW) }},
 		{"interface", func(p *Phase1, v value) { v.iface(&p.Interface) }},
 		{"local-gw", func(p *Phase1, v value) { v.address(&p.LocalGW) }},
-		{"ike-version", func(p *Phase1, v value) { oneOf(v, &p.IKE, choice[int]{"2", 2}) }},
+		{"ike-version", func(p *Phase1, v value) { oneOf(v, &p.IKE, choice[int]{"1", 1}, choice[int]{"2", 2}) }},
 		{"localid", func(p *Phase1, v value) { v.text(&p.LocalID) }},
 		{"localid-type", func(p *Phase1, v value) {
 			oneOf(v, &p.LocalIDType,
@@ -120,6 +122,7 @@ func phase1Fields(dir string) []field[Phase1] {
 		{"auto-negotiate", func(p *Phase1, v value) { v.enable(&p.AutoNegotiate) }},
 		{"fgsp-sync", func(p *Phase1, v value) { v.enable(&p.FGSPSync) }},
 	}
+	return append(out, version1Fields(dir)...)
 }
 
 // iface sets the name of a network interface, which need not be there yet.

@@ -38,7 +38,7 @@ func TestMistakesOfPhase1(t *testing.T) {
 		{"dhgrp: [14, 14]", "phase1[0].dhgrp: 14 stands in the list twice"},
 		{"dhgrp: []", "phase1[0].dhgrp: is an empty list; leave the key out for the default"},
 		{"dhgrp: {a: b}", "phase1[0].dhgrp: want a value or a list of values, got keys with values"},
-		{"ike-version: 1", `phase1[0].ike-version: "1" is not allowed; allowed: 2`},
+		{"ike-version: 3", `phase1[0].ike-version: "3" is not allowed; allowed: 1, 2`},
 		{"keylife: 119", `phase1[0].keylife: "119" is not allowed; allowed: 120-172800 seconds, or a duration with its unit, such as 90m`},
 		{"keylife: 1d", `phase1[0].keylife: "1d" is not allowed; allowed: 120-172800 seconds, or a duration with its unit, such as 90m`},
 		{"keylife: [1h]", `phase1[0].keylife: want a single value, got a list`},
