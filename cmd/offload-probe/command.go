@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -70,6 +71,7 @@ func (p *plane) open(cmd *cobra.Command, args []string) (offloadtest.Open, error
 type check struct {
 	plane
 	json    bool
+	packets bool
 	clauses []string
 }
 
@@ -81,15 +83,20 @@ func newRun() *cobra.Command {
 		Long: `Start the plugin once per clause, as the daemon would, and report which clauses
 of the contract it keeps and which it breaks.
 
-Clauses that need packets, or hardware that loses things, cannot be exercised
-from outside. They are listed as such; run package offloadtest with a harness of
-your own for them.`,
+With --packets the plugin runs in a network namespace, with real packets between its
+plaintext interface and a peer on the loopback, if it has such an interface and
+carries ESP over IPv4 there.
+
+Hardware that loses things, and packets over links between members, cannot be had
+from outside. Clauses that need them are listed as such; run package offloadtest
+with a harness of your own for them.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return s.run(cmd, args) },
 	}
 	s.flags(cmd)
 	f := cmd.Flags()
 	f.BoolVar(&s.json, "json", false, "write the report as JSON")
+	f.BoolVar(&s.packets, "packets", false, "play packets too, in a network namespace made for it")
 	f.StringSliceVarP(&s.clauses, "clause", "c", nil, "check these clauses, or groups of them, only")
 	return cmd
 }
@@ -113,7 +120,13 @@ func (s *check) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
+	if s.packets && os.Getenv(inNamespace) == "" {
+		return again(cmd)
+	}
 	open, err := s.open(cmd, args)
+	if err == nil && s.packets {
+		open, err = withPackets(cmd.Context(), open)
+	}
 	if err != nil {
 		return err
 	}

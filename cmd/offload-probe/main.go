@@ -2,6 +2,7 @@
 // package offload, and names the clauses that it breaks.
 //
 //	offload-probe run ./evergate-plugin-x
+//	offload-probe run --packets ./evergate-plugin-x
 //	offload-probe run --json --clause epoch --set tun-name=probe0 ./evergate-plugin-x
 //	offload-probe load --sas 100000 --callers 4 ./evergate-plugin-x
 //	offload-probe shell ./evergate-plugin-x
@@ -34,6 +35,8 @@ func main() {
 	case err == nil:
 	case errors.Is(err, errBroken):
 		os.Exit(1)
+	case errors.Is(err, errSaid):
+		os.Exit(2)
 	default:
 		fmt.Fprintln(os.Stderr, "offload-probe:", err)
 		os.Exit(2)
