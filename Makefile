@@ -167,6 +167,10 @@ fmt: ## Format all Go files (gofumpt, gci) and protobuf files
 generate: ## Generate Go code from the protobuf files
 	$(TOOL) buf generate
 
+.PHONY: contract-record
+contract-record: ## Put the contract with dataplanes as of the last commit on record as minor version MINOR, before adding to it
+	$(TOOL) buf build '.git#ref=HEAD,subdir=offload/proto' --exclude-source-info -o offload/pluginrpc/testdata/contract/1.$(MINOR).binpb
+
 .PHONY: requirements
 requirements: ## Note in core/requirements.md which tests hold each statement, list those that none holds
 	go run ./core/requirements -write

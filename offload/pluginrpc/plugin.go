@@ -15,7 +15,9 @@ const (
 	// one before can no longer be used; additions do not change it.
 	ProtocolVersion = 1
 	// ContractMinor counts the additions to the contract within ProtocolVersion:
-	// "Versions" of package offload has the list.
+	// "Versions" of package offload has the list. Before anything is added the
+	// version so far goes on record (make contract-record), for the tests that
+	// play the ends that were built against it.
 	ContractMinor = 3
 	// PluginName is the one plugin that an executable serves.
 	PluginName = "offload"
