@@ -94,6 +94,9 @@ func (e *Engine) Configure(ctx context.Context, c offload.Config) (offload.Info,
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if err := e.checkBoot(c.Boot); err != nil { // the firmware may have been reset meanwhile
+		return offload.Info{}, fmt.Errorf("examplenpu: configure: %w", err)
+	}
 	if c.Boot != e.boot {
 		e.ivs = 0
 	}
@@ -109,15 +112,25 @@ func (e *Engine) check(c offload.Config) (settings, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case e.closed:
+	if e.closed {
 		return settings{}, offload.ErrDown
-	case c.Boot < e.minBoot:
-		return settings{}, fmt.Errorf("%w: boot %d, want at least %d", offload.ErrInvalid, c.Boot, e.minBoot)
-	case c.Boot > maxBoot:
-		return settings{}, fmt.Errorf("%w: boot %d does not fit into an iv, want at most %d", offload.ErrInvalid, c.Boot, maxBoot)
+	}
+	if err := e.checkBoot(c.Boot); err != nil {
+		return settings{}, err
 	}
 	return parseSettings(c.Settings)
+}
+
+// checkBoot is called with mu held.
+func (e *Engine) checkBoot(boot uint32) error {
+	switch {
+	case boot < e.minBoot:
+		return fmt.Errorf("%w: boot %d, want at least %d", offload.ErrInvalid, boot, e.minBoot)
+	case boot > maxBoot:
+		return fmt.Errorf("%w: boot %d does not fit into an iv, want at most %d", offload.ErrInvalid, boot, maxBoot)
+	default:
+		return nil
+	}
 }
 
 // Info implements offload.Engine.
