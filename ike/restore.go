@@ -207,7 +207,7 @@ func (r *reader) resync(m *statepb.Resync) *resync {
 	if m == nil {
 		return nil
 	}
-	s := &resync{ids: wire.MessageIDs{Send: m.Send, Recv: m.Recv}, delta: m.Delta, nextAt: r.time(m.Next), tries: r.count(m.Tries)}
+	s := &resync{ids: wire.MessageIDs{Send: m.Send, Recv: m.Recv}, delta: m.Delta, nextAt: r.time(m.Next), tries: r.count(m.Tries), since: r.time(m.Since)}
 	if copy(s.ids.Nonce[:], m.Nonce) != len(m.Nonce) {
 		r.fail(fmt.Errorf("a synchronization has a nonce of %d octets", len(m.Nonce)))
 	}

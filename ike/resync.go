@@ -49,6 +49,7 @@ type resync struct {
 	delta  uint64          // asked of the peer's sequence numbers, 0 for nothing
 	nextAt time.Time       // of the next request
 	tries  int             // requests so far
+	since  time.Time       // of the first one
 }
 
 const (
@@ -112,7 +113,7 @@ func (t *Tunnel) doubtSilence(sa *ikeSA) {
 func (t *Tunnel) askIDs(sa *ikeSA) {
 	r := sa.resync
 	if r == nil {
-		r = &resync{delta: t.shiftToAsk()}
+		r = &resync{delta: t.shiftToAsk(), since: t.now}
 		sa.resync = r
 		t.env.Stats.Sync.Resyncs++
 	}
@@ -123,6 +124,9 @@ func (t *Tunnel) askIDs(sa *ikeSA) {
 	sa.claimed = r.ids.Send
 	r.tries++
 	r.nextAt = t.now.Add(t.resyncInterval(r.tries))
+	if end := t.resyncEnd(r); !end.IsZero() && end.Before(r.nextAt) {
+		r.nextAt = end
+	}
 	payloads := []wire.Payload{r.ids.Notify()}
 	if r.delta > 0 {
 		payloads = append(payloads, wire.ReplayCounters{Delta: r.delta, Extended: t.children[0].algorithms.ESN}.Notify())
@@ -154,7 +158,12 @@ func (t *Tunnel) resyncInterval(tries int) time.Duration {
 // repeatResync asks once more, or gives up: on the peer, unless a request of
 // another kind is under way, whose own end that is.
 func (t *Tunnel) repeatResync(sa *ikeSA) {
-	if sa.resync.tries <= t.conn.Retransmit.tries() {
+	r := sa.resync
+	over := r.tries > t.conn.Retransmit.tries()
+	if end := t.resyncEnd(r); !end.IsZero() {
+		over = !t.now.Before(end)
+	}
+	if !over {
 		t.askIDs(sa)
 		return
 	}
@@ -165,8 +174,17 @@ func (t *Tunnel) repeatResync(sa *ikeSA) {
 		return
 	}
 	t.env.Stats.DeadPeers++
-	t.log.Warn("peer is dead", "unanswered", t.conn.Retransmit.tries()+1, "remote", t.remote)
+	t.log.Warn("peer is dead", "unanswered", r.tries, "remote", t.remote)
 	t.finish(ErrDeadPeer)
+}
+
+// resyncEnd is when a peer that has not answered is dead: as soon as dead peer
+// detection would have found that; zero where it is off.
+func (t *Tunnel) resyncEnd(r *resync) time.Time {
+	if t.conn.DPD.Mode == DPDOff {
+		return time.Time{}
+	}
+	return r.since.Add(t.conn.DPD.interval() * time.Duration(t.conn.DPD.retries()+1))
 }
 
 // shiftToAsk is the delta that goes with a request, 0 where none can.

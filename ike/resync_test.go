@@ -232,13 +232,20 @@ func TestSynchronizationSurvivesLoss(t *testing.T) {
 	}
 }
 
+// TestPeerThatDoesNotAnswerIsDead as soon as dead peer detection would find it.
 func TestPeerThatDoesNotAnswerIsDead(t *testing.T) {
-	p, old := behind(t)
-	p.B.Succeed(old, ike.Takeover{Behind: true})
-	p.PassSilently(2 * time.Minute)
-	p.B.WantGone()
-	if p.B.Stats.DeadPeers != 1 {
-		t.Errorf("%d peers were found dead, want 1", p.B.Stats.DeadPeers)
+	for _, mode := range []ike.DPDMode{ike.DPDOff, ike.DPDOnIdle} {
+		p, old := behind(t, withDPD(mode))
+		p.B.Succeed(old, ike.Takeover{Behind: true})
+		p.PassSilently(3*dpdInterval - time.Second)
+		if p.B.Done != (mode == ike.DPDOff) {
+			t.Errorf("mode %d: the tunnel is given up: %t", mode, p.B.Done)
+		}
+		p.PassSilently(time.Second)
+		p.B.WantGone()
+		if p.B.Stats.DeadPeers != 1 {
+			t.Errorf("mode %d: %d peers were found dead, want 1", mode, p.B.Stats.DeadPeers)
+		}
 	}
 }
 

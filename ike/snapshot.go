@@ -117,7 +117,7 @@ func (w writer) resync(r *resync) *statepb.Resync {
 		return nil
 	}
 	return &statepb.Resync{
-		Nonce: r.ids.Nonce[:], Send: r.ids.Send, Recv: r.ids.Recv, Delta: r.delta, Next: w.time(r.nextAt), Tries: uint32(r.tries),
+		Nonce: r.ids.Nonce[:], Send: r.ids.Send, Recv: r.ids.Recv, Delta: r.delta, Next: w.time(r.nextAt), Tries: uint32(r.tries), Since: w.time(r.since),
 	}
 }
 

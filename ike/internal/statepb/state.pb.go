@@ -964,7 +964,9 @@ type Resync struct {
 	// When the next request goes out.
 	Next *int64 `protobuf:"zigzag64,5,opt,name=next,proto3,oneof" json:"next,omitempty"`
 	// Requests so far.
-	Tries         uint32 `protobuf:"varint,6,opt,name=tries,proto3" json:"tries,omitempty"`
+	Tries uint32 `protobuf:"varint,6,opt,name=tries,proto3" json:"tries,omitempty"`
+	// When the first one went out.
+	Since         *int64 `protobuf:"zigzag64,7,opt,name=since,proto3,oneof" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1037,6 +1039,13 @@ func (x *Resync) GetNext() int64 {
 func (x *Resync) GetTries() uint32 {
 	if x != nil {
 		return x.Tries
+	}
+	return 0
+}
+
+func (x *Resync) GetSince() int64 {
+	if x != nil && x.Since != nil {
+		return *x.Since
 	}
 	return 0
 }
@@ -2697,15 +2706,17 @@ const file_ike_v1_state_proto_rawDesc = "" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\n" +
 	"\n" +
-	"\b_give_up\"\x94\x01\n" +
+	"\b_give_up\"\xb9\x01\n" +
 	"\x06Resync\x12\x14\n" +
 	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12\x12\n" +
 	"\x04send\x18\x02 \x01(\rR\x04send\x12\x12\n" +
 	"\x04recv\x18\x03 \x01(\rR\x04recv\x12\x14\n" +
 	"\x05delta\x18\x04 \x01(\x04R\x05delta\x12\x17\n" +
 	"\x04next\x18\x05 \x01(\x12H\x00R\x04next\x88\x01\x01\x12\x14\n" +
-	"\x05tries\x18\x06 \x01(\rR\x05triesB\a\n" +
-	"\x05_next\"\x8f\x01\n" +
+	"\x05tries\x18\x06 \x01(\rR\x05tries\x12\x19\n" +
+	"\x05since\x18\a \x01(\x12H\x01R\x05since\x88\x01\x01B\a\n" +
+	"\x05_nextB\b\n" +
+	"\x06_since\"\x8f\x01\n" +
 	"\n" +
 	"SyncAnswer\x12\x12\n" +
 	"\x04send\x18\x01 \x01(\rR\x04send\x12\x18\n" +
