@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
@@ -36,7 +37,7 @@ type quick struct {
 
 // startQuick sends message 1.
 func (t *Tunnel) startQuick(k task, conf *ike.Child, selectors ipsec.Selectors) {
-	q := &quick{conf: conf, began: t.generation, ni: nonce(t.env), selectors: selectors}
+	q := &quick{conf: conf, began: t.generation, ni: nonce(t.env), selectors: selectors, group: t.quickGroup(k, conf)}
 	payloads, err := t.offerQuick(q)
 	if err != nil {
 		t.env.Stats.Failures[ike.FailOther]++
@@ -52,7 +53,7 @@ func (t *Tunnel) startQuick(k task, conf *ike.Child, selectors ipsec.Selectors) 
 
 // offerQuick makes the payloads behind the HASH of message 1.
 func (t *Tunnel) offerQuick(q *quick) ([]wire.Payload, error) {
-	offer := t.quickOffer(q.conf)
+	offer := t.quickOffer(q)
 	if len(offer) == 0 {
 		return nil, fmt.Errorf("ike/v1: child %s has no proposal that IKEv1 can offer", q.conf.Name)
 	}
@@ -61,7 +62,7 @@ func (t *Tunnel) offerQuick(q *quick) ([]wire.Payload, error) {
 		return nil, err
 	}
 	payloads := []wire.Payload{phase2Offer(offer, q.spi), &wire.Nonce{Data: q.ni}}
-	if q.group = offer[0].child.Group; q.group != ipsec.GroupNone {
+	if q.group != ipsec.GroupNone {
 		if q.ke, err = suite.NewKE(q.group, t.env.Rand); err != nil {
 			return nil, err
 		}
@@ -75,16 +76,25 @@ func (t *Tunnel) offerQuick(q *quick) ([]wire.Payload, error) {
 	return append(payloads, t.natOriginal(q.conf.Mode, true)...), nil
 }
 
-// quickOffer are the choices of one key exchange method: the preferred one.
-func (t *Tunnel) quickOffer(conf *ike.Child) []phase2Choice {
+// quickGroup is the key exchange method that a quick mode of ours is to have. There
+// is one in each, and the peer cannot ask for another: a rekeying has that of the
+// pair that it replaces, which the peer agreed to, all others have the preferred one.
+func (t *Tunnel) quickGroup(k task, conf *ike.Child) ipsec.GroupID {
 	all := choices(conf, t.nat.encap)
-	var out []phase2Choice
-	for _, c := range all {
-		if c.child.Group == all[0].child.Group {
-			out = append(out, c)
+	if c := t.childByIn(k.spi); k.kind == taskRekeyChild && c != nil {
+		if slices.ContainsFunc(all, func(o phase2Choice) bool { return o.child.Group == c.group }) {
+			return c.group
 		}
 	}
-	return out
+	if len(all) == 0 {
+		return ipsec.GroupNone
+	}
+	return all[0].child.Group
+}
+
+// quickOffer are the choices with the key exchange method of q.
+func (t *Tunnel) quickOffer(q *quick) []phase2Choice {
+	return slices.DeleteFunc(choices(q.conf, t.nat.encap), func(c phase2Choice) bool { return c.child.Group != q.group })
 }
 
 func selectorIDs(initiator, responder ipsec.TrafficSelector) ([]wire.Payload, error) {
@@ -475,7 +485,7 @@ func (t *Tunnel) takeQuick(x *exchange, payloads []wire.Payload) (*childSA, erro
 		return nil, errors.New("ike/v1: an answer to quick mode lacks SA or NONCE")
 	}
 	q.nr = bytes.Clone(nr.Data)
-	choice, proposal, ok := choosePhase2(t.quickOffer(q.conf), sa)
+	choice, proposal, ok := choosePhase2(t.quickOffer(q), sa)
 	if !ok {
 		return nil, fmt.Errorf("ike/v1: the peer chose %s, which we did not offer", choiceNames(readAll(sa)))
 	}

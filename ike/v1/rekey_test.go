@@ -39,6 +39,22 @@ func TestRekeyChild(t *testing.T) {
 	}
 }
 
+// TestRekeyingHasTheKeyExchangeOfThePair: B would rather have one, A has none.
+func TestRekeyingHasTheKeyExchangeOfThePair(t *testing.T) {
+	p := v1test.Establish(t, func(c *v1test.Config) {
+		plain := c.B.Children[0].Proposals
+		c.B.Children[0].Proposals = append([]ipsec.Proposal{plain[0].WithGroups(ipsec.GroupECP256)}, plain...)
+	})
+	before, _ := p.B.Child()
+	rekeyChild(p.B)
+	p.Deliver()
+	p.WantPairs(1)
+	p.Pass(time.Minute)
+	if now, _ := p.B.Child(); now.ID == before.ID {
+		t.Error("B has the old pair")
+	}
+}
+
 func TestSimultaneousRekey(t *testing.T) {
 	for name, deliver := range map[string]func(*v1test.Pair){
 		"in order": func(p *v1test.Pair) { p.Deliver() },
