@@ -47,10 +47,16 @@ func startFGCP(t *testing.T, more string) *fgcp {
 // connect brings the client's tunnel up, and watches it.
 func (f *fgcp) connect() {
 	f.t.Helper()
+	f.connectOver(2)
+}
+
+// connectOver is connect with a version of IKE.
+func (f *fgcp) connectOver(version int) {
+	f.t.Helper()
 	f.site.WAN.Single() // so that packets are counted as they are on a wire
 	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true, RetransmitTimeout: time.Second})
 	f.client.Load(strongswan.Connection{
-		Name: "office", LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.PairAddr},
+		Name: "office", Version: version, LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.PairAddr},
 		Proposals: []string{"aes128-sha256-curve25519"}, Local: strongswan.Auth{ID: strongswan.FQDN("client.example")},
 		Remote: strongswan.Auth{ID: strongswan.IPv4(gateway.PairAddr)}, PSK: gateway.GroupPSK,
 		Children: []strongswan.Child{{

@@ -109,7 +109,8 @@ func (w *watch) unbrokenBut(inFlight int) {
 func wantNoneNegotiated(t *testing.T, wire *netlab.Capture) {
 	t.Helper()
 	for _, m := range wire.IKE("") {
-		if m.ExchangeType == ikeSAInit || m.ExchangeType == createChildSA {
+		switch m.ExchangeType {
+		case ikeSAInit, createChildSA, mainMode, aggressiveMode, quickMode:
 			t.Errorf("new SAs were negotiated: %+v", m)
 		}
 	}
