@@ -35,15 +35,7 @@ func (r *Replica) onInventory(now time.Time, counters []offload.Counters) {
 func (r *Replica) keepRoutes() {
 	r.rd.DelRoutes = slices.DeleteFunc(r.rd.DelRoutes, func(gone Route) bool {
 		t := r.standby[gone.Tunnel]
-		if t == nil {
-			return false
-		}
-		for _, routes := range t.sas {
-			if slices.ContainsFunc(routes, func(needed Route) bool { return needed.Prefix == gone.Prefix }) {
-				return true
-			}
-		}
-		return false
+		return t != nil && t.needs(gone.Prefix)
 	})
 }
 
