@@ -38,7 +38,9 @@ type speaker struct {
 	log     *slog.Logger
 	server  *server.BgpServer
 	unwatch context.CancelFunc
-	served  sync.WaitGroup
+	// came is signaled when a session has come up. Its capacity is one.
+	came   chan struct{}
+	served sync.WaitGroup
 
 	mu       sync.Mutex
 	sessions map[netip.Addr]*session
@@ -46,7 +48,7 @@ type speaker struct {
 
 // session is what is known of a neighbor beside the library's own account.
 type session struct {
-	up         bool
+	up, came   bool
 	ipv4, ipv6 bool // the neighbor takes, while up
 	lost       uint64
 	trouble    string
@@ -55,7 +57,7 @@ type session struct {
 
 // startSpeaker returns with the sessions still to come up.
 func startSpeaker(ctx context.Context, cfg BGP, log *slog.Logger) (*speaker, error) {
-	s := &speaker{cfg: cfg, log: log, sessions: make(map[netip.Addr]*session)}
+	s := &speaker{cfg: cfg, log: log, sessions: make(map[netip.Addr]*session), came: make(chan struct{}, 1)}
 	for _, n := range cfg.Neighbors {
 		s.sessions[n.Address] = &session{}
 	}
@@ -202,6 +204,28 @@ func (s *speaker) tell(pl plan) error {
 	return nil
 }
 
+// repeat tells neighbors whose session has come up everything once more: the
+// library loses what is announced while it reads its table for a new session.
+func (s *speaker) repeat(ctx context.Context) {
+	var came []netip.Addr
+	s.mu.Lock()
+	for address, session := range s.sessions {
+		if session.came {
+			session.came = false
+			came = append(came, address)
+		}
+	}
+	s.mu.Unlock()
+	for _, address := range came {
+		err := s.server.ResetPeer(ctx, &api.ResetPeerRequest{
+			Address: address.String(), Soft: true, Direction: api.ResetPeerRequest_DIRECTION_OUT,
+		})
+		if err != nil {
+			s.log.Warn("routes were not repeated", "neighbor", address, "error", err)
+		}
+	}
+}
+
 // revive lets neighbors that were cut off for sending too much try again.
 func (s *speaker) revive(ctx context.Context) {
 	err := s.server.ListPeer(ctx, &api.ListPeerRequest{}, func(p *api.Peer) {
@@ -231,8 +255,12 @@ func (s *speaker) onPeer(e *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
 	if !ok || session.up == up {
 		return
 	}
-	session.up = up
+	session.up, session.came = up, up
 	if up {
+		select {
+		case s.came <- struct{}{}:
+		default:
+		}
 		session.ipv4, session.ipv6 = families(e.Peer.State.RemoteCap)
 		s.log.Info("bgp session established", "neighbor", address)
 		return

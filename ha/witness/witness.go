@@ -120,6 +120,10 @@ func (w *Witness) Run(ctx context.Context) (err error) {
 func (w *Witness) loop(ctx context.Context, health *healthServer) error {
 	revive := time.NewTicker(reviveInterval)
 	defer revive.Stop()
+	var came <-chan struct{}
+	if w.speaker != nil {
+		came = w.speaker.came
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -130,6 +134,8 @@ func (w *Witness) loop(ctx context.Context, health *healthServer) error {
 			if w.speaker != nil {
 				w.speaker.revive(ctx)
 			}
+		case <-came:
+			w.speaker.repeat(ctx)
 		case <-w.wake:
 			if err := w.tell(); err != nil {
 				return err
