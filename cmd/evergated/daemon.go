@@ -153,9 +153,11 @@ func (d *daemon) makeUnit() error {
 	if cfg != nil {
 		wait = cfg.RouteWait
 	}
-	d.withheld = newWithheld(wait, func(r engine.Route) {
-		if err := (tunnelRoutes{d}).install(r); err != nil {
-			d.log.Error("route was not added", "tunnel", r.Name, "prefix", r.Prefix, "error", err)
+	d.withheld = newWithheld(wait, func(routes ...engine.Route) {
+		for i, err := range (tunnelRoutes{d}).install(routes) {
+			if err != nil {
+				d.log.Error("route was not added", "tunnel", routes[i].Name, "prefix", routes[i].Prefix, "error", err)
+			}
 		}
 	})
 	if cfg == nil {
@@ -327,23 +329,43 @@ func (d *daemon) member() ipsec.MemberID {
 type tunnelRoutes struct{ d *daemon }
 
 // Add implements engine.Routes. The network hears of what is routed here only.
-func (t tunnelRoutes) Add(r engine.Route) error {
-	if t.d.withheld.keep(r) {
+func (t tunnelRoutes) Add(routes ...engine.Route) []error {
+	now := routes[:0:0]
+	var at []int
+	for i, r := range routes {
+		if !t.d.withheld.keep(r) {
+			now, at = append(now, r), append(at, i)
+		}
+	}
+	failed := t.install(now)
+	if failed == nil {
 		return nil
 	}
-	return t.install(r)
+	errs := make([]error, len(routes))
+	for n, i := range at {
+		errs[i] = failed[n]
+	}
+	return errs
 }
 
-// install makes a route now.
-func (t tunnelRoutes) install(r engine.Route) (err error) {
+// install makes routes now.
+func (t tunnelRoutes) install(routes []engine.Route) (errs []error) {
 	// Without an interface policies divert the traffic, whatever its route.
 	if to := t.d.plaintextInterface(); to != "" {
-		err = t.d.routes.Add(owner(r), route.Route{Prefix: r.Prefix, Interface: to, Metric: uint32(r.Metric), Peer: r.Peer})
+		claims := make([]route.Claim, len(routes))
+		for i, r := range routes {
+			claims[i] = route.Claim{
+				Owner: owner(r), Route: route.Route{Prefix: r.Prefix, Interface: to, Metric: uint32(r.Metric), Peer: r.Peer},
+			}
+		}
+		errs = t.d.routes.AddAll(claims)
 	}
-	if err == nil {
-		t.d.network.add(r)
+	for i, r := range routes {
+		if errs == nil || errs[i] == nil {
+			t.d.network.add(r)
+		}
 	}
-	return err
+	return errs
 }
 
 // Del implements engine.Routes.

@@ -11,7 +11,7 @@ import (
 // It is safe for concurrent use.
 type withheld struct {
 	wait time.Duration
-	add  func(engine.Route)
+	add  func(...engine.Route)
 
 	mu     sync.Mutex
 	routes map[string]waitingRoute
@@ -22,7 +22,7 @@ type waitingRoute struct {
 	timer *time.Timer
 }
 
-func newWithheld(wait time.Duration, add func(engine.Route)) *withheld {
+func newWithheld(wait time.Duration, add func(...engine.Route)) *withheld {
 	return &withheld{wait: wait, add: add, routes: make(map[string]waitingRoute)}
 }
 
@@ -30,10 +30,13 @@ func keyOf(r engine.Route) string { return owner(r) + " " + r.Prefix.String() }
 
 // keep tells whether a route is left out for now; it is added in its time.
 func (w *withheld) keep(r engine.Route) bool {
+	if w.wait == 0 {
+		return false // it never is
+	}
 	key := keyOf(r)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !r.Standby || w.wait == 0 {
+	if !r.Standby {
 		w.forget(key)
 		return false
 	}
@@ -72,10 +75,12 @@ func (w *withheld) due(key string) {
 func (w *withheld) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	var routes []engine.Route
 	for key, waiting := range w.routes {
 		w.forget(key)
-		w.add(waiting.route)
+		routes = append(routes, waiting.route)
 	}
+	w.add(routes...)
 }
 
 // close forgets all of them.

@@ -13,7 +13,11 @@ import (
 func TestRoutesOfSubordinatesAreWithheld(t *testing.T) { // route-wait
 	synctest.Test(t, func(t *testing.T) {
 		var added []string
-		w := newWithheld(10*time.Second, func(r engine.Route) { added = append(added, r.Prefix.String()) })
+		w := newWithheld(10*time.Second, func(routes ...engine.Route) {
+			for _, r := range routes {
+				added = append(added, r.Prefix.String())
+			}
+		})
 		defer w.close()
 		route := func(prefix string, standby bool) engine.Route {
 			return engine.Route{Prefix: netip.MustParsePrefix(prefix), Tunnel: 7, Name: "vpn1_1", Standby: standby}
@@ -52,7 +56,7 @@ func TestRoutesOfSubordinatesAreWithheld(t *testing.T) { // route-wait
 }
 
 func TestNothingIsWithheldByDefault(t *testing.T) {
-	w := newWithheld(0, func(engine.Route) { t.Error("a route was added") })
+	w := newWithheld(0, func(...engine.Route) { t.Error("a route was added") })
 	if w.keep(engine.Route{Prefix: netip.MustParsePrefix("10.1.0.0/16"), Standby: true}) {
 		t.Error("without route-wait a route is withheld")
 	}

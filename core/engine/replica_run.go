@@ -168,9 +168,14 @@ func (e *Engine) carryOutOrders(ctx context.Context, batch []orders) (refused []
 	var routes sync.WaitGroup
 	defer routes.Wait()
 	routes.Go(func() {
+		var add []Route // in a row: they are made together
 		for _, o := range batch {
-			e.changeRoutes(o.add, o.del)
+			if add = append(add, o.add...); len(o.del) > 0 {
+				e.changeRoutes(add, o.del)
+				add = nil
+			}
 		}
+		e.changeRoutes(add, nil)
 	})
 	var list []ha.Order
 	for _, o := range batch {

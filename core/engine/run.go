@@ -37,9 +37,10 @@ type Network interface{ Send([]ike.Datagram) int }
 // Routes changes the kernel's routes, and knows whose tunnels they lead to. All
 // calls are idempotent.
 type Routes interface {
-	// Add makes a route. One that is there as that of a standby becomes ours; the
-	// other way it takes a Yield.
-	Add(Route) error
+	// Add makes routes, in their order. One that is there as that of a standby
+	// becomes ours; the other way it takes a Yield. The errors are by index, nil
+	// when there are none.
+	Add(...Route) []error
 	Del(Route) error
 	// Yield notes that a route leads to another member's tunnel from now on, if it
 	// is still there.
@@ -280,9 +281,11 @@ func (e *Engine) carryOut(r *runner, rd Ready) {
 }
 
 func (e *Engine) changeRoutes(add, del []Route) {
-	for _, route := range add {
-		if err := e.o.Routes.Add(route); err != nil {
-			e.o.Log.Error("route was not added", "tunnel", route.Name, "prefix", route.Prefix, "error", err)
+	if len(add) > 0 {
+		for i, err := range e.o.Routes.Add(add...) {
+			if err != nil {
+				e.o.Log.Error("route was not added", "tunnel", add[i].Name, "prefix", add[i].Prefix, "error", err)
+			}
 		}
 	}
 	for _, route := range del {

@@ -37,21 +37,24 @@ type routeSet struct {
 	set map[netip.Prefix]bool
 }
 
-func (r *routeSet) change(p netip.Prefix, add bool) error {
+func (r *routeSet) Add(routes ...Route) []error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if add {
-		r.set[p] = true
-	} else {
-		delete(r.set, p)
+	for _, route := range routes {
+		r.set[route.Prefix] = true
 	}
 	return nil
 }
 
-func (r *routeSet) Add(route Route) error { return r.change(route.Prefix, true) }
-func (r *routeSet) Del(route Route) error { return r.change(route.Prefix, false) }
-func (r *routeSet) Yield(Route) error     { return nil }
-func (r *routeSet) Refresh() error        { return nil }
+func (r *routeSet) Del(route Route) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.set, route.Prefix)
+	return nil
+}
+
+func (r *routeSet) Yield(Route) error { return nil }
+func (r *routeSet) Refresh() error    { return nil }
 
 func (r *routeSet) len() int {
 	r.mu.Lock()

@@ -85,6 +85,13 @@ func (t *Table) by(iface string, r *netlink.Route, change func(*netlink.Route) e
 
 // conflict names the route of another that has the place of key.
 func (t *Table) conflict(key kernelKey) error {
+	if f, ok, err := t.chosen(key); err == nil && ok && uint32(f.Priority) == key.metric {
+		if f.Protocol == Protocol {
+			return nil
+		}
+		return t.conflictWith(key.prefix, f)
+	}
+	// It has a worse metric than another's, or its interface is down.
 	r := key.netlink()
 	found, err := t.nl.RouteListFiltered(r.Family, r, netlink.RT_FILTER_DST|netlink.RT_FILTER_TABLE)
 	if err != nil {
@@ -101,23 +108,33 @@ func (t *Table) conflict(key kernelKey) error {
 // preferred returns a conflict when the kernel takes another's route of the same
 // prefix, because that has a better metric.
 func (t *Table) preferred(key kernelKey) error {
-	if key.table == TableID { // it is ours alone
+	if key.metric == 0 { // there is no better one
 		return nil
+	}
+	f, ok, err := t.chosen(key)
+	if err != nil || !ok || f.Protocol == Protocol {
+		return err
+	}
+	return t.conflictWith(key.prefix, f)
+}
+
+// chosen is the route of a prefix that the kernel takes, if it is one of the main
+// table: the one with the best metric.
+func (t *Table) chosen(key kernelKey) (f netlink.Route, ok bool, err error) {
+	if key.table == TableID { // it is ours alone
+		return f, false, nil
 	}
 	found, err := t.nl.RouteGetWithOptions(key.prefix.Addr().AsSlice(), &netlink.RouteGetOptions{FIBMatch: true})
 	switch {
 	case errors.Is(err, unix.ENETUNREACH), errors.Is(err, unix.EHOSTUNREACH):
-		return nil // by an interface that is down, nothing leads there
+		return f, false, nil // by an interface that is down, nothing leads there
 	case err != nil:
-		return wrap("look up", err)
+		return f, false, wrap("look up", err)
 	case len(found) == 0:
-		return nil
+		return f, false, nil
 	}
-	f := found[0]
-	if f.Protocol == Protocol || f.Table != unix.RT_TABLE_MAIN || prefixOf(f, key.netlink().Family) != key.prefix {
-		return nil
-	}
-	return t.conflictWith(key.prefix, f)
+	f = found[0]
+	return f, f.Table == unix.RT_TABLE_MAIN && prefixOf(f, key.netlink().Family) == key.prefix, nil
 }
 
 func (t *Table) conflictWith(p netip.Prefix, f netlink.Route) error {

@@ -254,6 +254,67 @@ func TestFailedClaimLeavesTheOlderOne(t *testing.T) {
 	h.wantRoutes("the older claim holds", "10.1.0.0/16 evg0 0")
 }
 
+// TestManyRoutesAtOnce has all kinds of claims in one call: they do as they would
+// one after the other.
+func TestManyRoutesAtOnce(t *testing.T) {
+	h := newHost(t)
+	h.foreign("10.2.0.0/16", "evg1", 0)
+	h.foreign("10.3.0.0/16", "evg1", 1)
+	table := h.open()
+	must(t, "The table makes an interface known", table.Add("first", to("10.9.0.0/16", "evg0")))
+	claims := []route.Claim{
+		{Owner: "new", Route: to("10.1.0.0/16", "evg0")},
+		{Owner: "taken", Route: to("10.2.0.0/16", "evg0")},
+		{Owner: "worse", Route: route.Route{Prefix: netip.MustParsePrefix("10.3.0.0/16"), Interface: "evg0", Metric: 2}},
+		{Owner: "new too", Route: to("fd00:1::/64", "evg0")},
+		{Owner: "not one", Route: route.Route{Prefix: netip.MustParsePrefix("10.1.2.3/16"), Interface: "evg0"}},
+		{Owner: "newer", Route: to("10.1.0.0/16", "evg1")},
+		{Owner: "nowhere", Route: to("10.4.0.0/16", "evg7")},
+		{Owner: "known", Route: to("10.9.0.0/16", "evg0")},
+	}
+	errs := table.AddAll(claims)
+	if len(errs) != len(claims) {
+		t.Fatalf("There are %d answers to %d claims.", len(errs), len(claims))
+	}
+	for i, fails := range []bool{false, true, true, false, true, false, true, false} {
+		if (errs[i] != nil) != fails {
+			t.Errorf("The claim of %q ends with: %v.", claims[i].Owner, errs[i])
+		}
+	}
+	for _, i := range []int{1, 2} {
+		if _, conflict := errors.AsType[*route.ConflictError](errs[i]); !conflict {
+			t.Errorf("%q does not hear whose route stands in the way, but: %v.", claims[i].Owner, errs[i])
+		}
+	}
+	h.wantRoutes("The newest claims are in force", "10.1.0.0/16 evg1 0", "10.2.0.0/16 evg1 0", "10.3.0.0/16 evg1 1",
+		"10.9.0.0/16 evg0 0", "fd00:1::/64 evg0 1024")
+}
+
+// TestMoreRoutesThanOneMessageHolds adds them where half are there already.
+func TestMoreRoutesThanOneMessageHolds(t *testing.T) {
+	h := newHost(t)
+	var claims []route.Claim
+	var want []string
+	for i := range 300 {
+		p := fmt.Sprintf("10.%d.%d.0/24", i>>8, i&0xff)
+		if i%2 == 0 {
+			h.foreign(p, "evg1", 0)
+			want = append(want, p+" evg1 0")
+		} else {
+			want = append(want, p+" evg0 0")
+		}
+		claims = append(claims, route.Claim{Owner: "many", Route: to(p, "evg0")})
+	}
+	errs := h.open().AddAll(claims)
+	for i, err := range errs {
+		if _, conflict := errors.AsType[*route.ConflictError](err); conflict != (i%2 == 0) {
+			t.Fatalf("The claim of %v ends with: %v.", claims[i].Route.Prefix, err)
+		}
+	}
+	slices.Sort(want)
+	h.wantRoutes("Each other prefix is free", want...)
+}
+
 func TestStaleRoutesAreFoundServeOnAndAreSwept(t *testing.T) {
 	h := newHost(t)
 	crashed := h.open()

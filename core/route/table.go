@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	netlinkconn "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -80,6 +81,8 @@ type Config struct {
 type Table struct {
 	config Config
 	nl     *netlink.Handle
+	// conn takes many messages at once.
+	conn *netlinkconn.Conn
 
 	mu     sync.Mutex
 	claims map[netip.Prefix][]claim // the newest last
@@ -103,13 +106,17 @@ func Open(c Config) (*Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("route: open netlink: %w", err)
 	}
+	conn, err := netlinkconn.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		nl.Close()
+		return nil, fmt.Errorf("route: open netlink: %w", err)
+	}
 	t := &Table{
-		config: c, nl: nl, claims: map[netip.Prefix][]claim{}, routes: map[netip.Prefix]kernelKey{},
+		config: c, nl: nl, conn: conn, claims: map[netip.Prefix][]claim{}, routes: map[netip.Prefix]kernelKey{},
 		stale: map[kernelKey]bool{}, rules: map[ruleKey]bool{}, indexes: map[string]int{},
 	}
 	if err := errors.Join(t.findRoutes(), t.findRules()); err != nil {
-		nl.Close()
-		return nil, err
+		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
 }
@@ -155,14 +162,16 @@ func (t *Table) Sweep() error {
 // owner's older claim of the prefix, if any, is what it was. The error is a
 // *ConflictError where another's route stands in the way.
 func (t *Table) Add(owner string, r Route) error {
-	if !r.Prefix.IsValid() || r.Prefix != r.Prefix.Masked() || r.Prefix.Addr().Is4In6() {
-		return fmt.Errorf("route: add %v for %s: not a network in canonical form", r.Prefix, owner)
-	}
-	if r.Prefix.Addr().Is6() && r.Metric == 0 {
-		r.Metric = 1024
-	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.add(owner, r)
+}
+
+func (t *Table) add(owner string, r Route) error {
+	if !canonical(r.Prefix) {
+		return fmt.Errorf("route: add %v for %s: not a network in canonical form", r.Prefix, owner)
+	}
+	r.Metric = metricOf(r)
 	before := t.claims[r.Prefix]
 	after := slices.DeleteFunc(slices.Clone(before), func(c claim) bool { return c.owner == owner })
 	t.claims[r.Prefix] = append(after, claim{owner, r})
@@ -259,5 +268,8 @@ func (t *Table) Claims() []Claimed {
 // Close lets go of the kernel. Routes stay; RemoveAll removes them.
 func (t *Table) Close() error {
 	t.nl.Close()
+	if err := t.conn.Close(); err != nil {
+		return fmt.Errorf("route: close netlink: %w", err)
+	}
 	return nil
 }
