@@ -109,9 +109,9 @@ func (s *Shard) hungUp(now time.Time, name string, t *tunnel, why error) {
 }
 
 // missed plans to ask again for the children of a tunnel that is up and has
-// none: the peer refused or deleted them.
+// none: the peer refused or deleted them. One that is closing is hungUp's.
 func (s *Shard) missed(now time.Time, t *tunnel) {
-	if t.name == "" || len(t.sas) > 0 {
+	if !t.ike.Established() || len(t.sas) > 0 {
 		return
 	}
 	d := s.dial[t.conn.Name]

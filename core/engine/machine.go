@@ -15,6 +15,7 @@ type machine interface {
 	ID() ipsec.TunnelID
 	Connection() *ike.Connection
 	LocalSPIs() []ipsec.IKESPI
+	Established() bool
 	NextTimeout() time.Time
 	Status(now time.Time) ike.Status
 	Snapshot(now time.Time) []byte

@@ -192,6 +192,28 @@ func TestClientThatLosesItsTunnelDialsAgain(t *testing.T) {
 	}
 }
 
+// TestTunnelThatIsClosingIsNotAMissedOne: what waits for the answer to its Delete has
+// no SAs any more, and is dialed again once, when it is over.
+func TestTunnelThatIsClosingIsNotAMissedOne(t *testing.T) {
+	p := newPair(t)
+	first, _ := p.dial()
+	s := p.client.shard
+	s.step(p.now, s.tunnels[first.ID], ike.Close{Reason: "a better one is wanted"})
+	p.client.out = append(p.client.out, s.rd.Send...)
+	p.client.call(s.rd.Plane)
+	p.deliver()
+	if n := len(s.Tunnels(p.now)); n != 0 {
+		t.Fatalf("the client has %d tunnels after it has closed its only one", n)
+	}
+	if d := s.dial["office"]; d.wait != 2*firstRedial {
+		t.Errorf("after one end the next wait is %v, want %v", d.wait, 2*firstRedial)
+	}
+	p.pass(firstRedial)
+	if again := p.client.only(); again.ID == first.ID {
+		t.Error("the client has the tunnel that it closed")
+	}
+}
+
 func TestTunnelThatTheOperatorTookDownStaysDown(t *testing.T) {
 	p := newPair(t)
 	p.dial()
