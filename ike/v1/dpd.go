@@ -17,7 +17,9 @@ type probe struct {
 	nextAt   time.Time
 }
 
-// probeDue is when a silent peer is asked, zero for never.
+// probeDue is when a silent peer is asked, zero for never. What the last owner heard
+// counts for nothing after a takeover: the peer may have died with it, and then it is
+// to be flushed.
 func (t *Tunnel) probeDue() time.Time {
 	if t.state != ike.StateUp || !t.peer.dpd || t.conn.DPD.Mode == ike.DPDOff || !t.sa.alive() {
 		return time.Time{}
@@ -25,11 +27,22 @@ func (t *Tunnel) probeDue() time.Time {
 	if t.probe != nil {
 		return t.probe.nextAt
 	}
+	if !t.probeAt.IsZero() {
+		return t.probeAt
+	}
 	heard := later(t.lastIn, t.espIn)
 	if t.conn.DPD.Mode == ike.DPDOnDemand && !t.espOut.After(heard) {
 		return time.Time{}
 	}
 	return heard.Add(t.probeInterval())
+}
+
+// onActivity notes when ESP passed. What came since a takeover answers its probe.
+func (t *Tunnel) onActivity(in ike.Activity) {
+	t.espIn, t.espOut = later(t.espIn, in.In), later(t.espOut, in.Out)
+	if in.In.After(t.takenAt) {
+		t.probeAt = time.Time{}
+	}
 }
 
 func (t *Tunnel) probeInterval() time.Duration {
@@ -62,6 +75,7 @@ func (t *Tunnel) ask() {
 		p.tries++
 	}
 	t.env.Stats.Probes++
+	t.probeAt = time.Time{}
 	t.probe.nextAt = t.now.Add(t.probeInterval())
 	t.inform(t.sa, t.there(wire.RUThere, t.sa, t.probe.sequence))
 	t.publish()

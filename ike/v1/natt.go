@@ -107,7 +107,7 @@ func (t *Tunnel) natOriginal(mode ipsec.Mode, initiator bool) []wire.Payload {
 
 // heard notes that a fresh authentic message came, and from where.
 func (t *Tunnel) heard() {
-	t.lastIn = t.now
+	t.lastIn, t.probeAt = t.now, time.Time{}
 	t.probe = nil
 	if t.setup != nil {
 		t.local, t.remote = t.from.Local, t.from.Remote

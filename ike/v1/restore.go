@@ -69,6 +69,7 @@ func restore(env *ike.Env, p ike.Policy, snapshot []byte, now time.Time) (*Tunne
 	t.probes, t.rekeyTries, t.fragment = m.Probes, r.count(m.RekeyTries), num[uint16](r, m.Fragment)
 	t.generation, t.parts = m.Generation, r.parts(m.Parts)
 	t.lastIn, t.lastOut, t.espIn, t.espOut = r.time(m.LastIn), r.time(m.LastOut), r.time(m.EspIn), r.time(m.EspOut)
+	t.takenAt, t.probeAt = r.time(m.Taken), r.time(m.ProbeAt)
 	t.unknown = m.ProtoReflect().GetUnknown()
 	return t, r.check(t)
 }

@@ -35,7 +35,7 @@ func (t *Tunnel) Snapshot(now time.Time) []byte {
 		Setup: w.setup(t.setup), Sa: w.sa(t.sa),
 		Probes: t.probes, RekeyTries: uint32(t.rekeyTries), Fragment: uint32(t.fragment), Generation: t.generation,
 		LastIn: w.time(t.lastIn), LastOut: w.time(t.lastOut), EspIn: w.time(t.espIn), EspOut: w.time(t.espOut),
-		Parts: partsState(t.parts),
+		Parts: partsState(t.parts), Taken: w.time(t.takenAt), ProbeAt: w.time(t.probeAt),
 	}
 	for _, sa := range t.others {
 		m.Others = append(m.Others, w.sa(sa))

@@ -53,6 +53,9 @@ type Tunnel struct {
 	// When something was last heard from the peer and sent to it by IKE, and
 	// what the dataplane told about ESP.
 	lastIn, lastOut, espIn, espOut time.Time
+	// takenAt is when we took the tunnel over, and probeAt when the peer is asked
+	// because of that; zero once it was heard or asked.
+	takenAt, probeAt time.Time
 
 	unknown []byte // fields of a newer version's snapshot, kept for ours
 
@@ -156,7 +159,7 @@ func (t *Tunnel) handle(in ike.Input) {
 	case ike.Expired:
 		t.onExpired(in)
 	case ike.Activity:
-		t.espIn, t.espOut = later(t.espIn, in.In), later(t.espOut, in.Out)
+		t.onActivity(in)
 	case ike.PeerMoved:
 		if t.state == ike.StateUp && in.Remote != t.remote && t.mayMove() {
 			t.move(t.local, in.Remote)
@@ -170,17 +173,7 @@ func (t *Tunnel) handle(in ike.Input) {
 func (t *Tunnel) stepStandby(in ike.Input) {
 	switch in := in.(type) {
 	case ike.Takeover:
-		t.standby = false
-		t.takeovers++
-		if t.env.Takeovers != nil {
-			t.takeovers = t.env.Takeovers(t.id, t.takeovers-1)
-		}
-		t.env.Stats.Takeovers++
-		if t.state == ike.StateUp {
-			t.env.Stats.Tunnels++
-		}
-		t.log.Info("tunnel taken over", "remote", t.remote)
-		t.publish()
+		t.takeOver(in)
 		t.pump()
 	case ike.Superseded:
 		t.finish(nil)
@@ -189,6 +182,27 @@ func (t *Tunnel) stepStandby(in ike.Input) {
 	case ike.Activity:
 		t.espIn, t.espOut = later(t.espIn, in.In), later(t.espOut, in.Out)
 	}
+}
+
+// takeOver makes a restored tunnel ours.
+//
+// IKEv1 numbers no messages, so there is nothing to synchronize when the last owner
+// may have gone on after the snapshot. What it changed then shows as silence: the
+// peer has another ISAKMP SA, and the question of dead peer detection, which is on
+// the old one, has no answer.
+func (t *Tunnel) takeOver(in ike.Takeover) {
+	t.standby = false
+	t.takenAt, t.probeAt = t.now, later(t.now, in.Probe)
+	t.takeovers++
+	if t.env.Takeovers != nil {
+		t.takeovers = t.env.Takeovers(t.id, t.takeovers-1)
+	}
+	t.env.Stats.Takeovers++
+	if t.state == ike.StateUp {
+		t.env.Stats.Tunnels++
+	}
+	t.log.Info("tunnel taken over", "remote", t.remote, "behind", in.Behind)
+	t.publish()
 }
 
 // initiate starts the tunnel, or asks for a child on one that is up.

@@ -129,6 +129,12 @@ func (e *End) stepWith(t, twin *v1.Tunnel, in ike.Input) {
 // published last. The dataplane goes on. What was half-open is lost.
 func (e *End) Crash() {
 	e.Pair.TB.Helper()
+	e.Succeed(ike.Takeover{})
+}
+
+// Succeed is Crash with what the new owner is told.
+func (e *End) Succeed(in ike.Takeover) {
+	e.Pair.TB.Helper()
 	e.Env.Boot++
 	for _, t := range e.tunnels() {
 		e.Demux.Forget(t)
@@ -144,7 +150,7 @@ func (e *End) Crash() {
 		if e.Tunnel == t {
 			e.Tunnel = again
 		}
-		e.step(again, ike.Takeover{})
+		e.step(again, in)
 	}
 }
 

@@ -98,7 +98,11 @@ type Tunnel struct {
 	// When ESP was last sent.
 	EspOut *int64 `protobuf:"zigzag64,30,opt,name=esp_out,json=espOut,proto3,oneof" json:"esp_out,omitempty"`
 	// Fragments of the message that is coming in.
-	Parts         *Parts `protobuf:"bytes,31,opt,name=parts,proto3" json:"parts,omitempty"`
+	Parts *Parts `protobuf:"bytes,31,opt,name=parts,proto3" json:"parts,omitempty"`
+	// When the tunnel was taken over last.
+	Taken *int64 `protobuf:"zigzag64,32,opt,name=taken,proto3,oneof" json:"taken,omitempty"`
+	// When the peer is asked because of that.
+	ProbeAt       *int64 `protobuf:"zigzag64,33,opt,name=probe_at,json=probeAt,proto3,oneof" json:"probe_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -348,6 +352,20 @@ func (x *Tunnel) GetParts() *Parts {
 		return x.Parts
 	}
 	return nil
+}
+
+func (x *Tunnel) GetTaken() int64 {
+	if x != nil && x.Taken != nil {
+		return *x.Taken
+	}
+	return 0
+}
+
+func (x *Tunnel) GetProbeAt() int64 {
+	if x != nil && x.ProbeAt != nil {
+		return *x.ProbeAt
+	}
+	return 0
 }
 
 // Features are what the peer announced by vendor ids.
@@ -1770,7 +1788,7 @@ var File_ikev1_v1_state_proto protoreflect.FileDescriptor
 
 const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x14ikev1/v1/state.proto\x12\bikev1.v1\x1a\x12ike/v1/state.proto\"\xba\b\n" +
+	"\x14ikev1/v1/state.proto\x12\bikev1.v1\x1a\x12ike/v1/state.proto\"\x8c\t\n" +
 	"\x06Tunnel\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05needs\x18\x02 \x01(\rR\x05needs\x12\x0e\n" +
@@ -1808,13 +1826,17 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\blast_out\x18\x1c \x01(\x12H\x01R\alastOut\x88\x01\x01\x12\x1a\n" +
 	"\x06esp_in\x18\x1d \x01(\x12H\x02R\x05espIn\x88\x01\x01\x12\x1c\n" +
 	"\aesp_out\x18\x1e \x01(\x12H\x03R\x06espOut\x88\x01\x01\x12%\n" +
-	"\x05parts\x18\x1f \x01(\v2\x0f.ikev1.v1.PartsR\x05partsB\n" +
+	"\x05parts\x18\x1f \x01(\v2\x0f.ikev1.v1.PartsR\x05parts\x12\x19\n" +
+	"\x05taken\x18  \x01(\x12H\x04R\x05taken\x88\x01\x01\x12\x1e\n" +
+	"\bprobe_at\x18! \x01(\x12H\x05R\aprobeAt\x88\x01\x01B\n" +
 	"\n" +
 	"\b_last_inB\v\n" +
 	"\t_last_outB\t\n" +
 	"\a_esp_inB\n" +
 	"\n" +
-	"\b_esp_out\"l\n" +
+	"\b_esp_outB\b\n" +
+	"\x06_takenB\v\n" +
+	"\t_probe_at\"l\n" +
 	"\bFeatures\x12\x10\n" +
 	"\x03dpd\x18\x01 \x01(\bR\x03dpd\x12\x12\n" +
 	"\x04natt\x18\x02 \x01(\bR\x04natt\x12$\n" +
