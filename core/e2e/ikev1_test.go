@@ -85,8 +85,13 @@ func TestIKEv1ClientDialsIn(t *testing.T) { // C3, C10, C12
 // responder of a quick mode does only when the initiator has confirmed it.
 func (d *ends) waitRoute(network string) {
 	d.t.Helper()
-	netlab.Eventually(d.t, limit, "the gateway has a route to "+network, func() error {
-		if !d.Gateway.HasRoute(network) {
+	d.waitRouteOf(d.Gateway, network)
+}
+
+func (d *ends) waitRouteOf(ns *netlab.Namespace, network string) {
+	d.t.Helper()
+	netlab.Eventually(d.t, limit, "there is a route to "+network, func() error {
+		if !ns.HasRoute(network) {
 			return errors.New("it has none")
 		}
 		return nil
@@ -271,4 +276,20 @@ func TestIKEv1TunnelOutlivesThePrimary(t *testing.T) { // C1, C2, C3, C8
 		t.Errorf("the new primary has %s of phase 1 %v, want those of before, %s of %v", saPair(after), after.IKESPIs, saPair(before), before.IKESPIs)
 	}
 	f.unbroken()
+}
+
+// TestIKEv1GatewayDials has the gateway call: the answers have its own cookie in the
+// first place, wherever its tunnels are.
+func TestIKEv1GatewayDials(t *testing.T) { // C3
+	t.Parallel()
+	phase1 := static1().with(entry{"ike-version": "1"})
+	d := dialOut(t, config([]entry{phase1}, []entry{static2().with(entry{"pfs": "disable"})}), anyMode(), ofV1(responder(), "main"))
+	d.evergate.WaitUp(d.name, 1)
+	d.charon.WaitChild("net", limit)
+	d.waitRouteOf(d.Client, gateway.ServerNet)
+	d.ping()
+	if err := d.rekeyed(false); err != nil {
+		t.Fatalf("the gateway rekeys the child: %v", err)
+	}
+	d.ping()
 }
