@@ -31,14 +31,26 @@ type Conditions struct {
 	Load float64 `json:"load"`
 }
 
-// ConditionsOf describes this machine and a running member.
-func ConditionsOf(d *gateway.Daemon) (Conditions, error) {
-	c := Conditions{When: time.Now().UTC().Truncate(time.Second), Cores: runtime.NumCPU(), Go: runtime.Version(), Processor: processor()}
+// Machine describes this machine, before a run.
+func Machine() (Conditions, error) {
+	c := Conditions{
+		When: time.Now().UTC().Truncate(time.Second), Cores: runtime.NumCPU(), Go: runtime.Version(),
+		Processor: processor(), Load: Load(),
+	}
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		return c, fmt.Errorf("rig: ask for the kernel's version: %w", err)
 	}
 	c.Kernel = unix.ByteSliceToString(u.Release[:])
+	return c, nil
+}
+
+// ConditionsOf describes this machine and a running member.
+func ConditionsOf(d *gateway.Daemon) (Conditions, error) {
+	c, err := Machine()
+	if err != nil {
+		return c, err
+	}
 	s, err := d.Status()
 	if err != nil {
 		return c, fmt.Errorf("rig: ask for the daemon's version: %w", err)
@@ -100,8 +112,14 @@ func Report(w io.Writer, title string, c Conditions, rows []string, result any) 
 	if err != nil {
 		return fmt.Errorf("rig: encode the result: %w", err)
 	}
-	fmt.Fprintf(w, "%s\n%d cores of %s, Linux %s, %s, evergated %s, dataplane %s, load %.1f before\n\n",
-		title, c.Cores, c.Processor, c.Kernel, c.Go, c.Daemon, c.Dataplane, c.Load)
+	measured := ""
+	if c.Daemon != "" {
+		measured += ", evergated " + c.Daemon
+	}
+	if c.Dataplane != "" {
+		measured += ", dataplane " + c.Dataplane
+	}
+	fmt.Fprintf(w, "%s\n%d cores of %s, Linux %s, %s%s, load %.1f before\n\n", title, c.Cores, c.Processor, c.Kernel, c.Go, measured, c.Load)
 	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
 	for _, row := range rows {
 		fmt.Fprintln(t, row)

@@ -1,8 +1,9 @@
-// Command run measures failover and scale with real parts, and prints a table
-// and a line of JSON:
+// Command run measures failover, scale and throughput with real parts, and prints
+// a table and a line of JSON:
 //
 //	go run ./bench/run failover -daemon bin/evergated
 //	go run ./bench/run scale -daemon bin/evergated -tunnels 100000
+//	go run ./bench/run throughput -plugin bin/evergate-plugin-softesp -wireguard bin/bench/wireguard-go -strongswan
 package main
 
 import (
@@ -13,10 +14,13 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/evergate/evergate/bench/failover"
 	"github.com/evergate/evergate/bench/scale"
+	"github.com/evergate/evergate/bench/throughput"
 )
 
 func main() {
@@ -33,7 +37,7 @@ type result interface{ Write(w io.Writer) error }
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return errors.New("say which one: failover or scale")
+		return errors.New("say which one: failover, scale or throughput")
 	}
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	daemon := flags.String("daemon", "bin/evergated", "path of evergated")
@@ -49,8 +53,14 @@ func run(ctx context.Context, args []string) error {
 		measure = func() (result, error) {
 			return scale.Run(ctx, scale.Options{Daemon: *daemon, Tunnels: *tunnels, Rounds: *rounds, Logf: logf})
 		}
+	case "throughput":
+		o := throughputFlags(flags)
+		measure = func() (result, error) {
+			o.Rounds, o.Logf = *rounds, logf
+			return throughput.Run(ctx, *o)
+		}
 	default:
-		return fmt.Errorf("there is no benchmark %q: failover or scale", args[0])
+		return fmt.Errorf("there is no benchmark %q: failover, scale or throughput", args[0])
 	}
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -60,6 +70,40 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	return r.Write(os.Stdout)
+}
+
+// throughputFlags are those of throughput alone.
+func throughputFlags(flags *flag.FlagSet) *throughput.Options {
+	o := &throughput.Options{Settings: make(map[string]string)}
+	flags.StringVar(&o.Plugin, "plugin", "bin/evergate-plugin-softesp", "path of the dataplane plugin")
+	flags.Func("set", "a setting of the plugin, `name=value`; may be repeated", func(s string) error {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok {
+			return errors.New("want name=value")
+		}
+		o.Settings[name] = value
+		return nil
+	})
+	flags.StringVar(&o.Proposal, "proposal", "", "algorithms of ESP, as in a phase 2 (default aes128gcm)")
+	flags.BoolVar(&o.Raw, "raw", false, "measure the plugin without UDP, too")
+	flags.StringVar(&o.WireGuard, "wireguard", "", "path of wireguard-go; without it that is left out")
+	flags.BoolVar(&o.StrongSwan, "strongswan", false, "measure strongSwan, too")
+	flags.DurationVar(&o.Time, "time", 0, "how long each test takes (default 1s)")
+	flags.Func("tests", fmt.Sprintf("`names` of tests, with commas between them, of %s (default all)", strings.Join(throughput.Tests(), ",")), func(s string) error {
+		o.Tests = strings.Split(s, ",")
+		return nil
+	})
+	flags.Func("sas", "`numbers` of SA pairs, with commas between them (default 1)", func(s string) error {
+		for _, one := range strings.Split(s, ",") {
+			n, err := strconv.Atoi(one)
+			if err != nil {
+				return err
+			}
+			o.SAs = append(o.SAs, n)
+		}
+		return nil
+	})
+	return o
 }
 
 // logf tells what is being done.

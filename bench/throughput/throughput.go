@@ -1,0 +1,223 @@
+package throughput
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/evergate/evergate/bench/rig"
+	"github.com/evergate/evergate/core/netlab"
+)
+
+// Options say what to measure. What is zero has its default.
+type Options struct {
+	// Plugin is the path of a dataplane plugin. Required.
+	Plugin string
+	// Settings are the plugin's (dataplane.settings in the configuration).
+	Settings map[string]string
+	// Proposal are the algorithms of ESP: aes128gcm. WireGuard has its own.
+	Proposal string
+	// Raw adds the plugin with ESP as protocol 50, without UDP.
+	Raw bool
+	// SAs are the numbers of SA pairs to measure the plugin with: 1. The peers
+	// have one.
+	SAs []int
+	// WireGuard is the path of wireguard-go; without it that is left out.
+	WireGuard string
+	// StrongSwan adds strongSwan, which must be installed then.
+	StrongSwan bool
+	// Tests are the names of those to make, of Tests: all of them.
+	Tests []string
+	// Rounds is how often each test is made: 5.
+	Rounds int
+	// Time is for how long each test is made, once: 1 s.
+	Time time.Duration
+	// Logf gets what is being done, line by line, and the processes' logs when
+	// something fails; nil drops it.
+	Logf func(format string, args ...any)
+}
+
+func (o Options) withDefaults() Options {
+	o.Proposal = cmp.Or(o.Proposal, "aes128gcm")
+	o.Rounds = cmp.Or(o.Rounds, 5)
+	o.Time = cmp.Or(o.Time, time.Second)
+	if len(o.SAs) == 0 {
+		o.SAs = []int{1}
+	}
+	if len(o.Tests) == 0 {
+		o.Tests = Tests()
+	}
+	if o.Logf == nil {
+		o.Logf = func(string, ...any) {}
+	}
+	return o
+}
+
+func (o Options) check() error {
+	for _, name := range o.Tests {
+		if !slices.Contains(Tests(), name) {
+			return fmt.Errorf("throughput: there is no test %q, but %q", name, Tests())
+		}
+	}
+	for _, n := range o.SAs {
+		if n < 1 || n > maxClients {
+			return fmt.Errorf("throughput: %d pairs of SAs, want 1 to %d", n, maxClients)
+		}
+	}
+	return nil
+}
+
+// Result of a run.
+type Result struct {
+	Benchmark  string         `json:"benchmark"`
+	Conditions rig.Conditions `json:"conditions"`
+	Proposal   string         `json:"proposal"`
+	// Contestants in the order in which they were measured.
+	Contestants []Contestant `json:"contestants"`
+	// Missing are the peers that were not measured.
+	Missing []string `json:"missing,omitempty"`
+	Samples []Sample `json:"samples"`
+	// Sums has one entry for each contestant and test, Ratios compare the first
+	// contestant with each of the others.
+	Sums   []Sum   `json:"sums"`
+	Ratios []Ratio `json:"ratios"`
+}
+
+// Contestant is one of those that were measured.
+type Contestant struct {
+	Name string `json:"name"`
+	// Started is how long it took from the start of the processes until the
+	// tunnel carried a packet.
+	Started time.Duration `json:"started_ns"`
+	// Gateway and Client are the most memory that their processes ever had, in
+	// octets, after all tests.
+	Gateway int64 `json:"gateway_peak_octets"`
+	Client  int64 `json:"client_peak_octets"`
+}
+
+// Sample is one test of one contestant in one round.
+type Sample struct {
+	Contestant string `json:"contestant"`
+	Test       string `json:"test"`
+	Round      int    `json:"round"`
+	Figures
+}
+
+// Figures of one measurement, or their medians.
+type Figures struct {
+	// Bits and Packets are what the client got per second: bits of payload, and
+	// datagrams (0 for TCP).
+	Bits    float64 `json:"bits_per_second"`
+	Packets float64 `json:"packets_per_second"`
+	// Offered is how many datagrams were sent per second.
+	Offered float64 `json:"offered_per_second"`
+	// Gateway and Client are the processor time of the processes at each end per
+	// 10^9 octets of payload delivered, in seconds.
+	Gateway float64 `json:"gateway_cpu_seconds_per_gb"`
+	Client  float64 `json:"client_cpu_seconds_per_gb"`
+	// Lost is the part of the datagrams that did not arrive, Disordered the part
+	// of those that arrived that came after a later one of their flow.
+	Lost       float64 `json:"lost"`
+	Disordered float64 `json:"disordered"`
+	// P50 and P99 are of the time from sending a datagram to receiving it.
+	P50 time.Duration `json:"p50_ns"`
+	P99 time.Duration `json:"p99_ns"`
+}
+
+// Run measures. It needs root, and leaves nothing behind, also when ctx ends.
+func Run(ctx context.Context, o Options) (Result, error) {
+	o = o.withDefaults()
+	r := Result{Benchmark: "throughput", Proposal: o.Proposal}
+	if err := o.check(); err != nil {
+		return r, err
+	}
+	var err error
+	if r.Conditions, err = rig.Machine(); err != nil {
+		return r, err
+	}
+	var failed error
+	err = netlab.Run(ctx, "throughput", o.Logf, func(tb netlab.TB) {
+		if failed = r.measure(tb, o); failed != nil {
+			tb.Errorf("%v", failed) // shows the logs
+		}
+	})
+	if failed != nil {
+		return r, failed
+	}
+	if err != nil {
+		return r, fmt.Errorf("throughput: %w", err)
+	}
+	r.sum()
+	return r, nil
+}
+
+// measure sets all contestants up and lets them take turns.
+func (r *Result) measure(tb netlab.TB, o Options) error {
+	pairs, err := r.setUp(tb, o)
+	if err != nil {
+		return err
+	}
+	for round := range o.Rounds {
+		for _, test := range o.Tests {
+			for _, p := range pairs {
+				f, err := p.run(tb.Context(), test, o.Time)
+				if err != nil {
+					return fmt.Errorf("throughput: %s of %s: %w", test, p.name, err)
+				}
+				r.Samples = append(r.Samples, Sample{Contestant: p.name, Test: test, Round: round, Figures: f})
+				o.Logf("round %d: %s of %s: %v", round+1, test, p.name, f)
+			}
+		}
+	}
+	for i, p := range pairs {
+		gateway, err1 := rig.UsageOf(p.gateway.pid)
+		client, err2 := rig.UsageOf(p.client.pid)
+		if err := cmp.Or(err1, err2); err != nil {
+			return err
+		}
+		r.Contestants[i].Gateway, r.Contestants[i].Client = gateway.Peak, client.Peak
+	}
+	return nil
+}
+
+// setUp starts every contestant.
+func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
+	var pairs []*pair
+	add := func(open func() (*pair, error)) error {
+		began := time.Now()
+		p, err := open()
+		if err == nil {
+			err = p.wait(tb.Context())
+		}
+		if err != nil {
+			return err
+		}
+		pairs = append(pairs, p)
+		r.Contestants = append(r.Contestants, Contestant{Name: p.name, Started: time.Since(began)})
+		return nil
+	}
+	for _, n := range o.SAs {
+		if err := add(func() (*pair, error) { return openPlugin(tb, o, n, true) }); err != nil {
+			return nil, err
+		}
+		if !o.Raw {
+			continue
+		}
+		if err := add(func() (*pair, error) { return openPlugin(tb, o, n, false) }); err != nil {
+			return nil, err
+		}
+	}
+	if o.WireGuard == "" {
+		r.Missing = append(r.Missing, wireGuard)
+	} else if err := add(func() (*pair, error) { return openWireGuard(tb, o.WireGuard) }); err != nil {
+		return nil, err
+	}
+	if !o.StrongSwan {
+		r.Missing = append(r.Missing, strongSwan)
+	} else if err := add(func() (*pair, error) { return openStrongSwan(tb, o.Proposal) }); err != nil {
+		return nil, err
+	}
+	return pairs, nil
+}

@@ -1,0 +1,133 @@
+package throughput
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// headers of an IPv4 packet with UDP in it.
+	headers = 28
+	// stamp is what a datagram begins with: when it was sent, in nanoseconds, its
+	// flow, and its number within that.
+	stamp = 8 + 4 + 8
+	// sendBatch is how many datagrams a sender gives to the kernel at once.
+	sendBatch = 32
+	// paceEvery is how often a sender with a rate sends.
+	paceEvery = 200 * time.Microsecond
+)
+
+// stream is what a UDP test sends.
+type stream struct {
+	// sizes of the IP packets in octets, in turns.
+	sizes []int
+	// rate in bits of IP packets per second, 0 for as much as goes.
+	rate float64
+	// flows is to how many clients, burst datagrams to each in a row.
+	flows, burst int
+}
+
+// udp sends a stream.
+func (p *pair) udp(ctx context.Context, s stream, length time.Duration) (f Figures, err error) {
+	in, err := p.client.ns.ListenUDP(fmt.Sprintf("0.0.0.0:%d", testPort))
+	if err != nil {
+		return f, fmt.Errorf("listen: %w", err)
+	}
+	r := &udpReceiver{conn: in, base: time.Now(), newest: make([]uint64, s.flows)}
+	if err := r.enlarge(); err != nil {
+		return f, errors.Join(err, in.Close())
+	}
+	out, err := p.gateway.ns.ListenUDP(senderAddr + ":0")
+	if err != nil {
+		return f, errors.Join(fmt.Errorf("open the sender: %w", err), in.Close())
+	}
+	var receiving, sending sync.WaitGroup
+	receiving.Go(r.run)
+	t := newUDPSender(out, s, r.base)
+	sending.Go(t.run)
+	w, err := p.watch(ctx, length, r.octets.Load)
+	seconds := time.Since(t.began).Seconds()
+	out.Close()
+	sending.Wait()
+	r.drain(ctx, t.sent)
+	in.Close()
+	receiving.Wait()
+	if err != nil {
+		return f, err
+	}
+	f = w.figures()
+	got := r.packets.Load()
+	f.Packets = f.Bits / 8 / (float64(r.octets.Load()) / float64(got))
+	f.Lost = 1 - float64(got)/float64(t.sent)
+	f.Disordered = float64(r.disordered) / float64(got)
+	f.P50, f.P99 = r.late.quantile(0.5), r.late.quantile(0.99)
+	f.Offered = float64(t.sent) / seconds
+	return f, nil
+}
+
+// udpSender sends until its socket is closed.
+type udpSender struct {
+	stream
+	conn  *ipv4.PacketConn
+	began time.Time
+	ms    []ipv4.Message
+	to    []*net.UDPAddr
+	seq   []uint64
+	sent  uint64 // read when run has ended
+}
+
+func newUDPSender(conn *net.UDPConn, s stream, began time.Time) *udpSender {
+	t := &udpSender{stream: s, conn: ipv4.NewPacketConn(conn), began: began, seq: make([]uint64, s.flows)}
+	for i := range s.flows {
+		t.to = append(t.to, net.UDPAddrFromAddrPort(netip.AddrPortFrom(clientAddr(i), testPort)))
+	}
+	for range sendBatch {
+		t.ms = append(t.ms, ipv4.Message{Buffers: [][]byte{make([]byte, 1<<16)}})
+	}
+	return t
+}
+
+func (t *udpSender) run() {
+	var octets float64 // of IP packets
+	for {
+		n := sendBatch
+		if t.rate > 0 {
+			time.Sleep(paceEvery)
+			due := time.Since(t.began).Seconds()*t.rate/8 - octets
+			n = min(sendBatch, int(due)/t.sizes[0])
+		}
+		for i := range n {
+			octets += float64(t.fill(&t.ms[i]))
+		}
+		for ms := t.ms[:n]; len(ms) > 0; {
+			sent, err := t.conn.WriteBatch(ms, 0)
+			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EMSGSIZE) {
+				return
+			}
+			ms = ms[max(sent, 1):]
+		}
+	}
+}
+
+// fill makes the next datagram, and returns the length of its IP packet.
+func (t *udpSender) fill(m *ipv4.Message) int {
+	flow := int(t.sent/uint64(t.burst)) % t.flows
+	size := t.sizes[t.sent%uint64(len(t.sizes))]
+	b := m.Buffers[0][:size-headers]
+	binary.BigEndian.PutUint64(b, uint64(time.Since(t.began)))
+	binary.BigEndian.PutUint32(b[8:], uint32(flow))
+	t.seq[flow]++
+	binary.BigEndian.PutUint64(b[12:], t.seq[flow])
+	m.Buffers[0], m.Addr = b, t.to[flow]
+	t.sent++
+	return size
+}
