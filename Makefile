@@ -27,7 +27,7 @@ PACKAGES ?= \
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
-INTEGRATION := bench/failover bench/scale cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/e2e/ikev1 core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
+INTEGRATION := bench/failover bench/scale bench/throughput cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/e2e/ikev1 core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
 	ha/transport/e2e ha/witness ha/witness/address ha/witness/carrier plugins/softesp plugins/softesp/device plugins/xfrm plugins/xfrm/e2e
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
@@ -37,6 +37,8 @@ FUZZTIME     ?= 100000x
 BENCH        ?= .
 BENCHCOUNT   ?= 6
 TUNNELS      ?= 100000
+PLUGIN       ?= bin/evergate-plugin-softesp
+ARGS         ?=
 TEST_TIMEOUT ?= 20m
 SEEDS        ?= 10000
 
@@ -102,7 +104,7 @@ bench: ## Run the benchmarks that match BENCH (.), BENCHCOUNT (6) times, into bi
 	@mkdir -p bin
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 0 $(call with-func,Benchmark) | tee bin/bench.txt
 
-.PHONY: bench-failover bench-scale
+.PHONY: bench-failover bench-scale bench-throughput
 bench-failover: build ## What the death of a member costs, with real members and clients between namespaces
 	go build -o bin/bench/ ./bench/run
 	$(SUDO) bin/bench/run failover -daemon bin/evergated
@@ -110,6 +112,11 @@ bench-failover: build ## What the death of a member costs, with real members and
 bench-scale: build ## What many tunnels cost: join, synchronization, memory; TUNNELS (100000) of them
 	go build -o bin/bench/ ./bench/run
 	$(SUDO) bin/bench/run scale -daemon bin/evergated -tunnels $(TUNNELS)
+
+bench-throughput: deps build ## How fast PLUGIN carries packets, next to wireguard-go and strongSwan; ARGS for more (-proposal aes128-sha1)
+	go build -o bin/bench/ ./bench/run
+	go build -modfile=tools.mod -o bin/bench/wireguard-go golang.zx2c4.com/wireguard
+	$(SUDO) bin/bench/run throughput -plugin $(PLUGIN) -wireguard bin/bench/wireguard-go -strongswan $(ARGS)
 
 .PHONY: benchstat
 benchstat: ## Compare two results: make benchstat OLD=before.txt NEW=bin/bench.txt
