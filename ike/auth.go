@@ -70,7 +70,7 @@ func (t *Tunnel) onAuthResponse(sa *ikeSA, payloads []wire.Payload) {
 	t.support = syncSupportOf(payloads)
 	t.up()
 	t.out.Established = &Established{Remote: t.remoteID}
-	t.log.Info("ike sa up", "remote", t.remote, "remote_id", t.remoteID.String(), "suite", sa.suite.String(), "nat", t.nat.encap)
+	t.log().Info("ike sa up", "remote", t.remote, "remote_id", t.remoteID.String(), "suite", sa.suite.String(), "nat", t.nat.encap)
 	t.firstChild(s, payloads)
 	if s.child == childNamed(t.conn, "").Name {
 		for _, c := range t.conn.Children[1:] {
@@ -99,12 +99,12 @@ func (t *Tunnel) firstChild(s *setup, payloads []wire.Payload) {
 func (t *Tunnel) onAuthRefused(payloads []wire.Payload) {
 	n := firstError(payloads)
 	if n == nil {
-		t.log.Warn("peer's ike_auth response lacked identity or proof", "remote", t.remote)
+		t.log().Warn("peer's ike_auth response lacked identity or proof", "remote", t.remote)
 		t.fail(FailSyntax)
 		t.finish(errors.New("ike: IKE_AUTH response without IDr or AUTH"))
 		return
 	}
-	t.log.Warn("peer refused to authenticate us", "notify", n.Type.String(), "remote", t.remote, "our_id", t.localID.String(),
+	t.log().Warn("peer refused to authenticate us", "notify", n.Type.String(), "remote", t.remote, "our_id", t.localID.String(),
 		"check", "psksecret, and that the peer expects our id")
 	t.fail(failureOf(n.Type))
 	t.finish(&PeerError{Notify: n.Type, During: "IKE_AUTH"})
@@ -112,19 +112,19 @@ func (t *Tunnel) onAuthRefused(payloads []wire.Payload) {
 
 func (t *Tunnel) checkResponder(id wire.ID, auth *wire.Auth) error {
 	if !t.conn.RemoteID.Accepts(t.remoteID) {
-		t.log.Warn("peer has another identity", "remote", t.remote, "remote_id", t.remoteID.String(),
+		t.log().Warn("peer has another identity", "remote", t.remote, "remote_id", t.remoteID.String(),
 			"want", t.conn.RemoteID.String(), "check", "peerid")
 		t.fail(FailIdentity)
 		return fmt.Errorf("ike: the peer is %v, want %v", t.remoteID, t.conn.RemoteID)
 	}
 	if auth.Method != wire.AuthSharedKey {
-		t.log.Warn("peer authenticates in another way", "remote", t.remote, "method", auth.Method.String(),
+		t.log().Warn("peer authenticates in another way", "remote", t.remote, "method", auth.Method.String(),
 			"check", "that the peer is set to a pre-shared key")
 		t.fail(FailPSK)
 		return fmt.Errorf("ike: the peer authenticates by %v, want a pre-shared key", auth.Method)
 	}
 	if !t.sa.prf.CheckSharedKeyAuth(t.conn.PSK, t.signedOctets(false, id), auth.Data) {
-		t.log.Warn("peer's proof of identity did not verify", "remote", t.remote, "remote_id", t.remoteID.String(), "check", "psksecret")
+		t.log().Warn("peer's proof of identity did not verify", "remote", t.remote, "remote_id", t.remoteID.String(), "check", "psksecret")
 		t.fail(FailPSK)
 		return errors.New("ike: the peer's AUTH does not verify with our pre-shared key")
 	}
@@ -152,7 +152,7 @@ func (t *Tunnel) onAuthRequest(sa *ikeSA, payloads []wire.Payload) {
 		return
 	}
 	t.conn = conn
-	t.log = t.env.Log.With("tunnel", t.id.String(), "connection", conn.Name)
+	t.logger = nil
 	t.localID = ourIdentity(conn, t.local.Addr())
 	t.fragments = t.fragments && !conn.NoFragmentation
 	id := t.localID.body()
@@ -169,7 +169,7 @@ func (t *Tunnel) onAuthRequest(sa *ikeSA, payloads []wire.Payload) {
 	x := childExchange{sa: sa, ni: t.setup.ni, nr: t.setup.nr, first: true}
 	t.up()
 	t.out.Established = &Established{Remote: t.remoteID, InitialContact: contact}
-	t.log.Info("ike sa up", "remote", t.remote, "remote_id", t.remoteID.String(), "suite", sa.suite.String(), "nat", t.nat.encap)
+	t.log().Info("ike sa up", "remote", t.remote, "remote_id", t.remoteID.String(), "suite", sa.suite.String(), "nat", t.nat.encap)
 	c, child, err := t.answerChild(x, nil, payloads)
 	if err != nil {
 		t.refuseChild(err)
@@ -190,7 +190,7 @@ func (t *Tunnel) authenticate(idi wire.ID, idr *wire.IDr, auth *wire.Auth) (*Con
 	all := t.policy.ForAddresses(t.local.Addr().Unmap(), t.remote.Addr().Unmap())
 	fit := candidates(all, c, t.sa.suite.Proposal(), t.local.Addr())
 	if len(fit) == 0 {
-		t.log.Warn("no connection for the peer's identity", "remote", t.remote, "remote_id", c.id.String(), "asked_for", c.want.String(),
+		t.log().Warn("no connection for the peer's identity", "remote", t.remote, "remote_id", c.id.String(), "asked_for", c.want.String(),
 			"connections", wantedIDs(all), "check", "peerid and localid")
 		return nil, refuse(wire.AuthenticationFailed, FailIdentity, "no connection for %v that asks for %v", c.id, c.want)
 	}
@@ -199,7 +199,7 @@ func (t *Tunnel) authenticate(idi wire.ID, idr *wire.IDr, auth *wire.Auth) (*Con
 		if auth != nil {
 			method = auth.Method.String()
 		}
-		t.log.Warn("peer authenticates in another way", "remote", t.remote, "remote_id", c.id.String(), "method", method,
+		t.log().Warn("peer authenticates in another way", "remote", t.remote, "remote_id", c.id.String(), "method", method,
 			"connections", connectionNames(fit), "check", "that the peer is set to a pre-shared key")
 		return nil, refuse(wire.AuthenticationFailed, FailPSK, "%v authenticates by %s, want a pre-shared key", c.id, method)
 	}
@@ -209,7 +209,7 @@ func (t *Tunnel) authenticate(idi wire.ID, idr *wire.IDr, auth *wire.Auth) (*Con
 			return conn, nil
 		}
 	}
-	t.log.Warn("peer's proof of identity did not verify", "remote", t.remote, "remote_id", c.id.String(),
+	t.log().Warn("peer's proof of identity did not verify", "remote", t.remote, "remote_id", c.id.String(),
 		"connections", connectionNames(fit), "check", "psksecret")
 	return nil, refuse(wire.AuthenticationFailed, FailPSK, "AUTH of %v does not verify with the pre-shared key of %s", c.id, connectionNames(fit))
 }

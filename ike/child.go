@@ -107,7 +107,7 @@ func (t *Tunnel) installInbound(c *childSA) {
 	t.children = append(t.children, c)
 	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Inbound))
 	t.env.Stats.ChildrenCreated++
-	t.log.Info("child sa installed", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String(),
+	t.log().Info("child sa installed", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String(),
 		"algorithms", c.algorithms.String(), "selectors", selectorNames(c.selectors))
 	t.publish()
 }
@@ -132,7 +132,7 @@ func (t *Tunnel) retire(c *childSA) {
 		return
 	}
 	t.env.Stats.ChildrenDeleted++
-	t.log.Info("child sa replaced", "child", c.conf.Name, "in", c.in.String(), "successor", next.in.String())
+	t.log().Info("child sa replaced", "child", c.conf.Name, "in", c.in.String(), "successor", next.in.String())
 	t.startSending(next)
 	c.state = childGone
 	c.removeAt = t.now.Add(lingerTime)
@@ -156,7 +156,7 @@ func (t *Tunnel) remove(c *childSA) {
 		}
 		if c.state != childGone {
 			t.env.Stats.ChildrenDeleted++
-			t.log.Info("child sa deleted", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String())
+			t.log().Info("child sa deleted", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String())
 		}
 		t.reinstate(c)
 		t.publish()
@@ -259,7 +259,7 @@ func (t *Tunnel) onExpired(in Expired) {
 // expireChild deletes a pair that reached its hard lifetime. When the peer has
 // replaced it without deleting it, the successor takes over now.
 func (t *Tunnel) expireChild(c *childSA) {
-	t.log.Warn("child sa reached its hard lifetime", "child", c.conf.Name, "in", c.in.String(), "age", t.now.Sub(c.born))
+	t.log().Warn("child sa reached its hard lifetime", "child", c.conf.Name, "in", c.in.String(), "age", t.now.Sub(c.born))
 	if next := t.childByIn(c.successor); next != nil {
 		t.startSending(next)
 	}
@@ -294,7 +294,7 @@ func (t *Tunnel) rekeyByID(id ipsec.SAID) {
 func (t *Tunnel) createNamed(in Initiate) {
 	conf := childNamed(t.conn, in.Child)
 	if conf == nil {
-		t.log.Warn("no child to initiate", "child", in.Child)
+		t.log().Warn("no child to initiate", "child", in.Child)
 		return
 	}
 	if in.For == nil && t.hasChild(conf) {
@@ -315,7 +315,7 @@ func (t *Tunnel) hasChild(conf *Child) bool {
 // childRefused logs that the peer refused a child; the IKE SA goes on.
 func (t *Tunnel) childRefused(name string, n *wire.Notify) {
 	t.env.Stats.Failures[failureOf(n.Type)]++
-	t.log.Warn("peer refused the child sa", "child", name, "notify", n.Type.String(), "check", adviceFor(n.Type))
+	t.log().Warn("peer refused the child sa", "child", name, "notify", n.Type.String(), "check", adviceFor(n.Type))
 }
 
 // adviceFor tells an operator what to look at.

@@ -15,7 +15,7 @@ import (
 func (t *Tunnel) startCreate(k task) {
 	conf := childNamed(t.conn, k.child)
 	if conf == nil || t.live() >= maxChildren {
-		t.log.Warn("child cannot be created", "child", k.child, "children", t.live())
+		t.log().Warn("child cannot be created", "child", k.child, "children", t.live())
 		return
 	}
 	t.askChild(conf, k, nil)
@@ -39,7 +39,7 @@ func (t *Tunnel) startRekeyChild(k task) {
 func (t *Tunnel) askChild(conf *Child, k task, old *childSA) {
 	o, payloads, err := t.offerChild(conf, childWish{want: k.want, single: k.single, like: old, group: k.group, nonce: t.env.nonce()})
 	if err != nil {
-		t.log.Warn("child could not be offered", "child", conf.Name, "error", err)
+		t.log().Warn("child could not be offered", "child", conf.Name, "error", err)
 		return
 	}
 	if old != nil {
@@ -84,7 +84,7 @@ func (t *Tunnel) onChildResponse(sa *ikeSA, r *request, payloads []wire.Payload)
 	case slices.Contains(r.offer.dead, c.out):
 		// The peer has replaced the old pair by one that it then deleted: it wants
 		// neither.
-		t.log.Info("child sa was deleted by the peer before its answer came", "child", conf.Name, "out", c.out.String())
+		t.log().Info("child sa was deleted by the peer before its answer came", "child", conf.Name, "out", c.out.String())
 		if old != nil {
 			t.closeChild(old)
 		}
@@ -121,7 +121,7 @@ func (t *Tunnel) discardAnswer(r *request, payloads []wire.Payload) {
 	if firstError(payloads) != nil || sa == nil || len(sa.Proposals) == 0 {
 		return
 	}
-	t.log.Info("child sa is no longer wanted", "in", r.offer.spi.String())
+	t.log().Info("child sa is no longer wanted", "in", r.offer.spi.String())
 	t.orphan(r.offer.spi)
 }
 
@@ -178,7 +178,7 @@ func (t *Tunnel) onChildLost(old *childSA) {
 		t.retire(old)
 		return
 	}
-	t.log.Warn("peer does not know the child sa", "child", old.conf.Name, "in", old.in.String())
+	t.log().Warn("peer does not know the child sa", "child", old.conf.Name, "in", old.in.String())
 	t.remove(old)
 	t.enqueue(task{kind: taskCreate, child: old.conf.Name})
 }
@@ -212,7 +212,7 @@ func (t *Tunnel) retryRekey(k task, old *childSA) {
 // installed its half, it is told to delete it.
 func (t *Tunnel) childUnusable(name string, c *childSA, err error) {
 	t.env.Stats.Failures[FailOther]++
-	t.log.Warn("peer's answer for the child sa was not acceptable", "child", name, "error", err)
+	t.log().Warn("peer's answer for the child sa was not acceptable", "child", name, "error", err)
 	if c != nil {
 		t.orphan(c.in)
 	}
@@ -283,7 +283,7 @@ func (t *Tunnel) refuseChild(err *LocalError) {
 		return // it will ask again
 	}
 	t.env.Stats.Failures[err.Failure]++
-	t.log.Warn("child sa refused", "remote", t.remote, "remote_id", t.remoteID.String(), "notify", err.Notify.String(),
+	t.log().Warn("child sa refused", "remote", t.remote, "remote_id", t.remoteID.String(), "notify", err.Notify.String(),
 		"error", err.Cause, "check", adviceFor(err.Notify))
 }
 

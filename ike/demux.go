@@ -227,8 +227,10 @@ func (d *Demux) Initiate(_ time.Time, c *Connection) *Tunnel {
 	return t
 }
 
-// Adopt puts a tunnel into the index, such as a restored one.
+// Adopt puts a tunnel into the index, such as a restored one. From then on it
+// borrows from the surroundings of the Demux.
 func (d *Demux) Adopt(t *Tunnel) {
+	t.env = d.env
 	d.tunnels[t.id] = t
 	d.index(t)
 }

@@ -19,7 +19,7 @@ func Resume(env Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error) 
 // Say makes a tunnel send a request of the test's own: what a faulty or newer
 // peer might say.
 func Say(t *Tunnel, now time.Time, x wire.ExchangeType, payloads ...wire.Payload) []Datagram {
-	t.now, t.out = now, Ready{}
+	t.begin(now, false)
 	t.send(t.sa, x, task{kind: taskProbe}, offer{}, payloads...)
 	return t.out.Send
 }
@@ -32,7 +32,8 @@ func SayInstead(t *Tunnel, now time.Time, x wire.ExchangeType, payloads ...wire.
 
 // Answer makes a tunnel answer a request as the test wants, without a look at it.
 func Answer(t *Tunnel, now time.Time, request Datagram, x wire.ExchangeType, payloads ...wire.Payload) []Datagram {
-	t.now, t.out, t.from = now, Ready{}, request
+	t.begin(now, false)
+	t.from = request
 	t.respond(t.sa, x, payloads...)
 	return t.out.Send
 }
@@ -95,7 +96,7 @@ func Plain(t *Tunnel, message []byte) (header, payloads []byte, err error) {
 // Ask makes a tunnel send a request of the test's own with the Message ID zero.
 func Ask(t *Tunnel, now time.Time, payloads ...wire.Payload) ([]Datagram, error) {
 	packets, err := t.encode(t.sa, t.sa.header(wire.Informational, false, 0), payloads)
-	t.now, t.out = now, Ready{}
+	t.begin(now, false)
 	t.transmit(t.local, t.remote, packets)
 	return t.out.Send, err
 }

@@ -71,11 +71,11 @@ func (t *Tunnel) shrink(sa *ikeSA) bool {
 		t.packet = size
 		packets, err := t.refragment(sa, r.packets)
 		if err != nil {
-			t.log.Error("message could not be cut into smaller fragments", "error", err)
+			t.log().Error("message could not be cut into smaller fragments", "error", err)
 			break
 		}
 		if len(packets) > len(r.packets) {
-			t.log.Info("fragments made smaller", "exchange", r.exchange.String(), "remote", t.remote, "packet", size, "fragments", len(packets))
+			t.log().Info("fragments made smaller", "exchange", r.exchange.String(), "remote", t.remote, "packet", size, "fragments", len(packets))
 			r.packets = packets
 			t.publish()
 			return true

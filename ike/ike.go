@@ -109,7 +109,8 @@ type Ready struct {
 	// peer with a proven identity.
 	Established *Established
 	// Install goes into the dataplane, inbound before outbound. When one is
-	// refused, the rest of this Ready is dropped, and Refused is the next input.
+	// refused, the rest of this Ready is dropped, and Refused is the next input;
+	// else Installed says that there is nothing to take back.
 	Install []ipsec.SA
 	// Move tells the children's new outer addresses.
 	Move *Move
@@ -176,6 +177,8 @@ type Env struct {
 
 	// complaints are those of the Demux, nil without one.
 	complaints *complaints
+	// spare is the turn of the tunnel that took the last step.
+	spare *turn
 }
 
 // Policy finds connections. It is asked, never changed, by the machine.

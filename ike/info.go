@@ -25,13 +25,13 @@ func (t *Tunnel) onInformational(sa *ikeSA, payloads []wire.Payload) {
 			}
 		case *wire.Notify:
 			if p.Type == wire.AuthenticationFailed {
-				t.log.Warn("peer does not accept our proof of identity", "remote", t.remote, "check", "psksecret and localid")
+				t.log().Warn("peer does not accept our proof of identity", "remote", t.remote, "check", "psksecret and localid")
 				t.respond(sa, wire.Informational)
 				t.fail(FailPSK)
 				t.finish(&PeerError{Notify: p.Type, During: "IKE_AUTH"})
 				return
 			}
-			t.log.Debug("notification ignored", "notify", p.Type.String())
+			t.log().Debug("notification ignored", "notify", p.Type.String())
 		}
 	}
 	if len(closed) == 0 {
@@ -104,7 +104,7 @@ func (t *Tunnel) onDeleteIKE(sa *ikeSA) {
 			t.finish(t.why)
 			return
 		}
-		t.log.Info("peer deleted the tunnel", "remote", t.remote)
+		t.log().Info("peer deleted the tunnel", "remote", t.remote)
 		t.finish(ErrDeletedByPeer)
 		return
 	}

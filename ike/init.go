@@ -29,7 +29,7 @@ func (t *Tunnel) initiate(in Initiate) {
 func (t *Tunnel) startInit(in Initiate) {
 	first := childNamed(t.conn, in.Child)
 	if first == nil {
-		t.log.Warn("no child to initiate", "child", in.Child)
+		t.log().Warn("no child to initiate", "child", in.Child)
 		t.finish(fmt.Errorf("ike: connection %s has no child %q", t.conn.Name, in.Child))
 		return
 	}
@@ -104,14 +104,14 @@ func (t *Tunnel) onInitResponse(sa *ikeSA, h wire.Header) {
 		return
 	}
 	if n := firstError(m.Payloads); n != nil {
-		t.log.Warn("peer refused the ike sa", "notify", n.Type.String(), "remote", t.remote,
+		t.log().Warn("peer refused the ike sa", "notify", n.Type.String(), "remote", t.remote,
 			"offered", proposalNames(t.conn.Proposals), "check", "proposal and dhgrp against the peer's")
 		t.fail(failureOf(n.Type))
 		t.finish(&PeerError{Notify: n.Type, During: "IKE_SA_INIT"})
 		return
 	}
 	if err := t.acceptInit(sa, m); err != nil {
-		t.log.Warn("peer's answer to ike_sa_init was not acceptable", "error", err, "remote", t.remote)
+		t.log().Warn("peer's answer to ike_sa_init was not acceptable", "error", err, "remote", t.remote)
 		t.fail(FailOther)
 		t.finish(err)
 	}
@@ -144,7 +144,7 @@ func (t *Tunnel) onInvalidKE(n *wire.Notify) {
 	s := t.setup
 	group := ipsec.GroupID(binary.BigEndian.Uint16(n.Data))
 	if group == s.group || slices.Contains(s.tried, group) || !offersGroup(t.conn.Proposals, group) {
-		t.log.Warn("peer wants a key exchange method that we do not offer", "group", group.String(), "remote", t.remote,
+		t.log().Warn("peer wants a key exchange method that we do not offer", "group", group.String(), "remote", t.remote,
 			"offered", proposalNames(t.conn.Proposals), "check", "dhgrp against the peer's")
 		t.fail(FailKE)
 		t.finish(&PeerError{Notify: wire.InvalidKEPayload, During: "IKE_SA_INIT"})
@@ -158,7 +158,7 @@ func (t *Tunnel) onInvalidKE(n *wire.Notify) {
 func (t *Tunnel) initAgain(why wire.NotifyType) {
 	t.setup.tries++
 	if t.setup.tries > maxInitTries {
-		t.log.Warn("peer kept asking to begin again", "notify", why.String(), "remote", t.remote)
+		t.log().Warn("peer kept asking to begin again", "notify", why.String(), "remote", t.remote)
 		t.fail(FailPeer)
 		t.finish(&PeerError{Notify: why, During: "IKE_SA_INIT"})
 		return
@@ -236,7 +236,7 @@ func (t *Tunnel) onInitRequest(sa *ikeSA) {
 	switch {
 	case t.state == StateIdle && !t.initiator && t.setup.first != nil:
 		if err := t.answerInit(sa, t.setup.first); err != nil {
-			t.log.Warn("ike_sa_init request was not acceptable", "error", err, "remote", t.remote)
+			t.log().Warn("ike_sa_init request was not acceptable", "error", err, "remote", t.remote)
 			t.fail(FailKE)
 			t.finish(err)
 		}
@@ -342,12 +342,10 @@ func (t *Tunnel) ivEpoch() uint32 {
 
 // newTunnel is what both kinds of tunnels begin with.
 func newTunnel(env *Env, p Policy, conn *Connection, local, remote netip.AddrPort, spi ipsec.IKESPI, initiator bool) *Tunnel {
-	t := &Tunnel{
+	return &Tunnel{
 		env: env, policy: p, conn: conn, initiator: initiator,
 		id: ipsec.TunnelID(spi), local: local, remote: remote,
 		setup: &setup{},
 		sa:    &ikeSA{initiator: initiator},
 	}
-	t.log = env.Log.With("tunnel", t.id.String(), "connection", conn.Name)
-	return t
 }

@@ -74,7 +74,7 @@ func (o *offer) wipe() {
 func (t *Tunnel) send(sa *ikeSA, x wire.ExchangeType, tk task, o offer, payloads ...wire.Payload) bool {
 	packets, err := t.encode(sa, sa.header(x, false, sa.sendID), payloads)
 	if err != nil {
-		t.log.Error("message could not be encoded", "exchange", x.String(), "error", err)
+		t.log().Error("message could not be encoded", "exchange", x.String(), "error", err)
 		o.wipe()
 		return false
 	}
@@ -142,10 +142,10 @@ func (t *Tunnel) giveUp(sa *ikeSA, r *request) bool {
 		t.finish(t.why)
 	case r.task.kind == taskProbe:
 		t.env.Stats.DeadPeers++
-		t.log.Warn("peer is dead", "unanswered", r.tries+1, "remote", t.remote)
+		t.log().Warn("peer is dead", "unanswered", r.tries+1, "remote", t.remote)
 		t.finish(ErrDeadPeer)
 	default:
-		t.log.Warn("peer did not answer", "exchange", r.exchange.String(), "transmissions", r.tries+1, "remote", t.remote,
+		t.log().Warn("peer did not answer", "exchange", r.exchange.String(), "transmissions", r.tries+1, "remote", t.remote,
 			"check", "that UDP ports 500 and 4500 reach the peer")
 		t.fail(FailTimeout)
 		t.finish(ErrTimeout)
@@ -162,7 +162,7 @@ func (t *Tunnel) giveUp(sa *ikeSA, r *request) bool {
 func (t *Tunnel) respond(sa *ikeSA, x wire.ExchangeType, payloads ...wire.Payload) {
 	packets, err := t.encode(sa, sa.header(x, true, sa.recvID), payloads)
 	if err != nil {
-		t.log.Error("message could not be encoded", "exchange", x.String(), "error", err)
+		t.log().Error("message could not be encoded", "exchange", x.String(), "error", err)
 		return
 	}
 	sa.answer = packets

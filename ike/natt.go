@@ -134,7 +134,7 @@ func (t *Tunnel) mayMove() bool {
 
 // move gives the tunnel and all its SAs new outer addresses.
 func (t *Tunnel) move(local, remote netip.AddrPort) {
-	t.log.Info("peer moved", "from", t.remote, "to", remote)
+	t.log().Info("peer moved", "from", t.remote, "to", remote)
 	t.env.Stats.PeerMoves++
 	t.local, t.remote, t.packet = local, remote, 0
 	for _, c := range t.children {

@@ -90,7 +90,7 @@ func (t *Tunnel) onAnswer(sa *ikeSA, r *request, payloads []wire.Payload) {
 // for nonsense (RFC 7296 section 2.21.3). A response cannot be answered, so there
 // is nobody to tell.
 func (t *Tunnel) onBadResponse(r *request, err error) {
-	t.log.Warn("exchange made no sense", "exchange", r.exchange.String(), "error", err)
+	t.log().Warn("exchange made no sense", "exchange", r.exchange.String(), "error", err)
 	t.fail(FailSyntax)
 	t.finish(err)
 }
@@ -151,7 +151,7 @@ func (t *Tunnel) onRequest(sa *ikeSA, h wire.Header) {
 // "meaning that the IKE SA is deleted without needing an explicit Delete
 // payload".
 func (t *Tunnel) badSyntax(sa *ikeSA, x wire.ExchangeType, err error) {
-	t.log.Warn("peer's request made no sense", "exchange", x.String(), "error", err)
+	t.log().Warn("peer's request made no sense", "exchange", x.String(), "error", err)
 	t.respond(sa, x, &wire.Notify{Type: wire.InvalidSyntax})
 	t.fail(FailSyntax)
 	t.finish(err)
@@ -166,7 +166,7 @@ func (t *Tunnel) badSyntax(sa *ikeSA, x wire.ExchangeType, err error) {
 func (t *Tunnel) onBadRequest(sa *ikeSA, h wire.Header, err error) {
 	var bad *wire.Error
 	if errors.As(err, &bad) && bad.Notify == wire.UnsupportedCriticalPayload {
-		t.log.Warn("peer's request had an unknown critical payload", "exchange", h.Exchange.String(), "error", err)
+		t.log().Warn("peer's request had an unknown critical payload", "exchange", h.Exchange.String(), "error", err)
 		t.respond(sa, h.Exchange, &wire.Notify{Type: bad.Notify, Data: []byte{byte(bad.Payload)}})
 		if t.setup != nil {
 			t.refusePeer(FailSyntax, err)

@@ -19,7 +19,7 @@ type refusal struct {
 func (t *Tunnel) onRefused(in Refused) {
 	t.env.Stats.Refused++
 	t.env.Stats.Failures[FailDataplane]++
-	t.log.Warn("dataplane refused an sa", "sa", in.ID.String(), "error", in.Err)
+	t.log().Warn("dataplane refused an sa", "sa", in.ID.String(), "error", in.Err)
 	last, r := t.last, t.refusal
 	t.refusal = nil
 	t.out.Move, t.out.Publish = last.Move, last.Publish

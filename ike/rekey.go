@@ -85,7 +85,7 @@ func (t *Tunnel) startRekeyIKE(k task) {
 	}
 	ke, err := suite.NewKE(group, t.env.Rand)
 	if !ok || err != nil {
-		t.log.Error("ike sa could not be rekeyed", "error", err)
+		t.log().Error("ike sa could not be rekeyed", "error", err)
 		return
 	}
 	o := offer{nonce: t.env.nonce(), ke: ke, ikeSPI: t.env.ikeSPI(), proposals: t.conn.Proposals}
@@ -106,7 +106,7 @@ func (t *Tunnel) onIKERekeyed(old *ikeSA, r *request, payloads []wire.Payload) {
 	if err != nil {
 		// The peer has an IKE SA that we lack. It cannot be told on the new one;
 		// that it deletes the old one, or rekeys again, is left to it.
-		t.log.Warn("peer's answer for the ike sa was not acceptable", "error", err)
+		t.log().Warn("peer's answer for the ike sa was not acceptable", "error", err)
 		t.again(r.task)
 		return
 	}
@@ -135,7 +135,7 @@ func (t *Tunnel) onIKERekeyRefused(old *ikeSA, r *request, n *wire.Notify) {
 		k.group = ipsec.GroupID(n.Data[0])<<8 | ipsec.GroupID(n.Data[1])
 		t.enqueue(k)
 	default:
-		t.log.Warn("peer refused to rekey the ike sa", "notify", n.Type.String(), "check", "the peer's log")
+		t.log().Warn("peer refused to rekey the ike sa", "notify", n.Type.String(), "check", "the peer's log")
 		t.again(r.task)
 	}
 }
@@ -190,7 +190,7 @@ func (t *Tunnel) succeed(old, next *ikeSA) {
 	old.giveUpAt, next.giveUpAt = t.now.Add(replacedTime), time.Time{}
 	t.sa = next
 	t.inherit(old)
-	t.log.Info("ike sa rekeyed", "suite", next.suite.String(), "spi", next.local().String())
+	t.log().Info("ike sa rekeyed", "suite", next.suite.String(), "spi", next.local().String())
 	t.publish()
 }
 
@@ -235,7 +235,7 @@ func (t *Tunnel) onRekeyIKE(sa *ikeSA, offered *wire.SA, ni []byte, payloads []w
 	if err != nil {
 		if err.Notify != wire.InvalidKEPayload {
 			t.env.Stats.Failures[err.Failure]++
-			t.log.Warn("ike sa rekey refused", "notify", err.Notify.String(), "error", err.Cause, "check", "proposal and dhgrp against the peer's")
+			t.log().Warn("ike sa rekey refused", "notify", err.Notify.String(), "error", err.Cause, "check", "proposal and dhgrp against the peer's")
 		}
 		t.respond(sa, wire.CreateChildSA, err.payload())
 		return

@@ -42,7 +42,6 @@ func restore(env *Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error
 	}
 	r := &reader{now: now, env: env, conn: conn}
 	t := newTunnel(env, p, conn, r.endpoint(m.Local), r.endpoint(m.Remote), ipsec.IKESPI(m.Id), m.Initiator)
-	t.now = now
 	t.state, t.takeovers = State(num[uint8](r, m.State)), m.Takeovers
 	t.localID, t.remoteID = r.identity(m.LocalId), r.identity(m.RemoteId)
 	t.nat = nat{m.Nat.GetSupported(), m.Nat.GetLocal(), m.Nat.GetRemote(), m.Nat.GetEncap()}

@@ -91,7 +91,7 @@ func (t *Tunnel) doubt(sa *ikeSA) {
 	if !t.support.ids || sa != t.sa || t.state != StateUp || !inherited || recent || sa.resync != nil {
 		return
 	}
-	t.log.Info("peer is ahead of the state that was taken over", "remote", t.remote, "next_request", sa.sendID, "next_expected", sa.recvID)
+	t.log().Info("peer is ahead of the state that was taken over", "remote", t.remote, "next_request", sa.sendID, "next_expected", sa.recvID)
 	t.askIDs(sa)
 }
 
@@ -133,7 +133,7 @@ func (t *Tunnel) askIDs(sa *ikeSA) {
 	}
 	packets, err := t.encode(sa, sa.header(wire.Informational, false, 0), payloads)
 	if err != nil {
-		t.log.Error("message could not be encoded", "exchange", "message id sync", "error", err)
+		t.log().Error("message could not be encoded", "exchange", "message id sync", "error", err)
 		return
 	}
 	t.env.Stats.RequestsOut.count(wire.Informational)
@@ -174,7 +174,7 @@ func (t *Tunnel) repeatResync(sa *ikeSA) {
 		return
 	}
 	t.env.Stats.DeadPeers++
-	t.log.Warn("peer is dead", "unanswered", r.tries, "remote", t.remote)
+	t.log().Warn("peer is dead", "unanswered", r.tries, "remote", t.remote)
 	t.finish(ErrDeadPeer)
 }
 
@@ -255,7 +255,7 @@ func (t *Tunnel) onIDs(sa *ikeSA, payloads []wire.Payload) {
 	t.env.Stats.Sync.Received++
 	t.heard()
 	sa.resync = nil
-	t.log.Info("message ids synchronized", "remote", t.remote, "next_request", ids.Recv, "next_expected", ids.Send)
+	t.log().Info("message ids synchronized", "remote", t.remote, "next_request", ids.Recv, "next_expected", ids.Send)
 	t.setIDs(sa, ids.Recv, ids.Send)
 	if r.delta > 0 {
 		t.shift(Shift{In: r.delta})

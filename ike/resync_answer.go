@@ -116,12 +116,12 @@ func (t *Tunnel) staleSync(sa *ikeSA, ids wire.MessageIDs) bool {
 func (t *Tunnel) answerIDs(sa *ikeSA, ids wire.MessageIDs) {
 	request := trace(t.from.Payload)
 	m2, p2 := max(ids.Send, sa.recvID), max(ids.Recv, sa.sendID, sa.claimed)
-	t.log.Info("peer synchronized message ids", "remote", t.remote, "next_request", p2, "next_expected", m2)
+	t.log().Info("peer synchronized message ids", "remote", t.remote, "next_request", p2, "next_expected", m2)
 	t.setIDs(sa, p2, m2)
 	packets, err := t.encode(sa, sa.header(wire.Informational, true, 0),
 		[]wire.Payload{wire.MessageIDs{Nonce: ids.Nonce, Send: sa.sendID, Recv: m2}.Notify()})
 	if err != nil {
-		t.log.Error("message could not be encoded", "exchange", "message id sync", "error", err)
+		t.log().Error("message could not be encoded", "exchange", "message id sync", "error", err)
 		return
 	}
 	a := &syncAnswer{send: ids.Send, request: request, packets: packets, count: 1, since: t.now}

@@ -53,7 +53,7 @@ func (t *Tunnel) onSetupTimeout() {
 		t.finish(t.setup.refused)
 		return
 	}
-	t.log.Warn("peer did not complete the negotiation", "state", t.state.String(), "remote", t.remote)
+	t.log().Warn("peer did not complete the negotiation", "state", t.state.String(), "remote", t.remote)
 	t.fail(FailTimeout)
 	t.finish(ErrTimeout)
 }

@@ -51,7 +51,7 @@ func (t *Tunnel) Snapshot(now time.Time) []byte {
 	if err != nil {
 		// Only a string that is no UTF-8 can do that, and names come from the
 		// configuration, which has none.
-		t.log.Error("snapshot could not be encoded", "error", err)
+		t.log().Error("snapshot could not be encoded", "error", err)
 	}
 	return b
 }

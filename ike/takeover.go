@@ -29,7 +29,7 @@ func (t *Tunnel) takeOver(in Takeover) {
 		t.takeovers++
 	}
 	if t.takeovers > maxTakeovers {
-		t.log.Error("tunnel was taken over too often for its keys", "takeovers", t.takeovers)
+		t.log().Error("tunnel was taken over too often for its keys", "takeovers", t.takeovers)
 		t.finish(errTakeovers)
 		return
 	}
@@ -45,7 +45,7 @@ func (t *Tunnel) takeOver(in Takeover) {
 			continue
 		}
 		if err := sa.protect(t.env, t.ivStart()); err != nil {
-			t.log.Error("ike sa could not be taken over", "error", err)
+			t.log().Error("ike sa could not be taken over", "error", err)
 			t.finish(err)
 			return
 		}
@@ -53,6 +53,6 @@ func (t *Tunnel) takeOver(in Takeover) {
 	if behind {
 		t.resyncLater(t.probeAt)
 	}
-	t.log.Info("tunnel taken over", "remote", t.remote, "behind", behind)
+	t.log().Info("tunnel taken over", "remote", t.remote, "behind", behind)
 	t.publish()
 }

@@ -126,7 +126,7 @@ func (t *Tunnel) fire(tm timer) {
 		tm.sa.softAt = time.Time{}
 		t.enqueue(task{kind: taskRekeyIKE})
 	case evHardIKE:
-		t.log.Warn("ike sa reached its hard lifetime", "age", t.now.Sub(tm.sa.born))
+		t.log().Warn("ike sa reached its hard lifetime", "age", t.now.Sub(tm.sa.born))
 		tm.sa.hardAt = time.Time{}
 		if next := t.candidate(tm.sa.successor); next != nil {
 			t.confirm(next)

@@ -1,7 +1,6 @@
 package ike
 
 import (
-	"log/slog"
 	"net/netip"
 	"time"
 
@@ -48,7 +47,6 @@ func (s State) String() string {
 type Tunnel struct {
 	env    *Env
 	policy Policy
-	log    *slog.Logger
 
 	id        ipsec.TunnelID
 	conn      *Connection // the first candidate until the peer has an identity
@@ -85,13 +83,9 @@ type Tunnel struct {
 	// unknown are fields of a newer version's snapshot, kept for ours.
 	unknown []byte
 
-	// What follows lives for one step, and for the Refused that may come next.
-	now     time.Time
-	steps   uint64
-	from    Datagram // the message that is being handled
-	out     Ready
-	last    Ready // of the step before
-	refusal *refusal
+	steps uint64
+	// turn is set during a step, and after one whose Ready may be Refused.
+	*turn
 }
 
 // ID names the tunnel, whatever its IKE SA is by now.
@@ -110,12 +104,9 @@ func (t *Tunnel) Standby() bool { return t.standby }
 // Step handles one input. What it returns is to be carried out in the order of
 // Ready's fields; its slices belong to the caller.
 func (t *Tunnel) Step(now time.Time, in Input) Ready {
-	t.last, t.out = t.out, Ready{}
-	t.now = now
+	_, refused := in.(Refused)
+	t.begin(now, refused)
 	t.steps++
-	if _, ok := in.(Refused); !ok {
-		t.refusal = nil
-	}
 	switch {
 	case t.state == StateClosed:
 	case t.standby:
@@ -126,8 +117,7 @@ func (t *Tunnel) Step(now time.Time, in Input) Ready {
 	}
 	out := t.out
 	if len(out.Install) == 0 {
-		// Nothing can be refused; an idle tunnel keeps no messages.
-		t.out, t.from = Ready{}, Datagram{}
+		t.Installed() // nothing can be refused
 	}
 	return out
 }
@@ -149,7 +139,7 @@ func (t *Tunnel) handle(in Input) {
 	case Close:
 		t.close(in.Reason)
 	case Superseded:
-		t.log.Info("tunnel superseded", "reason", in.Reason)
+		t.log().Info("tunnel superseded", "reason", in.Reason)
 		t.finish(nil)
 	case Refused:
 		t.onRefused(in)
@@ -186,7 +176,7 @@ func (t *Tunnel) stepStandby(in Input) {
 func (t *Tunnel) close(reason string) {
 	switch t.state {
 	case StateUp:
-		t.log.Info("tunnel closing", "reason", reason)
+		t.log().Info("tunnel closing", "reason", reason)
 		t.state = StateClosing
 		t.env.Stats.Tunnels--
 		t.removeAll()
@@ -194,7 +184,7 @@ func (t *Tunnel) close(reason string) {
 		t.publish()
 	case StateClosing, StateClosed:
 	default:
-		t.log.Info("tunnel given up before it was up", "reason", reason)
+		t.log().Info("tunnel given up before it was up", "reason", reason)
 		t.finish(nil)
 	}
 }
@@ -248,7 +238,7 @@ func (t *Tunnel) publish() {
 func (t *Tunnel) drop(d Drop) {
 	t.env.Stats.Drops[d]++
 	if t.setup != nil && t.env.complaints != nil {
-		t.env.complaints.complain(t.now, t.log, d, t.from, "state", t.state.String())
+		t.env.complaints.complain(t.now, t.log(), d, t.from, "state", t.state.String())
 	}
 }
 

@@ -40,29 +40,40 @@ type messageCipher interface {
 	open(msg []byte, body int) bool
 }
 
-// protection is what Sealer and Opener share.
+// protection is what Sealer and Opener share. An IKE SA lives for hours and
+// speaks for a moment, so what is made of the keys is made for one message and
+// forgotten: expanded, they are some hundred octets each way, for every tunnel.
 type protection struct {
-	cipher         messageCipher
-	iv, block, icv int
+	algorithms ipsec.Algorithms
+	keys       DirectionKeys
 }
 
 // IVLen is the length of the initialization vector in octets.
-func (p *protection) IVLen() int { return p.iv }
+func (p *protection) IVLen() int { return p.algorithms.IVLen() }
 
 // BlockLen is what plaintext, padding and Pad Length together are a multiple
 // of, in octets; 1 where the cipher needs no padding.
-func (p *protection) BlockLen() int { return p.block }
+func (p *protection) BlockLen() int { return p.algorithms.BlockLen() }
 
 // ICVLen is the length of the Integrity Check Value in octets.
-func (p *protection) ICVLen() int { return p.icv }
+func (p *protection) ICVLen() int { return p.algorithms.ICVLen() }
+
+// cipher makes what protects one message.
+func (p *protection) cipher() (messageCipher, error) {
+	if p.algorithms.Encryption.AEAD() {
+		return newCombined(p.algorithms, p.keys.Encryption)
+	}
+	return newComposed(p.algorithms, p.keys)
+}
 
 // check tells whether IV, at least one block and ICV fit behind body.
 func (p *protection) check(msg []byte, body int) error {
-	if body < 0 || len(msg)-body < p.iv+p.block+p.icv {
-		return fmt.Errorf("suite: encrypted payload has %d octets, want at least %d", len(msg)-body, p.iv+p.block+p.icv)
+	iv, block, icv := p.IVLen(), p.BlockLen(), p.ICVLen()
+	if body < 0 || len(msg)-body < iv+block+icv {
+		return fmt.Errorf("suite: encrypted payload has %d octets, want at least %d", len(msg)-body, iv+block+icv)
 	}
-	if (len(msg)-body-p.iv-p.icv)%p.block != 0 {
-		return fmt.Errorf("suite: encrypted payload is not whole blocks of %d octets", p.block)
+	if (len(msg)-body-iv-icv)%block != 0 {
+		return fmt.Errorf("suite: encrypted payload is not whole blocks of %d octets", block)
 	}
 	return nil
 }
@@ -71,9 +82,8 @@ func (p *protection) check(msg []byte, body int) error {
 // 3.14; RFC 5282 for AEADs).
 type Sealer struct {
 	protection
-	next    IV
-	counter bool // the IV is next, not random
-	rand    io.Reader
+	next IV
+	rand io.Reader
 }
 
 // NewSealer takes the keys of our direction. iv counts for counter modes, rand
@@ -86,7 +96,7 @@ func NewSealer(s Suite, k DirectionKeys, iv IV, rand io.Reader) (*Sealer, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{protection: p, next: iv, counter: s.Encryption.CounterMode(), rand: rand}, nil
+	return &Sealer{protection: p, next: iv, rand: rand}, nil
 }
 
 // IV is the state after the last Seal. A standby that knows it can tell how far
@@ -101,8 +111,12 @@ func (s *Sealer) Seal(msg []byte, body int) error {
 	if err := s.check(msg, body); err != nil {
 		return err
 	}
-	iv := msg[body : body+s.iv]
-	if s.counter {
+	cipher, err := s.cipher()
+	if err != nil {
+		return err
+	}
+	iv := msg[body : body+s.IVLen()]
+	if s.algorithms.Encryption.CounterMode() {
 		if s.next.Counter >= MaxIVCounter {
 			return ErrIVExhausted
 		}
@@ -113,7 +127,7 @@ func (s *Sealer) Seal(msg []byte, body int) error {
 		// recipients MUST accept any value." RFC 7296 section 3.14, for CBC.
 		return fmt.Errorf("suite: draw an initialization vector: %w", err)
 	}
-	s.cipher.seal(msg, body)
+	cipher.seal(msg, body)
 	return nil
 }
 
@@ -136,10 +150,14 @@ func (o *Opener) Open(msg []byte, body int) ([]byte, error) {
 	if err := o.check(msg, body); err != nil {
 		return nil, err
 	}
-	if !o.cipher.open(msg, body) {
+	cipher, err := o.cipher()
+	if err != nil {
+		return nil, err
+	}
+	if !cipher.open(msg, body) {
 		return nil, ErrAuthentication
 	}
-	return msg[body+o.iv : len(msg)-o.icv], nil
+	return msg[body+o.IVLen() : len(msg)-o.ICVLen()], nil
 }
 
 func newProtection(s Suite, k DirectionKeys) (protection, error) {
@@ -159,11 +177,5 @@ func newProtection(s Suite, k DirectionKeys) (protection, error) {
 		return protection{}, fmt.Errorf("suite: keys for %v have %d and %d octets, want %d and %d",
 			s, k.Encryption.Len(), k.Integrity.Len(), encLen, intLen)
 	}
-	p := protection{iv: a.IVLen(), block: a.BlockLen(), icv: a.ICVLen()}
-	if s.Encryption.AEAD() {
-		p.cipher, err = newCombined(a, k.Encryption)
-	} else {
-		p.cipher, err = newComposed(a, k)
-	}
-	return p, err
+	return protection{a, k}, nil
 }
