@@ -321,15 +321,20 @@ func (t *Tunnel) onRefused(in ike.Refused) {
 	t.log.Warn("dataplane refused an sa", "sa", in.ID.String(), "error", in.Err)
 	// Of the Ready before, Install was the first that was not carried out, and
 	// what follows it still has to be.
-	t.out.Remove, t.out.Move, t.out.Publish = t.last.Remove, t.last.Move, t.last.Publish
+	last := t.last
+	t.out.Remove = append(last.Remove, t.out.Remove...)
+	t.out.Publish = t.out.Publish || last.Publish
+	if t.out.Move == nil {
+		t.out.Move = last.Move
+	}
 	c, r := t.childByID(in.ID), t.refusal
 	t.refusal = nil
 	if c == nil {
-		t.out.Send = t.last.Send
+		t.out.Send = append(last.Send, t.out.Send...)
 		return
 	}
 	if r == nil || r.child != c {
-		t.out.Send = t.last.Send
+		t.out.Send = append(last.Send, t.out.Send...)
 		t.deleteChild(c)
 		return
 	}

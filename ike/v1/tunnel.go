@@ -115,12 +115,10 @@ func (t *Tunnel) LocalSPIs() []ipsec.IKESPI {
 // Step handles one input. What it returns is to be carried out in the order of
 // Ready's fields; its slices belong to the caller.
 func (t *Tunnel) Step(now time.Time, in ike.Input) ike.Ready {
-	// A tunnel that another one has handed its ISAKMP SA to has work already.
-	t.last, t.now = t.out, now
-	if _, ok := in.(ike.Refused); ok {
-		t.out = ike.Ready{}
-	} else {
-		t.refusal = nil
+	// A tunnel that another one has handed its ISAKMP SA to has work in out already.
+	t.now = now
+	if _, ok := in.(ike.Refused); !ok {
+		t.Installed()
 	}
 	switch {
 	case t.state == ike.StateClosed:
@@ -132,8 +130,16 @@ func (t *Tunnel) Step(now time.Time, in ike.Input) ike.Ready {
 	}
 	out := t.out
 	t.last, t.out, t.from = out, ike.Ready{}, ike.Datagram{}
+	if len(out.Install) == 0 {
+		t.Installed() // nothing can be refused
+	}
 	return out
 }
+
+// Installed answers Ready.Install: the dataplane has taken all of it, so that
+// Refused does not follow. Without it the tunnel finds out with its next step,
+// and keeps what it would need until then.
+func (t *Tunnel) Installed() { t.last, t.refusal = ike.Ready{}, nil }
 
 func (t *Tunnel) handle(in ike.Input) {
 	switch in := in.(type) {
