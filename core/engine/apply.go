@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -79,7 +78,7 @@ func (s *Shard) taken(t *tunnel, sas []ipsec.SA) (ipsec.SAID, bool) {
 
 // add notes an SA of t that goes into the dataplane.
 func (s *Shard) add(now time.Time, t *tunnel, desc ipsec.SA) {
-	t.sas[desc.ID] = &sa{desc: desc, since: now}
+	t.put(&sa{desc: desc, since: now})
 	s.bySA[desc.ID] = t
 	if desc.Direction == ipsec.Inbound {
 		s.inbound[desc.ID.SPI] = true
@@ -125,6 +124,7 @@ func (s *Shard) onPlaneDone(now time.Time, results []Result) {
 			s.stats.Refused++
 			s.apply(now, t, s.machines.step(now, t.ike, ike.Refused{ID: refused, Err: err}))
 		} else {
+			t.ike.Installed()
 			s.finish(now, t, rd)
 		}
 		s.drain(now, t)
@@ -148,11 +148,12 @@ func (s *Shard) installed(now time.Time, t *tunnel, sas []ipsec.SA, r Result) (i
 		return refused, err
 	}
 	for i, desc := range sas {
-		e := t.sas[desc.ID]
+		e := t.sa(desc.ID)
 		if e == nil {
 			continue
 		}
-		e.installed, e.since, e.placement = true, now, r.Placements[i]
+		e.installed, e.since = true, now
+		e.count.place(r.Placements[i])
 	}
 	return ipsec.SAID{}, nil
 }
@@ -173,8 +174,9 @@ func (s *Shard) placed(r Result) {
 			s.log.Warn("dataplane did not change an sa", "tunnel", t.name, "sa", p.ID.String(), "error", p.Err)
 			continue
 		}
-		t.sas[p.ID].installed = true
-		t.sas[p.ID].placement = p
+		e := t.sa(p.ID)
+		e.installed = true
+		e.count.place(p)
 	}
 }
 
@@ -220,7 +222,7 @@ func (s *Shard) addRoutes(t *tunnel, desc ipsec.SA) {
 		return
 	}
 	for _, p := range routePrefixes(desc) {
-		if t.routes[p]++; t.routes[p] == 1 {
+		if t.need(p) {
 			s.rd.AddRoutes = append(s.rd.AddRoutes, s.route(t, p, desc))
 		}
 	}
@@ -233,10 +235,9 @@ func (s *Shard) route(t *tunnel, p netip.Prefix, desc ipsec.SA) Route {
 // move tells the dataplane the peer's new outer address.
 func (s *Shard) move(t *tunnel, m ike.Move) {
 	op := Op{ID: s.nextOp()}
-	for _, id := range sortedSAs(t.sas) {
-		e := t.sas[id]
+	for _, e := range t.sas {
 		e.desc.Local, e.desc.Remote, e.desc.Encap = m.Local.Addr(), m.Remote.Addr(), m.Encap
-		op.Update = append(op.Update, offload.Change{ID: id, Endpoint: &offload.Endpoint{
+		op.Update = append(op.Update, offload.Change{ID: e.desc.ID, Endpoint: &offload.Endpoint{
 			Local: m.Local.Addr(), Remote: m.Remote.Addr(), Encap: m.Encap,
 		}})
 	}
@@ -250,7 +251,7 @@ func (s *Shard) move(t *tunnel, m ike.Move) {
 func (s *Shard) remove(t *tunnel, ids []ipsec.SAID) {
 	op := Op{ID: s.nextOp()}
 	for _, id := range ids {
-		e := t.sas[id]
+		e := t.sa(id)
 		if e == nil {
 			continue
 		}
@@ -258,7 +259,7 @@ func (s *Shard) remove(t *tunnel, ids []ipsec.SAID) {
 			s.delRoutes(t, e.desc)
 		}
 		s.totals.bury(t, e)
-		delete(t.sas, id)
+		t.drop(id)
 		delete(s.bySA, id)
 		if e.desc.Direction == ipsec.Inbound {
 			delete(s.inbound, id.SPI)
@@ -276,21 +277,16 @@ func (s *Shard) remove(t *tunnel, ids []ipsec.SAID) {
 func (t *tunnel) rest(e *sa) {
 	if e.desc.Direction == ipsec.Outbound {
 		if t.pairOf(e) != nil {
-			t.idle[e.desc.ID] = e.desc.Sequence.Ceiling
+			t.setIdle(e.desc.ID, e.desc.Sequence.Ceiling)
 		}
 		return
 	}
-	maps.DeleteFunc(t.idle, func(id ipsec.SAID, _ uint64) bool { return id.SPI == e.desc.Pair })
+	t.idle = slices.DeleteFunc(t.idle, func(o idleSA) bool { return o.id.SPI == e.desc.Pair })
 }
 
 func (s *Shard) delRoutes(t *tunnel, desc ipsec.SA) {
 	for _, p := range routePrefixes(desc) {
-		n, ok := t.routes[p]
-		if !ok {
-			continue
-		}
-		if t.routes[p] = n - 1; n == 1 {
-			delete(t.routes, p)
+		if t.spare(p) {
 			s.rd.DelRoutes = append(s.rd.DelRoutes, s.route(t, p, desc))
 		}
 	}
@@ -301,7 +297,7 @@ func (s *Shard) delRoutes(t *tunnel, desc ipsec.SA) {
 func (s *Shard) dropRoutes(id ipsec.TunnelID, routes []Route) {
 	t := s.tunnels[id]
 	for _, r := range routes {
-		if t == nil || t.routes[r.Prefix] == 0 {
+		if t == nil || !t.needs(r.Prefix) {
 			s.rd.DelRoutes = append(s.rd.DelRoutes, r)
 		}
 	}
@@ -311,8 +307,8 @@ func (s *Shard) dropRoutes(id ipsec.TunnelID, routes []Route) {
 // and returns them.
 func (s *Shard) yieldRoutes(t *tunnel, desc ipsec.SA) (yielded []Route) {
 	for _, p := range routePrefixes(desc) {
-		if _, ok := t.routes[p]; ok {
-			delete(t.routes, p)
+		if t.needs(p) {
+			t.routes = slices.DeleteFunc(t.routes, func(n needed) bool { return n.prefix == p })
 			r := s.route(t, p, desc)
 			r.Standby = true
 			yielded = append(yielded, r)
@@ -324,7 +320,7 @@ func (s *Shard) yieldRoutes(t *tunnel, desc ipsec.SA) (yielded []Route) {
 
 // forget ends a tunnel: whatever it still had in the dataplane goes too.
 func (s *Shard) forget(now time.Time, t *tunnel, why error) {
-	s.remove(t, sortedSAs(t.sas))
+	s.remove(t, t.ids())
 	s.timers.set(&t.timer, time.Time{})
 	delete(s.tunnels, t.ike.ID())
 	delete(s.takeovers, t.ike.ID())
@@ -358,14 +354,5 @@ func sortedTunnels(m map[ipsec.TunnelID]*tunnel) []*tunnel {
 		out = append(out, t)
 	}
 	slices.SortFunc(out, func(a, b *tunnel) int { return cmp.Compare(a.ike.ID(), b.ike.ID()) })
-	return out
-}
-
-func sortedSAs(m map[ipsec.SAID]*sa) []ipsec.SAID {
-	out := make([]ipsec.SAID, 0, len(m))
-	for id := range m {
-		out = append(out, id)
-	}
-	slices.SortFunc(out, ipsec.SAID.Compare)
 	return out
 }

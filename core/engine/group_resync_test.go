@@ -62,7 +62,7 @@ func TestShiftNearTheEndOfTheNumbers(t *testing.T) {
 	client, _ := p.dial()
 	before := client.Children[0].Out.SA.ID
 	s := p.client.shard
-	s.bySA[before].sas[before].counters.Sequence.Next = 1<<32 - 1<<23
+	s.bySA[before].sa(before).count.next = 1<<32 - 1<<23
 	s.shift(p.now, s.bySA[before], ike.Shift{Out: 1 << 22})
 	p.pass(10 * time.Second)
 	if p.client.only().Children[0].Out.SA.ID == before {

@@ -13,7 +13,7 @@ import (
 // from where (invariant I2). One that comes with numbers of its own keeps them, and
 // one that somebody else may have sent on must ask.
 func (s *Shard) firstLease(t *tunnel, desc ipsec.SA) ipsec.Sequence {
-	if ceiling, used := t.idle[desc.ID]; used {
+	if ceiling, used := t.idleAbove(desc.ID); used {
 		return ipsec.Sequence{Next: ceiling + 1, Ceiling: ceiling}
 	}
 	if desc.Direction != ipsec.Outbound || desc.Sequence.Next != 0 {
@@ -50,7 +50,7 @@ func raised(ceiling, last, size uint64) uint64 {
 // "the transmitter [...] MUST NOT send a packet on an SA if doing so would cause
 // the sequence number to cycle." RFC 4303 section 3.3.3.
 func (s *Shard) raiseLease(now time.Time, t *tunnel, ev offload.LeaseLow) {
-	e := t.sas[ev.ID]
+	e := t.sa(ev.ID)
 	last := e.desc.Algorithms.MaxSequence()
 	if ceiling := e.desc.Sequence.Ceiling; ceiling < last && ev.Next+s.lease/2 >= ceiling {
 		e.desc.Sequence.Ceiling = raised(ceiling, last, s.lease)

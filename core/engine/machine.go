@@ -16,6 +16,7 @@ type machine interface {
 	Connection() *ike.Connection
 	LocalSPIs() []ipsec.IKESPI
 	Established() bool
+	Installed()
 	NextTimeout() time.Time
 	Status(now time.Time) ike.Status
 	Snapshot(now time.Time) []byte

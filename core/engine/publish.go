@@ -11,7 +11,6 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
-	"github.com/evergate/evergate/offload"
 )
 
 // Publication is what one step of a synchronized tunnel means for the members
@@ -97,7 +96,7 @@ func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
 		}
 	}
 	for _, id := range rd.Remove {
-		if e := t.sas[id]; e != nil && e.desc.Direction == ipsec.Inbound {
+		if e := t.sa(id); e != nil && e.desc.Direction == ipsec.Inbound {
 			p.Dropped = append(p.Dropped, id)
 		}
 	}
@@ -165,7 +164,7 @@ func (s *Shard) restoreChildren(now time.Time, t *tunnel, r ha.Restored) (missin
 			// may have done so too.
 			s.restoreSA(now, t, c.In)
 			idle.Delete = append(idle.Delete, c.Out.ID)
-			t.idle[c.Out.ID] = c.Out.Sequence.Ceiling
+			t.setIdle(c.Out.ID, c.Out.Sequence.Ceiling)
 		}
 	}
 	if len(idle.Delete) > 0 {
@@ -180,9 +179,9 @@ func (s *Shard) restoreChildren(now time.Time, t *tunnel, r ha.Restored) (missin
 // restoreSA notes an SA that is in the dataplane already.
 func (s *Shard) restoreSA(now time.Time, t *tunnel, desc ipsec.SA) {
 	s.add(now, t, desc)
-	e := t.sas[desc.ID]
+	e := t.sa(desc.ID)
 	e.installed = true
-	e.counters = offload.Counters{Placement: offload.Placement{ID: desc.ID}, Sequence: desc.Sequence, Idle: -1}
+	e.count.begin(desc.Sequence)
 	s.addRoutes(t, desc)
 }
 
@@ -215,16 +214,15 @@ func (s *Shard) onLose(id ipsec.TunnelID) {
 		return
 	}
 	var left Left
-	for _, said := range sortedSAs(t.sas) {
+	for _, e := range t.sas {
+		said := e.desc.ID
 		left.SAs = append(left.SAs, said)
-		left.Routes = append(left.Routes, s.yieldRoutes(t, t.sas[said].desc)...)
-	}
-	for said, e := range t.sas {
+		left.Routes = append(left.Routes, s.yieldRoutes(t, e.desc)...)
 		s.totals.bury(t, e)
 		delete(s.bySA, said)
 		delete(s.inbound, said.SPI)
 	}
-	clear(t.sas)
+	t.sas = nil
 	if t.pending != nil && len(t.pending.Install) > 0 {
 		// These were never published: nobody stands by for them.
 		s.rd.Plane = append(s.rd.Plane, Op{ID: s.nextOp(), Delete: idsOf(t.pending.Install)})
@@ -249,7 +247,7 @@ func (s *Shard) onLose(id ipsec.TunnelID) {
 // onRaised notes a lease that the other members have agreed to.
 func (s *Shard) onRaised(id ipsec.SAID, ceiling uint64) {
 	if t := s.bySA[id]; t != nil {
-		if e := t.sas[id]; ceiling > e.desc.Sequence.Ceiling {
+		if e := t.sa(id); ceiling > e.desc.Sequence.Ceiling {
 			e.desc.Sequence.Ceiling = ceiling
 			s.stats.LeasesRaised++
 		}

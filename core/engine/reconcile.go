@@ -17,12 +17,11 @@ func (s *Shard) onCheckpoint(now time.Time, counters []offload.Counters) {
 		if t == nil {
 			continue
 		}
-		e := t.sas[c.ID]
-		if c.Drops.Ceiling > e.counters.Drops.Ceiling && s.overflowing(t) {
+		e := t.sa(c.ID)
+		if c.Drops.Ceiling > e.count.dropped().Ceiling && s.overflowing(t) {
 			s.onOverflow(now, t, c.ID)
 		}
-		e.counters, e.placement = c, c.Placement
-		e.placement.ID = c.ID
+		e.count.note(c)
 		if c.PathMTU != 0 {
 			e.desc.PathMTU = c.PathMTU
 		}
@@ -85,8 +84,8 @@ func (s *Shard) reconcile(now time.Time, inventory []offload.Counters) {
 func (s *Shard) reinstall(now time.Time, t *tunnel, have map[ipsec.SAID]uint64) {
 	op := Op{ID: s.nextOp()}
 	var exhausted []ipsec.SAID
-	for _, id := range inboundFirst(t) {
-		e := t.sas[id]
+	for _, e := range inboundFirst(t) {
+		id := e.desc.ID
 		if g, ok := have[id]; ok && g >= e.desc.Generation || !e.installed {
 			continue // it is there, or its first Install is still on its way
 		}
@@ -112,15 +111,14 @@ func (s *Shard) reinstall(now time.Time, t *tunnel, have map[ipsec.SAID]uint64) 
 // their end; the SA then sends nothing more and needs a successor. Numbers that
 // other members must agree to are not taken: the dataplane will ask for them.
 func (e *sa) resume(now time.Time, replicated bool, lease uint64) bool {
-	e.earlier.packets += e.counters.Packets
-	e.earlier.bytes += e.counters.Bytes
-	e.desc.Lifetime.Hard = used(e.desc.Lifetime.Hard, e.counters)
-	e.desc.Lifetime.Soft = used(e.desc.Lifetime.Soft, e.counters)
+	e.earlier.packets, e.earlier.bytes = e.total()
+	e.desc.Lifetime.Hard = used(e.desc.Lifetime.Hard, e.count)
+	e.desc.Lifetime.Soft = used(e.desc.Lifetime.Soft, e.count)
 	e.desc.Lifetime.Age += now.Sub(e.since)
 	e.since = now
 	enough := true
 	if e.desc.Direction == ipsec.Inbound {
-		e.desc.Sequence = ipsec.Sequence{Highest: e.counters.Sequence.Highest, Bitmap: e.counters.Sequence.Bitmap}
+		e.desc.Sequence = ipsec.Sequence{Highest: e.count.highest, Bitmap: e.count.bitmap}
 	} else {
 		var next ipsec.Sequence
 		if next, enough = nextLease(e.desc, lease); enough && replicated {
@@ -132,16 +130,15 @@ func (e *sa) resume(now time.Time, replicated bool, lease uint64) bool {
 		}
 		e.desc.Sequence = next
 	}
-	seq := e.desc.Sequence
-	e.counters = offload.Counters{Placement: offload.Placement{ID: e.desc.ID}, Sequence: seq, Idle: -1}
+	e.count.begin(e.desc.Sequence)
 	return enough
 }
 
 // used subtracts what has passed from the limits. A limit that is used up stays
 // at one, because zero would mean none.
-func used(l ipsec.Limits, c offload.Counters) ipsec.Limits {
-	l.Bytes = left(l.Bytes, c.Bytes)
-	l.Packets = left(l.Packets, c.Packets)
+func used(l ipsec.Limits, n count) ipsec.Limits {
+	l.Bytes = left(l.Bytes, n.bytes)
+	l.Packets = left(l.Packets, n.packets)
 	return l
 }
 
@@ -158,13 +155,12 @@ func left(limit, used uint64) uint64 {
 
 // inboundFirst orders the SAs of a tunnel so that nothing is sent that could not
 // be answered.
-func inboundFirst(t *tunnel) []ipsec.SAID {
-	ids := sortedSAs(t.sas)
-	out := make([]ipsec.SAID, 0, len(ids))
+func inboundFirst(t *tunnel) []*sa {
+	out := make([]*sa, 0, len(t.sas))
 	for _, d := range []ipsec.Direction{ipsec.Inbound, ipsec.Outbound} {
-		for _, id := range ids {
-			if t.sas[id].desc.Direction == d {
-				out = append(out, id)
+		for _, e := range t.sas {
+			if e.desc.Direction == d {
+				out = append(out, e)
 			}
 		}
 	}

@@ -387,7 +387,7 @@ func (s *Shard) own(t machine) *tunnel {
 	if e := s.tunnels[t.ID()]; e != nil {
 		return e
 	}
-	e := &tunnel{ike: t, sas: make(map[ipsec.SAID]*sa), idle: make(map[ipsec.SAID]uint64), routes: make(map[netip.Prefix]int)}
+	e := &tunnel{ike: t}
 	e.timer = timer{index: -1, of: e}
 	if c := t.Connection(); c != nil {
 		e.conn = s.policy.Connection(c.Name)
@@ -425,11 +425,11 @@ func (s *Shard) onEvent(now time.Time, ev offload.Event) {
 		}
 	case offload.MTUChanged:
 		if t := s.bySA[ev.ID]; t != nil {
-			t.sas[ev.ID].desc.PathMTU = ev.MTU
+			t.sa(ev.ID).desc.PathMTU = ev.MTU
 		}
 	case offload.Placed:
 		if t := s.bySA[ev.Placement.ID]; t != nil {
-			t.sas[ev.Placement.ID].placement = ev.Placement
+			t.sa(ev.Placement.ID).count.place(ev.Placement)
 		}
 	case offload.Acquire:
 		s.onAcquire(now, ev)

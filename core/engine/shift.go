@@ -20,10 +20,10 @@ const shiftSlack = 1 << 22
 func (s *Shard) shift(now time.Time, t *tunnel, by ike.Shift) {
 	op := Op{ID: s.nextOp()}
 	var short []ipsec.SAID
-	for _, id := range sortedSAs(t.sas) {
-		e := t.sas[id]
+	for _, e := range t.sas {
+		id := e.desc.ID
 		last := e.desc.Algorithms.MaxSequence()
-		switch known := e.counters.Sequence; {
+		switch known := e.count.sequence(); {
 		case e.desc.Direction == ipsec.Inbound && by.In > 0:
 			if highest := max(known.Highest, e.desc.Sequence.Highest) + by.In; highest < last {
 				op.Update = append(op.Update, offload.Change{ID: id, Sequence: &ipsec.Sequence{Highest: highest}})

@@ -75,20 +75,19 @@ func (s *Shard) describe(now time.Time, t *tunnel) TunnelStatus {
 		st.Interface, st.AddRoute = t.conn.Interface, t.conn.AddRoute
 		st.DPD, st.Keepalive = t.conn.DPD, t.conn.Keepalive
 	}
-	for p := range t.routes {
-		st.Routes = append(st.Routes, p)
+	for _, n := range t.routes {
+		st.Routes = append(st.Routes, n.prefix)
 	}
 	slices.SortFunc(st.Routes, netip.Prefix.Compare)
 	names := make(map[ipsec.SAID]string)
 	for _, c := range st.IKE.Children {
 		names[c.In] = c.Name
 	}
-	for _, id := range sortedSAs(t.sas) {
-		in := t.sas[id]
+	for _, in := range t.sas {
 		if in.desc.Direction != ipsec.Inbound || t.pending != nil && !in.installed {
 			continue // what is on its way into the dataplane does not work yet
 		}
-		c := ChildStatus{Name: names[id], In: in.status()}
+		c := ChildStatus{Name: names[in.desc.ID], In: in.status()}
 		if out := t.pairOf(in); out != nil {
 			c.Out = out.status()
 		}
@@ -98,8 +97,7 @@ func (s *Shard) describe(now time.Time, t *tunnel) TunnelStatus {
 }
 
 func (e *sa) status() SAStatus {
-	return SAStatus{
-		SA: e.desc, Installed: e.since, Placement: e.placement, Counters: e.counters,
-		Packets: e.earlier.packets + e.counters.Packets, Bytes: e.earlier.bytes + e.counters.Bytes,
-	}
+	st := SAStatus{SA: e.desc, Installed: e.since, Placement: e.count.placement(e.desc.ID), Counters: e.count.counters(e.desc)}
+	st.Packets, st.Bytes = e.total()
+	return st
 }

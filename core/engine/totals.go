@@ -26,6 +26,12 @@ func (t *Traffic) add(d ipsec.Direction, packets, bytes uint64, drops offload.Dr
 	t.Drops = sumDrops(t.Drops, drops)
 }
 
+// addSA adds what an SA has carried so far.
+func (t *Traffic) addSA(e *sa) {
+	packets, bytes := e.total()
+	t.add(e.desc.Direction, packets, bytes, e.count.dropped())
+}
+
 func sumDrops(a, b offload.Drops) offload.Drops {
 	return offload.Drops{
 		Replayed: a.Replayed + b.Replayed, Authentication: a.Authentication + b.Authentication,
@@ -43,8 +49,8 @@ type totals struct {
 }
 
 type dying struct {
-	phase1 string
-	last   offload.Counters
+	phase1         string
+	packets, bytes uint64
 }
 
 // maxDying bounds the SAs whose last counters are awaited; a dataplane that
@@ -61,10 +67,10 @@ func (n *totals) bury(t *tunnel, e *sa) {
 		return
 	}
 	sum := n.gone[t.conn.Name]
-	sum.add(e.desc.Direction, e.earlier.packets+e.counters.Packets, e.earlier.bytes+e.counters.Bytes, e.counters.Drops)
+	sum.addSA(e)
 	n.gone[t.conn.Name] = sum
 	if len(n.dying) < maxDying {
-		n.dying[e.desc.ID] = dying{t.conn.Name, e.counters}
+		n.dying[e.desc.ID] = dying{t.conn.Name, e.count.packets, e.count.bytes}
 	}
 }
 
@@ -77,7 +83,7 @@ func (n *totals) settle(last []offload.Counters) {
 		}
 		delete(n.dying, c.ID)
 		sum := n.gone[d.phase1]
-		sum.add(c.Direction, since(d.last.Packets, c.Packets), since(d.last.Bytes, c.Bytes), offload.Drops{})
+		sum.add(c.Direction, since(d.packets, c.Packets), since(d.bytes, c.Bytes), offload.Drops{})
 		n.gone[d.phase1] = sum
 	}
 }
@@ -93,7 +99,7 @@ func (s *Shard) Traffic() map[string]Traffic {
 		}
 		sum := out[t.conn.Name]
 		for _, e := range t.sas {
-			sum.add(e.desc.Direction, e.earlier.packets+e.counters.Packets, e.earlier.bytes+e.counters.Bytes, e.counters.Drops)
+			sum.addSA(e)
 		}
 		out[t.conn.Name] = sum
 	}

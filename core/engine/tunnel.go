@@ -7,7 +7,6 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
-	"github.com/evergate/evergate/offload"
 )
 
 // maxQueued bounds what one tunnel may leave waiting while its SAs are being
@@ -36,11 +35,11 @@ type tunnel struct {
 	heard bool
 	queue []ike.Input
 
-	sas map[ipsec.SAID]*sa
-	// idle are outbound SAs that were taken over and were not in use then: up to
-	// which number others may have sent on each.
-	idle   map[ipsec.SAID]uint64
-	routes map[netip.Prefix]int // how many children need it
+	// sas are those that are to be in the dataplane, in the order of their names.
+	// They are few, as are the others: two for each pair of Child SAs.
+	sas    []*sa
+	idle   []idleSA
+	routes []needed
 
 	activity ike.Activity
 	timer    timer
@@ -51,11 +50,116 @@ type sa struct {
 	desc      ipsec.SA
 	installed bool
 	since     time.Time
-	placement offload.Placement
-	// counters are the dataplane's last word; earlier are the packets and bytes
-	// of dataplanes that are gone.
-	counters offload.Counters
-	earlier  struct{ packets, bytes uint64 }
+	// count is the dataplane's last word; earlier are the packets and bytes of
+	// dataplanes that are gone.
+	count   count
+	earlier struct{ packets, bytes uint64 }
+}
+
+// total is what passed through e in all dataplanes.
+func (e *sa) total() (packets, bytes uint64) {
+	return e.earlier.packets + e.count.packets, e.earlier.bytes + e.count.bytes
+}
+
+// idleSA is an outbound SA that was taken over and was not in use then, and up to
+// which number others may have sent on it.
+type idleSA struct {
+	id      ipsec.SAID
+	ceiling uint64
+}
+
+// needed is a route, and how many children need it.
+type needed struct {
+	prefix   netip.Prefix
+	children int
+}
+
+// find returns where the SA is among those of t, or would be.
+func (t *tunnel) find(id ipsec.SAID) (int, bool) {
+	return slices.BinarySearchFunc(t.sas, id, func(e *sa, id ipsec.SAID) int { return e.desc.ID.Compare(id) })
+}
+
+// sa returns the SA of that name, nil when there is none.
+func (t *tunnel) sa(id ipsec.SAID) *sa {
+	if i, ok := t.find(id); ok {
+		return t.sas[i]
+	}
+	return nil
+}
+
+// put adds e, in the place of one of the same name.
+func (t *tunnel) put(e *sa) {
+	i, ok := t.find(e.desc.ID)
+	if !ok {
+		t.sas = slices.Insert(t.sas, i, nil)
+	}
+	t.sas[i] = e
+}
+
+// drop takes an SA out. The slice is replaced: whoever goes through it goes on.
+func (t *tunnel) drop(id ipsec.SAID) {
+	if i, ok := t.find(id); ok {
+		t.sas = slices.Delete(slices.Clone(t.sas), i, i+1)
+	}
+}
+
+// ids are the names of the SAs.
+func (t *tunnel) ids() []ipsec.SAID {
+	out := make([]ipsec.SAID, len(t.sas))
+	for i, e := range t.sas {
+		out[i] = e.desc.ID
+	}
+	return out
+}
+
+// idleAbove tells up to which number others may have sent on an SA, where it was
+// taken over and not in use.
+func (t *tunnel) idleAbove(id ipsec.SAID) (ceiling uint64, ok bool) {
+	for _, o := range t.idle {
+		if o.id == id {
+			return o.ceiling, true
+		}
+	}
+	return 0, false
+}
+
+// setIdle notes it.
+func (t *tunnel) setIdle(id ipsec.SAID, ceiling uint64) {
+	t.idle = slices.DeleteFunc(t.idle, func(o idleSA) bool { return o.id == id })
+	t.idle = append(t.idle, idleSA{id, ceiling})
+}
+
+// need notes that another child needs a route, and tells whether it is the first.
+func (t *tunnel) need(p netip.Prefix) bool {
+	for i := range t.routes {
+		if t.routes[i].prefix == p {
+			t.routes[i].children++
+			return false
+		}
+	}
+	t.routes = append(t.routes, needed{p, 1})
+	return true
+}
+
+// spare notes that one child less needs a route, and tells whether it was the
+// last.
+func (t *tunnel) spare(p netip.Prefix) bool {
+	for i := range t.routes {
+		if t.routes[i].prefix != p {
+			continue
+		}
+		if t.routes[i].children--; t.routes[i].children > 0 {
+			return false
+		}
+		t.routes = slices.Delete(t.routes, i, i+1)
+		return true
+	}
+	return false
+}
+
+// needs tells whether a child needs a route.
+func (t *tunnel) needs(p netip.Prefix) bool {
+	return slices.ContainsFunc(t.routes, func(n needed) bool { return n.prefix == p })
 }
 
 // peerKey is who a tunnel is with, and by which connection.
@@ -86,8 +190,8 @@ func (s *Shard) part(t *tunnel) {
 
 // pairOf returns the SA of the other direction, nil when it is not there.
 func (t *tunnel) pairOf(s *sa) *sa {
-	for id, o := range t.sas {
-		if id.SPI == s.desc.Pair && o.desc.Direction != s.desc.Direction && o.desc.Pair == s.desc.ID.SPI {
+	for _, o := range t.sas {
+		if o.desc.ID.SPI == s.desc.Pair && o.desc.Direction != s.desc.Direction && o.desc.Pair == s.desc.ID.SPI {
 			return o
 		}
 	}

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+)
+
+// count is what the engine keeps of the dataplane's last word on an SA. There are
+// as many of them as there are SAs: what the SA's description says is not in it
+// again, and what nearly all SAs lack takes a pointer's room.
+type count struct {
+	packets, bytes, relayed uint64
+	idle                    time.Duration
+	next, ceiling, highest  uint64
+	bitmap                  []byte
+	drops                   *offload.Drops // nil for none
+
+	// Where it is.
+	selectors []offload.SelectorID
+	pathMTU   uint16
+	npu       offload.NPUID
+	whyNot    offload.NoNPU
+	role      offload.Role
+}
+
+// note takes the dataplane's word.
+func (n *count) note(c offload.Counters) {
+	n.packets, n.bytes, n.relayed, n.idle = c.Packets, c.Bytes, c.Relayed, c.Idle
+	n.next, n.ceiling, n.highest, n.bitmap = c.Sequence.Next, c.Sequence.Ceiling, c.Sequence.Highest, c.Sequence.Bitmap
+	n.pathMTU, n.drops = c.PathMTU, nil
+	if c.Drops != (offload.Drops{}) {
+		n.drops = &c.Drops
+	}
+	n.place(c.Placement)
+}
+
+// place notes where the SA is.
+func (n *count) place(p offload.Placement) {
+	n.selectors, n.npu, n.whyNot, n.role = p.SelectorIDs, p.NPU, p.WhyNot, p.Role
+}
+
+// begin is the count of an SA that goes on at seq in a dataplane that has seen no
+// packet of it. Where it is stays as it is.
+func (n *count) begin(seq ipsec.Sequence) {
+	where := n.placement(ipsec.SAID{})
+	n.note(offload.Counters{Placement: where, Sequence: seq, Idle: -1})
+}
+
+// sequence is the standing of the SA.
+func (n *count) sequence() ipsec.Sequence {
+	return ipsec.Sequence{Next: n.next, Ceiling: n.ceiling, Highest: n.highest, Bitmap: n.bitmap}
+}
+
+func (n *count) dropped() offload.Drops {
+	if n.drops == nil {
+		return offload.Drops{}
+	}
+	return *n.drops
+}
+
+// placement is where the SA id is.
+func (n *count) placement(id ipsec.SAID) offload.Placement {
+	return offload.Placement{ID: id, NPU: n.npu, SelectorIDs: n.selectors, WhyNot: n.whyNot, Role: n.role}
+}
+
+// counters is the word on an SA as it was given.
+func (n *count) counters(sa ipsec.SA) offload.Counters {
+	return offload.Counters{
+		Placement: n.placement(sa.ID), Direction: sa.Direction, Tunnel: sa.Tunnel, Group: offload.Group(sa.Group), Link: sa.Link,
+		Generation: sa.Generation, Packets: n.packets, Bytes: n.bytes, Idle: n.idle, Sequence: n.sequence(),
+		PathMTU: n.pathMTU, Relayed: n.relayed, Drops: n.dropped(),
+	}
+}
