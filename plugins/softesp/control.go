@@ -42,6 +42,7 @@ func (e *Engine) Install(_ context.Context, epoch offload.Epoch, role offload.Ro
 		}
 		out[i] = e.placement(sa.ID, errs[i])
 	}
+	e.outbound.commit()
 	if quiet {
 		e.drain()
 	}
@@ -115,7 +116,7 @@ func (e *Engine) install(role offload.Role, sa ipsec.SA) (stopped bool, err erro
 // there is one.
 func (e *Engine) newAssociation(role offload.Role, sa ipsec.SA, old *association) (*association, error) {
 	a := &association{SA: sa, geometry: esp.GeometryOf(sa.Algorithms), tunnel: e.tunnelOf(sa.Tunnel)}
-	if _, err := a.cipher(0); err != nil {
+	if err := e.tryCipher(sa); err != nil {
 		return nil, err
 	}
 	prefix, err := esp.NewIVPrefix(sa.Sender, e.config.Boot)
@@ -144,6 +145,20 @@ func (e *Engine) newAssociation(role offload.Role, sa ipsec.SA, old *association
 	return a, nil
 }
 
+// tryCipher tells whether ciphers can be made of the keys of sa, whose lengths are
+// right: the first SA with its algorithms shows that. Those that do the work are
+// made with the first packet, as most SAs of a member that stands by never see one.
+func (e *Engine) tryCipher(sa ipsec.SA) error {
+	if e.tried[sa.Algorithms] {
+		return nil
+	}
+	if _, err := esp.New(sa.Algorithms, sa.Encryption, sa.Integrity); err != nil {
+		return err
+	}
+	e.tried[sa.Algorithms] = true
+	return nil
+}
+
 // inherit takes over the state of the older description of the SA. The replay
 // window keeps its first size.
 func (a *association) inherit(old *association) {
@@ -167,6 +182,8 @@ func (e *Engine) publish(old, a *association) {
 		e.inbound.replace(old, a)
 	case at.Link != nil:
 		e.links.replace(old, a)
+	case old == nil:
+		e.outbound.stage(a) // Install commits
 	default:
 		e.outbound.replace(old, a)
 	}

@@ -68,6 +68,7 @@ type Engine struct {
 	slots    map[netip.Addr]int
 	serial   uint64
 	ledger   ivLedger
+	tried    map[ipsec.Algorithms]bool // ciphers can be made for them
 }
 
 // New makes an Engine. It opens nothing before Configure.
@@ -86,7 +87,7 @@ func New(o Options) (*Engine, error) {
 		unsurveyed: make(chan *association, surveyQueue), resurvey: make(chan struct{}, 1),
 		closed: make(chan struct{}),
 		sas:    make(map[ipsec.SAID]*association), tunnels: make(map[ipsec.TunnelID]*tunnel),
-		slots: make(map[netip.Addr]int),
+		slots: make(map[netip.Addr]int), tried: make(map[ipsec.Algorithms]bool),
 	}
 	e.unowned = new(group)
 	for i := range e.groups {

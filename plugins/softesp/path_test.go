@@ -85,6 +85,7 @@ func (b *bench) add(tb testing.TB, a ipsec.Algorithms, d ipsec.Direction) *assoc
 		tb.Fatalf("The SA cannot be made: %v.", err)
 	}
 	b.e.publish(nil, as)
+	b.e.outbound.commit()
 	return as
 }
 
@@ -297,8 +298,9 @@ func BenchmarkPolicy(b *testing.B) {
 			Local:  []ipsec.TrafficSelector{ipsec.AnySelector(false)},
 			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(addr, 32))},
 		}
-		w.e.outbound.replace(nil, a)
+		w.e.outbound.stage(a)
 	}
+	w.e.outbound.commit()
 	h := packet.Header{Src: benchHere, Dst: netip.MustParseAddr("10.128.200.7"), Proto: 17, HasPorts: true}
 	b.ReportAllocs()
 	for b.Loop() {

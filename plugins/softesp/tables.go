@@ -69,6 +69,9 @@ func (t *inboundTable) replace(old, a *association) {
 // selectors that has a matching SA, and there the newest one.
 type policyTable struct {
 	root atomic.Pointer[bart.Table[*candidates]]
+	// staged are the lists that commit puts into the place of those of root, nil
+	// for none. Writers only know of it.
+	staged *bart.Table[*candidates]
 }
 
 // candidates are the outbound SAs with one remote prefix, newest first.
@@ -101,8 +104,34 @@ func (t *policyTable) find(h *packet.Header) *association {
 	return nil
 }
 
+// stage makes a new SA known with the next commit. A version for many costs little
+// more than one for each.
+func (t *policyTable) stage(a *association) {
+	if t.staged == nil {
+		t.staged = new(bart.Table[*candidates])
+	}
+	root := t.root.Load()
+	for _, p := range remotePrefixes(a) {
+		t.staged.Modify(p, func(c *candidates, ok bool) (*candidates, bool) {
+			if !ok {
+				c, _ = root.Get(p)
+			}
+			return c.with(p.Bits(), a), false
+		})
+	}
+}
+
+// commit publishes what is staged.
+func (t *policyTable) commit() {
+	if t.staged != nil {
+		t.root.Store(t.root.Load().UnionPersist(t.staged))
+		t.staged = nil
+	}
+}
+
 // replace puts a in the place of old; either may be nil.
 func (t *policyTable) replace(old, a *association) {
+	t.commit()
 	root := t.root.Load()
 	if old != nil {
 		for _, p := range remotePrefixes(old) {

@@ -1,0 +1,74 @@
+package softesp
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/plugins/softesp/packet"
+)
+
+// TestPolicyTableFindsTheNewestOfTheLongest plays installations and deletions, in
+// calls of any size, against a list. A reader that still holds an older version
+// goes on finding what was in it.
+func TestPolicyTableFindsTheNewestOfTheLongest(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		table := newPolicyTable()
+		var have []*association
+		var serial uint64
+		for range rapid.IntRange(1, 8).Draw(t, "calls") {
+			before, snapshot := slices.Clone(have), newPolicyTable()
+			snapshot.root.Store(table.root.Load())
+			if len(have) > 0 && rapid.Bool().Draw(t, "delete") {
+				i := rapid.IntRange(0, len(have)-1).Draw(t, "which")
+				table.replace(have[i], nil)
+				have = slices.Delete(have, i, i+1)
+			} else {
+				for range rapid.IntRange(1, 6).Draw(t, "sas") {
+					serial++
+					a := &association{serial: serial}
+					a.Selectors = ipsec.Selectors{
+						Local:  []ipsec.TrafficSelector{ipsec.AnySelector(false)},
+						Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(smallPrefix(t))},
+					}
+					table.stage(a)
+					have = append(have, a)
+				}
+				table.commit()
+			}
+			for range 4 {
+				h := packet.Header{Src: netip.MustParseAddr("192.0.2.1"), Dst: smallAddr(t), Proto: 17, HasPorts: true}
+				if got, want := table.find(&h), newestOfLongest(have, &h); got != want {
+					t.Fatalf("To %v the table finds %+v, the list %+v.", h.Dst, got, want)
+				}
+				if got, want := snapshot.find(&h), newestOfLongest(before, &h); got != want {
+					t.Fatalf("To %v the version before finds %+v, the list of that time %+v.", h.Dst, got, want)
+				}
+			}
+		}
+	})
+}
+
+// smallAddr and smallPrefix draw from so few that they meet.
+func smallAddr(t *rapid.T) netip.Addr {
+	few := rapid.SampledFrom([]byte{0, 1, 128})
+	return netip.AddrFrom4([4]byte{10, few.Draw(t, "b"), few.Draw(t, "c"), few.Draw(t, "d")})
+}
+
+func smallPrefix(t *rapid.T) netip.Prefix {
+	bits := rapid.SampledFrom([]int{0, 8, 15, 16, 17, 24, 25, 32}).Draw(t, "bits")
+	return netip.PrefixFrom(smallAddr(t), bits).Masked()
+}
+
+func newestOfLongest(sas []*association, h *packet.Header) (best *association) {
+	bits := -1
+	for _, a := range sas { // the newest last
+		if p := remotePrefixes(a)[0]; p.Contains(h.Dst) && p.Bits() >= bits {
+			best, bits = a, p.Bits()
+		}
+	}
+	return best
+}
