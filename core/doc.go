@@ -12,6 +12,7 @@
 //	core/pluginhost  find, start, supervise, replace dataplane plugins
 //	core/config      YAML to connections             core/state     what must survive on disk
 //	core/admin       the operator's unix socket      core/diag      the diagnose views
+//	core/heap        memory close to what is needed
 //	core/telemetry   logging and metrics             core/netlab    real networks for tests
 //	core/e2e         the whole gateway against real peers
 //	core/sim         whole clusters in one goroutine, from a seed

@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 
+	"github.com/evergate/evergate/core/heap"
 	"github.com/evergate/evergate/offload/pluginrpc"
 	"github.com/evergate/evergate/plugins/softesp"
 )
@@ -20,7 +21,9 @@ func run() int {
 		log.Error("dataplane did not start", "error", err)
 		return 1
 	}
-	return pluginrpc.Serve(e, log)
+	var status int
+	heap.Around(func() { status = pluginrpc.Serve(e, log) })
+	return status
 }
 
 // version is that of the module that this was built from.

@@ -24,6 +24,7 @@ import (
 	"github.com/evergate/evergate/core/admin"
 	"github.com/evergate/evergate/core/config"
 	"github.com/evergate/evergate/core/engine"
+	"github.com/evergate/evergate/core/heap"
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netio"
 	"github.com/evergate/evergate/core/pluginhost"
@@ -233,6 +234,7 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 		if d.unit != nil {
 			part("ha", func() error { return d.unit.run(work) })
 		}
+		part("heap", func() error { heap.Keep(work); return nil })
 		part("network", func() error { return d.network.run(work, d.host) })
 		part("admin socket", func() error { return admin.NewServer(d, d.log).Serve(front, operators) })
 		part("metrics", func() error { return d.serveMetrics(front, cfg.Metrics.Listen) })

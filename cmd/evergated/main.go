@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/evergate/evergate/core/config"
+	"github.com/evergate/evergate/core/heap"
 	"github.com/evergate/evergate/core/pluginhost"
 	"github.com/evergate/evergate/core/telemetry"
 	"github.com/evergate/evergate/offload/pluginrpc"
@@ -47,7 +48,9 @@ func servePlugin(name string) int {
 		log.Error("dataplane did not start", "error", err)
 		return 1
 	}
-	return pluginrpc.Serve(e, log)
+	var status int
+	heap.Around(func() { status = pluginrpc.Serve(e, log) })
+	return status
 }
 
 func newRoot() *cobra.Command {

@@ -1,0 +1,13 @@
+// Package heap keeps the memory of a process close to what it needs.
+//
+// Go's garbage collector runs when a heap has grown by a share of what was in use
+// the last time, and that share is the same whether the process works hard or
+// rests. A gateway with very many tunnels has a large heap that hardly changes: at
+// the default share it takes twice the memory of its tunnels, for garbage that it
+// does not make. So the share follows the work: there is room for what is allocated
+// in a few seconds (Span), never less than a tenth, and never more than Go's default.
+//
+// The price is bounded as well, because the collector runs no more often than
+// that. Where an operator sets GOGC or GOMEMLIMIT in the environment, those are what
+// counts, and this package does nothing.
+package heap
