@@ -97,7 +97,9 @@ func (n *Node) sendCounts() {
 		}
 	}
 	if !lags {
-		clear(n.counts)
+		// Not cleared: a map keeps the room that it once had, and the first report
+		// after a join is of all SAs.
+		n.counts = make(map[ipsec.SAID]Counted)
 	}
 }
 
