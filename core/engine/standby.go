@@ -28,9 +28,7 @@ type Replica struct {
 
 	standby map[ipsec.TunnelID]*standbyTunnel
 	bySPI   map[ipsec.IKESPI]ipsec.TunnelID
-	bySA    map[ipsec.SAID]ipsec.TunnelID
-	// counters are the dataplane's last word of the SAs that stand by.
-	counters map[ipsec.SAID]offload.Counters
+	bySA    map[ipsec.SAID]*standbySA
 	// restoring are tunnels that come to life as soon as the dataplane has carried
 	// out the orders that make them ours; ordered and carried are the serials of
 	// the last orders and of those that it has.
@@ -166,10 +164,9 @@ func NewReplica(n *ha.Node, m ipsec.MemberID, p *Policy, a v1.Addresses, log *sl
 		last:    make(map[ipsec.TunnelID]ha.Index),
 		standby: make(map[ipsec.TunnelID]*standbyTunnel),
 		bySPI:   make(map[ipsec.IKESPI]ipsec.TunnelID),
-		bySA:    make(map[ipsec.SAID]ipsec.TunnelID),
+		bySA:    make(map[ipsec.SAID]*standbySA),
 		waiting: make(map[ipsec.TunnelID][]ike.Datagram),
 
-		counters:  make(map[ipsec.SAID]offload.Counters),
 		restoring: make(map[ipsec.TunnelID]*restoring),
 	}
 }
@@ -366,10 +363,9 @@ func (r *Replica) onEvent(now time.Time, ev offload.Event) {
 func (r *Replica) onCounters(now time.Time, counters []offload.Counters) {
 	in := ha.Count{SAs: make([]ha.Counted, 0, len(counters))}
 	for _, c := range counters {
-		if _, stands := r.bySA[c.ID]; stands {
-			shown := c
-			shown.Sequence.Bitmap = nil // of 256 octets and more, and nobody looks at them
-			r.counters[c.ID] = shown
+		if sa := r.bySA[c.ID]; sa != nil {
+			sa.count.note(c)
+			sa.count.bitmap = nil // of 256 octets and more, and nobody looks at them
 		}
 		if c.Role != offload.Active {
 			continue

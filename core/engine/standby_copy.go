@@ -14,18 +14,16 @@ type standbyTunnel struct {
 	facts facts
 	class string
 	// sas are those that are in the dataplane. They are few: two for each Child SA.
-	sas []standbySA
+	sas []*standbySA
 }
 
-// standbySA is an SA of another member, with the routes that it needs.
+// standbySA is an SA of another member, with the routes that it needs and the
+// dataplane's last word on it.
 type standbySA struct {
 	id     ipsec.SAID
+	of     *standbyTunnel
 	routes []Route
-}
-
-// has tells whether an SA is among those of t.
-func (t *standbyTunnel) has(id ipsec.SAID) bool {
-	return slices.ContainsFunc(t.sas, func(sa standbySA) bool { return sa.id == id })
+	count  count
 }
 
 // onOrder follows what the machine does to the dataplane: routes come and go with
@@ -42,7 +40,7 @@ func (r *Replica) onOrder(o ha.Order) {
 		}
 	case ha.Update:
 		for _, c := range o.Changes {
-			if c.Sequence != nil && c.Sequence.Ceiling != 0 && r.standby[r.bySA[c.ID]] == nil {
+			if c.Sequence != nil && c.Sequence.Ceiling != 0 && r.bySA[c.ID] == nil {
 				if id, ok := r.node.TunnelOf(c.ID); ok {
 					r.toShard(id, Raised{SA: c.ID, Ceiling: c.Sequence.Ceiling})
 				}
@@ -61,11 +59,11 @@ func (r *Replica) stand(desc ipsec.SA) {
 			return
 		}
 	}
-	r.bySA[desc.ID] = desc.Tunnel
-	if t.has(desc.ID) {
+	if sa := r.bySA[desc.ID]; sa != nil && sa.of == t {
 		return
 	}
-	sa := standbySA{id: desc.ID}
+	sa := &standbySA{id: desc.ID, of: t}
+	r.bySA[desc.ID] = sa
 	if conn := r.policy.Connection(t.class); conn != nil && conn.AddRoute {
 		for _, p := range routePrefixes(desc) {
 			sa.routes = append(sa.routes, Route{
@@ -110,19 +108,18 @@ func (r *Replica) learn(id ipsec.TunnelID) *standbyTunnel {
 
 // unstand forgets an SA of another member.
 func (r *Replica) unstand(id ipsec.SAID) {
-	t := r.standby[r.bySA[id]]
-	if t == nil {
+	sa := r.bySA[id]
+	if sa == nil {
 		return
 	}
 	delete(r.bySA, id)
-	delete(r.counters, id)
-	r.rd.DelRoutes = append(r.rd.DelRoutes, t.withdraw(id)...)
+	r.rd.DelRoutes = append(r.rd.DelRoutes, sa.of.withdraw(id)...)
 }
 
 // withdraw returns the routes that only this SA needs.
 func (t *standbyTunnel) withdraw(id ipsec.SAID) []Route {
 	var out []Route
-	i := slices.IndexFunc(t.sas, func(sa standbySA) bool { return sa.id == id })
+	i := slices.IndexFunc(t.sas, func(sa *standbySA) bool { return sa.id == id })
 	if i < 0 {
 		return nil
 	}
@@ -147,7 +144,7 @@ func (t *standbyTunnel) routes() []Route {
 
 // needs tells whether an SA needs a route to p.
 func (t *standbyTunnel) needs(p netip.Prefix) bool {
-	return slices.ContainsFunc(t.sas, func(sa standbySA) bool {
+	return slices.ContainsFunc(t.sas, func(sa *standbySA) bool {
 		return slices.ContainsFunc(sa.routes, func(r Route) bool { return r.Prefix == p })
 	})
 }
@@ -162,7 +159,6 @@ func (r *Replica) drop(id ipsec.TunnelID) {
 		said := t.sas[0].id
 		r.rd.DelRoutes = append(r.rd.DelRoutes, t.withdraw(said)...)
 		delete(r.bySA, said)
-		delete(r.counters, said)
 	}
 	r.forgetStandby(id, t)
 	if r.addresses != nil && t.facts.Address.IsValid() {
@@ -178,7 +174,6 @@ func (r *Replica) forgetStandby(id ipsec.TunnelID, t *standbyTunnel) {
 	}
 	for _, sa := range t.sas {
 		delete(r.bySA, sa.id)
-		delete(r.counters, sa.id)
 	}
 	delete(r.standby, id)
 	delete(r.waiting, id)

@@ -9,6 +9,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
 )
 
 // Tunnels describes the tunnels that stand by, as of now. Each is brought to life
@@ -55,7 +56,10 @@ func (r *Replica) childStatus(s ike.Status, c ha.Child) ChildStatus {
 }
 
 func (r *Replica) saStatus(sa ipsec.SA) SAStatus {
-	c := r.counters[sa.ID]
+	var c offload.Counters
+	if stands := r.bySA[sa.ID]; stands != nil {
+		c = stands.count.counters(sa)
+	}
 	return SAStatus{SA: sa, Placement: c.Placement, Counters: c, Packets: c.Packets, Bytes: c.Bytes}
 }
 
