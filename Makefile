@@ -37,7 +37,7 @@ FUZZTIME     ?= 100000x
 BENCH        ?= .
 BENCHCOUNT   ?= 6
 TUNNELS      ?= 100000
-PLUGIN       ?= bin/evergate-plugin-softesp
+PLUGIN       ?= softesp
 ARGS         ?=
 TEST_TIMEOUT ?= 20m
 SEEDS        ?= 10000
@@ -106,17 +106,14 @@ bench: ## Run the benchmarks that match BENCH (.), BENCHCOUNT (6) times, into bi
 
 .PHONY: bench-failover bench-scale bench-throughput
 bench-failover: build ## What the death of a member costs, with real members and clients between namespaces
-	go build -o bin/bench/ ./bench/run
-	$(SUDO) bin/bench/run failover -daemon bin/evergated
+	$(SUDO) bin/evergate bench failover --html bin/failover.html
 
 bench-scale: build ## What many tunnels cost: join, synchronization, memory; TUNNELS (100000) of them
-	go build -o bin/bench/ ./bench/run
-	$(SUDO) bin/bench/run scale -daemon bin/evergated -tunnels $(TUNNELS)
+	$(SUDO) bin/evergate bench scale --tunnels $(TUNNELS) --html bin/scale.html
 
-bench-throughput: deps build ## How fast PLUGIN carries packets, next to wireguard-go and strongSwan; ARGS for more (-proposal aes128-sha1)
-	go build -o bin/bench/ ./bench/run
-	go build -modfile=tools.mod -o bin/bench/wireguard-go golang.zx2c4.com/wireguard
-	$(SUDO) bin/bench/run throughput -plugin $(PLUGIN) -wireguard bin/bench/wireguard-go -strongswan $(ARGS)
+bench-throughput: deps build ## How fast PLUGIN carries packets, next to wireguard-go and strongSwan; ARGS for more (--proposal aes128-sha1)
+	go build -modfile=tools.mod -o bin/wireguard-go golang.zx2c4.com/wireguard
+	$(SUDO) bin/evergate bench throughput --plugin $(PLUGIN) --html bin/throughput.html $(ARGS)
 
 .PHONY: benchstat
 benchstat: ## Compare two results: make benchstat OLD=before.txt NEW=bin/bench.txt

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"time"
 
+	"github.com/evergate/evergate/bench/report"
 	"github.com/evergate/evergate/bench/rig"
 	"github.com/evergate/evergate/core/netlab"
 )
@@ -15,6 +15,8 @@ import (
 type Options struct {
 	// Daemon is the path of evergated. Required.
 	Daemon string
+	// Plugin is the name or the path of the dataplane's plugin: softesp.
+	Plugin string
 	// Tunnels of the member that dies: 1000.
 	Tunnels int
 	// Handshakes per setting, one at a time: 200.
@@ -125,30 +127,79 @@ func inLab(ctx context.Context, o Options, part func(netlab.TB) error) error {
 	return nil
 }
 
-// Write reports r as a table and a line of JSON.
-func (r Result) Write(w io.Writer) error {
-	rows := []string{
-		fmt.Sprintf("takeover gap, %d rounds of %d tunnels\tmedian\tp99\tmax\tn", len(r.Rounds), r.Tunnels),
-		"first packet of a client, decrypted and forwarded\t" + r.Inbound.String(),
-		"the same, tunnel active\t" + r.SteadyInbound.String(),
-		"first answer, encrypted and sent\t" + r.Outbound.String(),
-		"the same, tunnel active\t" + r.SteadyOutbound.String(),
-		"",
-		"round\tdeath noticed after\tmedian inbound\tp99 inbound\tlost",
+// Report is r for readers.
+func (r Result) Report() report.Report {
+	gap := report.Table{Header: rig.SpreadHeader(fmt.Sprintf("takeover gap, %d rounds of %d tunnels", len(r.Rounds), r.Tunnels))}
+	out := report.Report{Title: "Failover: what the death of one of three members costs", Conditions: r.Conditions.Lines(), Result: r}
+	for _, g := range []struct {
+		text, name string
+		spread     rig.Spread
+	}{
+		{"first packet of a client, decrypted and forwarded", "inbound", r.Inbound},
+		{"the same, tunnel active", "inbound-active", r.SteadyInbound},
+		{"first answer, encrypted and sent", "outbound", r.Outbound},
+		{"the same, tunnel active", "outbound-active", r.SteadyOutbound},
+	} {
+		gap.Add(append([]any{g.text}, g.spread.Cells()...)...)
+		out.Samples = append(out.Samples, sample("takeover/"+g.name, g.spread))
 	}
+	rounds := report.Table{Header: []string{"round", "death noticed after", "median inbound", "p99 inbound", "lost"}}
 	for i, round := range r.Rounds {
-		rows = append(rows, fmt.Sprintf("%d\t%v\t%v\t%v\t%d", i+1, round.Noticed.Round(time.Millisecond),
-			round.Inbound.Median.Round(time.Microsecond), round.Inbound.P99.Round(time.Microsecond), round.Lost))
+		rounds.Add(i+1, round.Noticed.Round(time.Millisecond), round.Inbound.Median.Round(time.Microsecond),
+			round.Inbound.P99.Round(time.Microsecond), round.Lost)
 	}
-	rows = append(rows, "", "IKE_AUTH request to response at the gateway\tmedian\tp99\tmax\tn\tratio\tunprotected")
+	auth := report.Table{Header: rig.SpreadHeader("IKE_AUTH request to response at the gateway", "ratio", "unprotected")}
+	whole := report.Table{Header: rig.SpreadHeader("whole handshake at the client", "ratio")}
 	for _, h := range r.Handshakes {
-		rows = append(rows, fmt.Sprintf("%s\t%v\t%.2f\t%d", h.Setting, h.Auth, ratio(h.Auth, r.Handshakes[0].Auth), h.Unprotected))
+		auth.Add(append(append([]any{h.Setting}, h.Auth.Cells()...), ratio(h.Auth, r.Handshakes[0].Auth), h.Unprotected)...)
+		whole.Add(append(append([]any{h.Setting}, h.Whole.Cells()...), ratio(h.Whole, r.Handshakes[0].Whole))...)
+		out.Samples = append(out.Samples, sample("ike-auth/"+h.Setting, h.Auth), sample("handshake/"+h.Setting, h.Whole))
 	}
-	rows = append(rows, "whole handshake at the client")
-	for _, h := range r.Handshakes {
-		rows = append(rows, fmt.Sprintf("%s\t%v\t%.2f\t", h.Setting, h.Whole, ratio(h.Whole, r.Handshakes[0].Whole)))
+	out.Tables = []report.Table{gap, rounds, auth, whole}
+	out.Plots = []report.Plot{
+		{
+			Title: "From a tunnel's first packet at the survivor to the packet that leaves it", Y: "ms", LogY: true,
+			Groups: []string{"inbound", "outbound"},
+			Series: []report.Series{
+				milliseconds("median", rig.Spread.Middle, r.Inbound, r.Outbound),
+				milliseconds("median, tunnel active", rig.Spread.Middle, r.SteadyInbound, r.SteadyOutbound),
+				milliseconds("99th percentile", rig.Spread.Late, r.Inbound, r.Outbound),
+				milliseconds("99th percentile, tunnel active", rig.Spread.Late, r.SteadyInbound, r.SteadyOutbound),
+			},
+		},
+		r.handshakePlot(),
 	}
-	return rig.Report(w, "Failover: what the death of one of three members costs", r.Conditions, rows, r)
+	return out
 }
 
-func ratio(a, b rig.Spread) float64 { return float64(a.Median) / float64(max(b.Median, 1)) }
+func (r Result) handshakePlot() report.Plot {
+	p := report.Plot{Title: "A handshake, by what it waits for", Y: "ms, median"}
+	var auth, whole []rig.Spread
+	for _, h := range r.Handshakes {
+		p.Groups, auth, whole = append(p.Groups, h.Setting), append(auth, h.Auth), append(whole, h.Whole)
+	}
+	p.Series = []report.Series{
+		milliseconds("IKE_AUTH at the gateway", rig.Spread.Middle, auth...),
+		milliseconds("whole handshake at the client", rig.Spread.Middle, whole...),
+	}
+	return p
+}
+
+// milliseconds are one figure of several spreads.
+func milliseconds(name string, figure func(rig.Spread) time.Duration, spreads ...rig.Spread) report.Series {
+	s := report.Series{Name: name}
+	for _, spread := range spreads {
+		s.Y = append(s.Y, max(figure(spread), 1).Seconds()*1e3)
+	}
+	return s
+}
+
+func sample(name string, s rig.Spread) report.Sample {
+	return report.Sample{Name: "Failover/" + name, Values: []report.Value{
+		{Number: float64(s.Median), Unit: "median-ns"}, {Number: float64(s.P99), Unit: "p99-ns"},
+	}}
+}
+
+func ratio(a, b rig.Spread) string {
+	return fmt.Sprintf("%.2f", float64(a.Median)/float64(max(b.Median, 1)))
+}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/evergate/evergate/bench/failover"
+	"github.com/evergate/evergate/bench/report"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -52,8 +53,11 @@ func TestFewTunnels(t *testing.T) { // F5
 	if len(r.Handshakes) != 3 {
 		t.Errorf("%d settings were measured, want 3.", len(r.Handshakes))
 	}
-	var text strings.Builder
-	if err := r.Write(&text); err != nil || !strings.Contains(text.String(), `{"benchmark":"failover"`) {
+	var text, page strings.Builder
+	if err := r.Report().Write(&text); err != nil || !strings.Contains(text.String(), `{"benchmark":"failover"`) {
 		t.Errorf("The report has no line of JSON, but is (%v):\n%s", err, text.String())
+	}
+	if err := report.WriteHTML(&page, r.Report()); err != nil {
+		t.Errorf("The page was not written: %v.", err)
 	}
 }

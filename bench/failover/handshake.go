@@ -16,9 +16,9 @@ type setting struct {
 
 func settings(o Options) []setting {
 	return []setting{
-		{"fgsp-sync disabled", rig.Settings{Daemon: o.Daemon}},
-		{"one standby has the SAs", rig.Settings{Daemon: o.Daemon, Sync: true, AckTimeout: ackTimeout}},
-		{"all members have the SAs", rig.Settings{Daemon: o.Daemon, Sync: true, MinAcks: members - 1, AckTimeout: ackTimeout}},
+		{"fgsp-sync disabled", rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin}},
+		{"one standby has the SAs", rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true, AckTimeout: ackTimeout}},
+		{"all members have the SAs", rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true, MinAcks: members - 1, AckTimeout: ackTimeout}},
 	}
 }
 

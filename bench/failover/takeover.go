@@ -24,7 +24,7 @@ type gaps struct{ in, out, steadyIn, steadyOut []time.Duration }
 func (r *Result) takeover(tb netlab.TB, o Options, all *gaps) error {
 	ctx := tb.Context()
 	site := rig.NewSite(netlab.New(tb), members)
-	group, err := startGroup(ctx, site, rig.Settings{Daemon: o.Daemon, Sync: true})
+	group, err := startGroup(ctx, site, rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true})
 	if err != nil {
 		return err
 	}

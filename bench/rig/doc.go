@@ -2,7 +2,7 @@
 // of real evergated processes with their dataplanes between namespaces (Site),
 // clients that dial in with the project's own IKE machine over real UDP
 // (Clients), packets with the kernel's time stamps (Tap), what processes cost
-// (Usage), and how results are written down (Report).
+// (Usage), and under what it was measured (Conditions).
 //
 //	site := rig.NewSite(lab, 3)
 //	owner := site.Start(0, rig.Settings{Daemon: "bin/evergated", Sync: true})

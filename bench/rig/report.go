@@ -1,15 +1,12 @@
 package rig
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +56,20 @@ func ConditionsOf(d *gateway.Daemon) (Conditions, error) {
 	return c, nil
 }
 
+// Lines are c for a reader.
+func (c Conditions) Lines() []string {
+	measured := c.When.Format(time.RFC3339)
+	if c.Daemon != "" {
+		measured += ", evergated " + c.Daemon
+	}
+	if c.Dataplane != "" {
+		measured += ", dataplane " + c.Dataplane
+	}
+	return []string{
+		fmt.Sprintf("%d cores of %s, Linux %s, %s, load %.1f before", c.Cores, c.Processor, c.Kernel, c.Go, c.Load), measured,
+	}
+}
+
 // Load is the machine's load average of the last minute; 0 when it has none.
 func Load() float64 {
 	b, _ := os.ReadFile("/proc/loadavg")
@@ -91,9 +102,21 @@ func SpreadOf(ds []time.Duration) Spread {
 	return Spread{N: len(ds), Median: ds[len(ds)/2], P99: ds[int(math.Ceil(float64(len(ds))*0.99))-1], Max: ds[len(ds)-1]}
 }
 
-// String is the median, the 99th percentile and the longest.
-func (s Spread) String() string {
-	return fmt.Sprintf("%v\t%v\t%v\t%d", round(s.Median), round(s.P99), round(s.Max), s.N)
+// Middle is the median.
+func (s Spread) Middle() time.Duration { return s.Median }
+
+// Late is the 99th percentile.
+func (s Spread) Late() time.Duration { return s.P99 }
+
+// Cells are the median, the 99th percentile, the longest and how many, for a
+// table below [SpreadHeader].
+func (s Spread) Cells() []any {
+	return []any{round(s.Median), round(s.P99), round(s.Max), s.N}
+}
+
+// SpreadHeader heads a table of spreads.
+func SpreadHeader(title string, more ...string) []string {
+	return append([]string{title, "median", "p99", "max", "n"}, more...)
 }
 
 // round keeps three digits or so.
@@ -103,30 +126,4 @@ func round(d time.Duration) time.Duration {
 			return d.Round(unit)
 		}
 	}
-}
-
-// Report writes a title, the conditions and a table, whose columns are parted by
-// tabs, and then the whole result as one line of JSON.
-func Report(w io.Writer, title string, c Conditions, rows []string, result any) error {
-	line, err := json.Marshal(result)
-	if err != nil {
-		return fmt.Errorf("rig: encode the result: %w", err)
-	}
-	measured := ""
-	if c.Daemon != "" {
-		measured += ", evergated " + c.Daemon
-	}
-	if c.Dataplane != "" {
-		measured += ", dataplane " + c.Dataplane
-	}
-	fmt.Fprintf(w, "%s\n%d cores of %s, Linux %s, %s%s, load %.1f before\n\n", title, c.Cores, c.Processor, c.Kernel, c.Go, measured, c.Load)
-	t := tabwriter.NewWriter(w, 0, 0, 3, ' ', 0)
-	for _, row := range rows {
-		fmt.Fprintln(t, row)
-	}
-	if err := t.Flush(); err != nil {
-		return fmt.Errorf("rig: write the result: %w", err)
-	}
-	_, err = fmt.Fprintf(w, "\n%s\n", line)
-	return err
 }

@@ -33,6 +33,8 @@ func nth(a, b byte, i int) netip.Addr {
 type Settings struct {
 	// Daemon is the path of evergated.
 	Daemon string
+	// Plugin is the name or the path of the dataplane's plugin; "" for softesp.
+	Plugin string
 	// Sync is fgsp-sync; MinAcks is sync.min-acks, 0 for the default.
 	Sync    bool
 	MinAcks int
@@ -89,8 +91,12 @@ func (s *Site) config(i int, settings Settings) string {
 	if sync != "" {
 		sync = "  sync:\n" + sync
 	}
+	plugin := ""
+	if settings.Plugin != "" {
+		plugin = fmt.Sprintf("dataplane: {plugin: %q}\n", settings.Plugin)
+	}
 	fgsp := map[bool]string{true: "enable", false: "disable"}[settings.Sync]
-	return fmt.Sprintf(`
+	return plugin + fmt.Sprintf(`
 standalone-cluster:
   standalone-group-id: 1
   group-member-id: %d

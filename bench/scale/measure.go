@@ -36,7 +36,7 @@ type bench struct {
 
 func (r *Result) measure(tb netlab.TB, o Options) error {
 	ctx := tb.Context()
-	b := &bench{Result: r, o: o, site: rig.NewSite(netlab.New(tb), members), settings: rig.Settings{Daemon: o.Daemon, Sync: true}}
+	b := &bench{Result: r, o: o, site: rig.NewSite(netlab.New(tb), members), settings: rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true}}
 	for i, m := range []*Member{&r.Owner, &r.Standby} {
 		b.group[i] = b.site.Start(i, b.settings)
 		if err := m.read(b.group[i], func(p *Process, u rig.Usage) { p.Bare = u.Resident }); err != nil {

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"time"
 
+	"github.com/evergate/evergate/bench/report"
 	"github.com/evergate/evergate/bench/rig"
 	"github.com/evergate/evergate/core/netlab"
 )
@@ -15,6 +15,8 @@ import (
 type Options struct {
 	// Daemon is the path of evergated. Required.
 	Daemon string
+	// Plugin is the name or the path of the dataplane's plugin: softesp.
+	Plugin string
 	// Tunnels of the owner, at most rig.MaxClients: 100000.
 	Tunnels int
 	// Rounds is how often the other member dies and joins: 3.
@@ -113,36 +115,64 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	return r, nil
 }
 
-// Write reports r as a table and a line of JSON.
-func (r Result) Write(w io.Writer) error {
-	rows := []string{
-		fmt.Sprintf("join of a member, %d tunnels\tprocess start to first heartbeat\tto all SAs in its dataplane\tSAs/s\tprocessor time: daemon\tdataplane\towner's daemon", r.Tunnels),
+// Report is r for readers.
+func (r Result) Report() report.Report {
+	out := report.Report{
+		Title:      fmt.Sprintf("Scale: %d tunnels in a group of two members", r.Tunnels),
+		Conditions: r.Conditions.Lines(), Result: r,
 	}
+	name := fmt.Sprintf("Scale/tunnels=%d/", r.Tunnels)
+	joins := report.Table{Header: []string{
+		fmt.Sprintf("join of a member, %d tunnels", r.Tunnels), "process start to first heartbeat",
+		"to all SAs in its dataplane", "SAs/s", "processor time: daemon", "dataplane", "owner's daemon",
+	}}
+	cost := [3]report.Series{{Name: "joining daemon"}, {Name: "its dataplane"}, {Name: "owner's daemon"}}
+	plot := report.Plot{Title: "Processor time of a join", Y: "µs per SA"}
 	for i, j := range r.Joins {
-		rows = append(rows, fmt.Sprintf("round %d\t%v\t%v\t%.0f\t%v\t%v\t%v", i+1,
-			j.Started.Round(time.Millisecond), j.Synced.Round(time.Millisecond), rate(r.Tunnels, j.Synced), j.Daemon, j.Plane, j.Owner))
+		joins.Add(fmt.Sprint("round ", i+1), j.Started.Round(time.Millisecond), j.Synced.Round(time.Millisecond),
+			fmt.Sprintf("%.0f", rate(r.Tunnels, j.Synced)), j.Daemon, j.Plane, j.Owner)
+		plot.Groups = append(plot.Groups, fmt.Sprint("round ", i+1))
+		for n, d := range []time.Duration{j.Daemon, j.Plane, j.Owner} {
+			cost[n].Y = append(cost[n].Y, d.Seconds()*1e6/float64(2*r.Tunnels))
+		}
+		out.Samples = append(out.Samples, report.Sample{Name: name + "join", Values: []report.Value{
+			{Number: float64(j.Synced), Unit: "join-ns"},
+			{Number: rate(r.Tunnels, j.Synced), Unit: "SAs/s"},
+			{Number: float64(j.Daemon + j.Plane + j.Owner), Unit: "cpu-ns"},
+		}})
 	}
-	rows = append(rows,
-		fmt.Sprintf("median\t\t%v\t%.0f", r.Join.Round(time.Millisecond), r.Rate), "",
-		"process\tmemory per tunnel\tresident\tpeak\tidle\tlongest silence")
+	joins.Add("median", "", r.Join.Round(time.Millisecond), fmt.Sprintf("%.0f", r.Rate), "", "", "")
+	plot.Series = cost[:]
+
+	processes := report.Table{Header: []string{"process", "memory per tunnel", "resident", "peak", "idle", "longest silence"}}
+	memory := report.Plot{Title: "Memory", Y: "KiB per tunnel", Series: []report.Series{{Name: "resident"}}}
 	for _, m := range []struct {
 		name   string
 		member Member
 	}{{"owner", r.Owner}, {"standby", r.Standby}} {
-		rows = append(rows,
-			m.name+"'s daemon\t"+m.member.Daemon.String()+"\t"+m.member.Silence.Round(time.Millisecond).String(),
-			m.name+"'s dataplane\t"+m.member.Plane.String())
+		processes.Add(append(m.member.Daemon.cells(m.name+"'s daemon"), m.member.Silence.Round(time.Millisecond))...)
+		processes.Add(append(m.member.Plane.cells(m.name+"'s dataplane"), "")...)
+		memory.Groups = append(memory.Groups, m.name+"'s daemon", m.name+"'s dataplane")
+		memory.Series[0].Y = append(memory.Series[0].Y, m.member.Daemon.PerTunnel/1024, m.member.Plane.PerTunnel/1024)
+		out.Samples = append(out.Samples,
+			report.Sample{Name: name + m.name + "-daemon", Values: []report.Value{{Number: m.member.Daemon.PerTunnel, Unit: "B/tunnel"}}},
+			report.Sample{Name: name + m.name + "-dataplane", Values: []report.Value{{Number: m.member.Plane.PerTunnel, Unit: "B/tunnel"}}})
 	}
-	rows = append(rows, "",
-		fmt.Sprintf("clients dialed in\t%v\t%.0f tunnels/s", r.Dialed.Round(time.Millisecond), float64(r.Tunnels)/r.Dialed.Seconds()),
-		fmt.Sprintf("owner died, all adopted\t%v", r.Adopted.Round(time.Millisecond)))
-	return rig.Report(w, fmt.Sprintf("Scale: %d tunnels in a group of two members", r.Tunnels), r.Conditions, rows, r)
+	times := report.Table{Header: []string{"what", "took", "tunnels/s"}}
+	times.Add("clients dialed in", r.Dialed.Round(time.Millisecond), fmt.Sprintf("%.0f", float64(r.Tunnels)/r.Dialed.Seconds()))
+	times.Add("owner died, all adopted", r.Adopted.Round(time.Millisecond), "")
+	out.Tables = []report.Table{joins, processes, times}
+	out.Plots = []report.Plot{plot, memory}
+	return out
 }
 
 // rate is how many SAs of so many tunnels a second.
 func rate(tunnels int, d time.Duration) float64 { return 2 * float64(tunnels) / d.Seconds() }
 
-// String is a row of the table.
-func (p Process) String() string {
-	return fmt.Sprintf("%.1f KiB\t%d MiB\t%d MiB\t%.1f%%", p.PerTunnel/1024, p.Resident>>20, p.Peak>>20, p.Idle*100)
+// cells are a row of the table.
+func (p Process) cells(name string) []any {
+	return []any{
+		name, fmt.Sprintf("%.1f KiB", p.PerTunnel/1024), fmt.Sprintf("%d MiB", p.Resident>>20),
+		fmt.Sprintf("%d MiB", p.Peak>>20), fmt.Sprintf("%.1f%%", p.Idle*100),
+	}
 }

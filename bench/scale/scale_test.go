@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/evergate/evergate/bench/report"
 	"github.com/evergate/evergate/bench/scale"
 )
 
@@ -41,8 +42,11 @@ func TestFewTunnels(t *testing.T) { // F2, F23
 	if r.Adopted == 0 {
 		t.Error("The adoption was not measured.")
 	}
-	var text strings.Builder
-	if err := r.Write(&text); err != nil || !strings.Contains(text.String(), `{"benchmark":"scale"`) {
+	var text, page strings.Builder
+	if err := r.Report().Write(&text); err != nil || !strings.Contains(text.String(), `{"benchmark":"scale"`) {
 		t.Errorf("The report has no line of JSON, but is (%v):\n%s", err, text.String())
+	}
+	if err := report.WriteHTML(&page, r.Report()); err != nil {
+		t.Errorf("The page was not written: %v.", err)
 	}
 }

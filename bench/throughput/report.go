@@ -2,12 +2,11 @@ package throughput
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/evergate/evergate/bench/rig"
+	"github.com/evergate/evergate/bench/report"
 )
 
 // Sum has the medians of all rounds.
@@ -129,39 +128,70 @@ func medians(fs []Figures) Figures {
 	}
 }
 
-// Write reports r as tables and a line of JSON.
-func (r Result) Write(w io.Writer) error {
-	rows := []string{"test\tcontestant\tGbit/s\tpackets/s\tlost\tdisordered\t50%\t99%\tCPU s/GB: gateway\tclient"}
+// Report is r for readers.
+func (r Result) Report() report.Report {
+	sums := report.Table{Header: []string{
+		"test", "contestant", "Gbit/s", "packets/s", "lost", "disordered", "50%", "99%", "CPU s/GB: gateway", "client",
+	}}
 	for _, s := range r.Sums {
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%.2f\t%.0f\t%.1f%%\t%.4f%%\t%v\t%v\t%.2f\t%.2f", s.Test, s.Contestant,
-			s.Bits/1e9, s.Packets, s.Lost*100, s.Disordered*100, s.P50.Round(time.Microsecond), s.P99.Round(time.Microsecond), s.Gateway, s.Client))
+		sums.Add(s.Test, s.Contestant, fmt.Sprintf("%.2f", s.Bits/1e9), fmt.Sprintf("%.0f", s.Packets), fmt.Sprintf("%.1f%%", s.Lost*100),
+			fmt.Sprintf("%.4f%%", s.Disordered*100), s.P50.Round(time.Microsecond), s.P99.Round(time.Microsecond),
+			fmt.Sprintf("%.2f", s.Gateway), fmt.Sprintf("%.2f", s.Client))
 	}
+	tables := []report.Table{sums}
 	if len(r.Ratios) > 0 {
-		rows = append(rows, "", "test\t"+r.Ratios[0].Of+" to\tspeed\tCPU per GB: gateway\tclient")
+		ratios := report.Table{Header: []string{"test", r.Ratios[0].Of + " to", "speed", "CPU per GB: gateway", "client"}}
+		for _, q := range r.Ratios {
+			ratios.Add(q.Test, q.To, q.Speed, q.GatewayCPU, q.ClientCPU)
+		}
+		tables = append(tables, ratios)
 	}
-	for _, q := range r.Ratios {
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%v\t%v\t%v", q.Test, q.To, q.Speed, q.GatewayCPU, q.ClientCPU))
-	}
-	rows = append(rows, "", "contestant\tpeak memory: gateway\tclient\tstarted in")
+	contestants := report.Table{Header: []string{"contestant", "peak memory: gateway", "client", "started in"}}
 	for _, c := range r.Contestants {
-		rows = append(rows, fmt.Sprintf("%s\t%d MiB\t%d MiB\t%v", c.Name, c.Gateway>>20, c.Client>>20, c.Started.Round(time.Millisecond)))
+		contestants.Add(c.Name, fmt.Sprintf("%d MiB", c.Gateway>>20), fmt.Sprintf("%d MiB", c.Client>>20), c.Started.Round(time.Millisecond))
 	}
 	for _, name := range r.Missing {
-		rows = append(rows, name+"\tnot measured")
+		contestants.Add(name, "not measured", "", "")
 	}
-	return rig.Report(w, "Throughput from the gateway to the client, "+r.Proposal, r.Conditions, rows, r)
+	out := report.Report{
+		Title: "Throughput from the gateway to the client, " + r.Proposal, Conditions: r.Conditions.Lines(),
+		Tables: append(tables, contestants), Result: r,
+		Plots: []report.Plot{
+			r.plot("What arrives", "Gbit/s", func(f Figures) float64 { return f.Bits / 1e9 }),
+			r.plot("What it costs the gateway", "processor seconds per GB", func(f Figures) float64 { return f.Gateway }),
+		},
+	}
+	for _, s := range r.Samples {
+		name := strings.ReplaceAll(s.Contestant, ",", "")
+		out.Samples = append(out.Samples, report.Sample{Name: "Throughput/test=" + s.Test + "/of=" + name, Values: []report.Value{
+			{Number: s.Bits, Unit: "bit/s"}, {Number: s.Packets, Unit: "packet/s"},
+			{Number: s.Gateway, Unit: "gateway-s/GB"}, {Number: s.Client, Unit: "client-s/GB"},
+		}})
+	}
+	return out
 }
 
-// Benchstat writes the samples as Go benchmarks do, for benchstat to compare with
-// another run's.
-func (r Result) Benchstat(w io.Writer) error {
-	for _, s := range r.Samples {
-		name := strings.NewReplacer(" ", "_", ",", "").Replace(s.Contestant)
-		_, err := fmt.Fprintf(w, "BenchmarkThroughput/test=%s/of=%s 1 %.0f bit/s %.0f packet/s %.4f gateway-s/GB %.4f client-s/GB\n",
-			s.Test, name, s.Bits, s.Packets, s.Gateway, s.Client)
-		if err != nil {
-			return fmt.Errorf("throughput: write for benchstat: %w", err)
+// plot has the medians of a figure with their spread: a group of bars for each
+// test, in it one for each contestant.
+func (r Result) plot(title, unit string, figure func(Figures) float64) report.Plot {
+	p := report.Plot{Title: title, Y: unit}
+	for _, c := range r.Contestants {
+		s := report.Series{Name: c.Name}
+		for _, sum := range r.Sums {
+			if sum.Contestant != c.Name {
+				continue
+			}
+			var vs []float64
+			for _, f := range r.samples(c.Name, sum.Test) {
+				vs = append(vs, figure(f))
+			}
+			span := spanOf(vs)
+			s.Y, s.Low, s.High = append(s.Y, span.Median), append(s.Low, span.Min), append(s.High, span.Max)
+			if len(p.Series) == 0 {
+				p.Groups = append(p.Groups, sum.Test)
+			}
 		}
+		p.Series = append(p.Series, s)
 	}
-	return nil
+	return p
 }

@@ -2,6 +2,7 @@ package throughput_test
 
 import (
 	"encoding/json"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/evergate/evergate/bench/report"
 	"github.com/evergate/evergate/bench/throughput"
 )
 
@@ -76,7 +78,7 @@ func TestEverybodyTakesTurns(t *testing.T) {
 func checkReports(t *testing.T, r throughput.Result) {
 	t.Helper()
 	var text, lines strings.Builder
-	if err := r.Write(&text); err != nil {
+	if err := r.Report().Write(&text); err != nil {
 		t.Fatalf("The report cannot be written: %v.", err)
 	}
 	_, line, found := strings.Cut(text.String(), "\n{")
@@ -84,8 +86,11 @@ func checkReports(t *testing.T, r throughput.Result) {
 	if err := json.Unmarshal([]byte("{"+line), &back); err != nil || !found || len(back.Samples) != len(r.Samples) {
 		t.Errorf("The report's last line is not the whole result (%v), but:\n%s", err, text.String())
 	}
-	if err := r.Benchstat(&lines); err != nil || strings.Count(lines.String(), "BenchmarkThroughput/test=") != len(r.Samples) {
+	if err := r.Report().WriteSamples(&lines); err != nil || strings.Count(lines.String(), "BenchmarkThroughput/test=") != len(r.Samples) {
 		t.Errorf("benchstat should get a line for each of %d samples (%v):\n%s", len(r.Samples), err, lines.String())
+	}
+	if err := report.WriteHTML(io.Discard, r.Report()); err != nil {
+		t.Errorf("The page was not written: %v.", err)
 	}
 }
 

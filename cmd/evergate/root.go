@@ -42,14 +42,15 @@ func newRoot() *cobra.Command {
   evergate diagnose sys ha standalone-peers  the other members of the group
   evergate get system ha status              the unit, and who is its primary
   evergate tunnel down vpn1_0                close one tunnel
-  evergate check /etc/evergate/gw.yaml       find all mistakes in a configuration`,
+  evergate check /etc/evergate/gw.yaml       find all mistakes in a configuration
+  evergate bench failover                    measure this machine, without a gateway`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&c.socket, "socket", config.DefaultAdminSocket, "admin socket of the gateway (admin.socket in its configuration)")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON instead of text")
-	root.AddCommand(c.status(), c.diagnose(), c.tunnel(), c.reload(), check(), c.get(), c.ha())
+	root.AddCommand(c.status(), c.diagnose(), c.tunnel(), c.reload(), check(), c.get(), c.ha(), c.bench())
 	return root
 }
 

@@ -37,12 +37,18 @@ type Daemon struct {
 	log     netlab.Log
 }
 
+// Installed reports whether charon is on this machine.
+func Installed() bool {
+	_, err := os.Stat(charon)
+	return err == nil
+}
+
 // Start starts charon in the namespace and waits until it takes commands.
 func Start(ns *netlab.Namespace, settings Settings) *Daemon {
 	lab := ns.Lab()
 	tb := lab.TB()
 	tb.Helper()
-	if _, err := os.Stat(charon); err != nil {
+	if !Installed() {
 		tb.Fatalf("strongswan: %s is not installed: run make deps", charon)
 	}
 	dir := lab.File("charon")

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/evergate/evergate/bench/failover"
+	"github.com/evergate/evergate/bench/report"
+	"github.com/evergate/evergate/bench/scale"
+	"github.com/evergate/evergate/bench/throughput"
+)
+
+// benchOptions are what the benchmarks share. What is zero has the benchmark's
+// default.
+type benchOptions struct {
+	daemon, plugin  string
+	tunnels, rounds int
+	throughput      throughput.Options
+	html, samples   string
+	logf            func(format string, args ...any)
+}
+
+// reporter is what each benchmark returns.
+type reporter interface{ Report() report.Report }
+
+// benchmark is one of them.
+type benchmark struct {
+	name, short, long string
+	// flags adds those that not all have.
+	flags func(*pflag.FlagSet, *benchOptions)
+	run   func(context.Context, *benchOptions) (reporter, error)
+}
+
+func benchmarks() []benchmark {
+	return []benchmark{
+		{
+			name: "failover", short: "Measure what the death of a member costs its clients",
+			long: `Measure what the death of a member costs its clients: the gap from a tunnel's first
+packet at the survivor to the packet that leaves it again, and what the synchronization
+that makes it possible adds to a handshake.`,
+			flags: withTunnels,
+			run: func(ctx context.Context, o *benchOptions) (reporter, error) {
+				return failover.Run(ctx, failover.Options{Daemon: o.daemon, Plugin: o.plugin, Tunnels: o.tunnels, Rounds: o.rounds, Logf: o.logf})
+			},
+		},
+		{
+			name: "scale", short: "Measure what very many tunnels cost a group",
+			long: `Measure what very many tunnels cost a group: how fast a member that joins gets them,
+what they take of memory, and whether members that hold them still answer in time.`,
+			flags: withTunnels,
+			run: func(ctx context.Context, o *benchOptions) (reporter, error) {
+				return scale.Run(ctx, scale.Options{Daemon: o.daemon, Plugin: o.plugin, Tunnels: o.tunnels, Rounds: o.rounds, Logf: o.logf})
+			},
+		},
+		{
+			name: "throughput", short: "Measure how fast a dataplane carries packets, next to others",
+			long: `Measure how fast a dataplane carries packets and what that costs, next to wireguard-go
+and to strongSwan with kernel-libipsec, by turns in one run. Those of the two that are
+not on this machine are named in the result.`,
+			flags: throughputFlags,
+			run:   runThroughput,
+		},
+	}
+}
+
+func withTunnels(f *pflag.FlagSet, o *benchOptions) {
+	f.StringVar(&o.daemon, "daemon", "", "evergated to measure (the one beside this program)")
+	f.IntVar(&o.tunnels, "tunnels", 0, "how many tunnels; 0 for the benchmark's own choice")
+}
+
+func (c *cli) bench() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure Evergate on this machine",
+		Long: `Measure Evergate on this machine, with real daemons and dataplanes between network
+namespaces that the benchmark makes and takes down again. It needs root, touches no
+running gateway, and sends nothing beyond its namespaces.
+
+The result is a table and a line of JSON (the line alone with --json); --html writes a
+page with plots, --benchstat lines to compare two runs with benchstat. What is being
+done goes to standard error.`,
+	}
+	for _, b := range benchmarks() {
+		cmd.AddCommand(c.benchmark(b))
+	}
+	return cmd
+}
+
+func (c *cli) benchmark(b benchmark) *cobra.Command {
+	var o benchOptions
+	cmd := &cobra.Command{
+		Use: b.name, Short: b.short, Long: b.long, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.logf = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
+			if cmd.Flags().Lookup("daemon") != nil {
+				if err := o.find(); err != nil {
+					return err
+				}
+			}
+			result, err := b.run(cmd.Context(), &o)
+			if err != nil {
+				return err
+			}
+			return c.show(cmd.OutOrStdout(), result.Report(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.plugin, "plugin", "", "dataplane to measure: the name or the path of its plugin (softesp)")
+	f.IntVar(&o.rounds, "rounds", 0, "how often to repeat; 0 for the benchmark's own choice")
+	f.StringVar(&o.html, "html", "", "write a page with plots to this `file`")
+	f.StringVar(&o.samples, "benchstat", "", "append lines for benchstat to this `file`")
+	b.flags(f, &o)
+	return cmd
+}
+
+// find makes sure of the programs that are to be measured.
+func (o *benchOptions) find() error {
+	if o.daemon == "" {
+		var err error
+		if o.daemon, err = beside("evergated"); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(o.daemon); err != nil {
+		return fmt.Errorf("find what is to be measured (--daemon): %w", err)
+	}
+	return nil
+}
+
+// beside is the path of a program in the folder of this one.
+func beside(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find %s beside this program: %w", name, err)
+	}
+	return filepath.Join(filepath.Dir(self), name), nil
+}
+
+// show prints r and writes the files that were asked for.
+func (c *cli) show(w io.Writer, r report.Report, o benchOptions) error {
+	print := r.Write
+	if c.json {
+		print = r.WriteJSON
+	}
+	if err := print(w); err != nil {
+		return err
+	}
+	if o.html != "" {
+		if err := toFile(o.html, os.O_TRUNC, func(w io.Writer) error { return report.WriteHTML(w, r) }); err != nil {
+			return err
+		}
+	}
+	if o.samples != "" {
+		return toFile(o.samples, os.O_APPEND, r.WriteSamples)
+	}
+	return nil
+}
+
+// toFile writes a file, anew or at its end.
+func toFile(name string, how int, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|how, 0o644) //nolint:gosec // a result is no secret
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if closing := f.Close(); err == nil {
+		err = closing
+	}
+	return err
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/evergate/evergate/bench/throughput"
+	"github.com/evergate/evergate/core/netlab/strongswan"
+)
+
+// throughputFlags are those of throughput alone.
+func throughputFlags(f *pflag.FlagSet, o *benchOptions) {
+	t := &o.throughput
+	f.StringToStringVar(&t.Settings, "set", nil, "settings of the plugin: `name=value`")
+	f.StringVar(&t.Proposal, "proposal", "", "algorithms of ESP, as in a phase2 (aes128gcm)")
+	f.BoolVar(&t.Raw, "raw", false, "measure the plugin without UDP, too")
+	f.IntSliceVar(&t.SAs, "sas", nil, "`numbers` of SA pairs to measure the plugin with (1)")
+	f.StringSliceVar(&t.Tests, "tests", nil, fmt.Sprintf("`names` of tests, of %s (all of them)", strings.Join(throughput.Tests(), ",")))
+	f.DurationVar(&t.Time, "time", 0, "how long each test takes (1s)")
+	f.StringVar(&t.WireGuard, "wireguard", "", "wireguard-go to measure (the one beside this program, or on PATH)")
+	f.BoolVar(&t.StrongSwan, "strongswan", strongswan.Installed(), "measure strongSwan")
+}
+
+func runThroughput(ctx context.Context, o *benchOptions) (reporter, error) {
+	t := o.throughput
+	t.Rounds, t.Logf, t.Plugin = o.rounds, o.logf, o.plugin
+	if t.Plugin == "" {
+		t.Plugin = "softesp"
+	}
+	if !strings.Contains(t.Plugin, "/") {
+		var err error
+		if t.Plugin, err = beside("evergate-plugin-" + t.Plugin); err != nil {
+			return nil, err
+		}
+	}
+	if t.WireGuard == "" {
+		t.WireGuard = findWireGuard()
+	}
+	return throughput.Run(ctx, t)
+}
+
+// findWireGuard is the path of wireguard-go, or "" when there is none.
+func findWireGuard() string {
+	const name = "wireguard-go"
+	if path, err := beside(name); err == nil {
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	path, _ := exec.LookPath(name)
+	return path
+}
