@@ -11,6 +11,7 @@ import (
 // onCheckpoint notes the counters: the standing of each SA from which another
 // dataplane would go on, and what dead peer detection lives on.
 func (s *Shard) onCheckpoint(now time.Time, counters []offload.Counters) {
+	var active []*tunnel
 	seen := make(map[*tunnel]ike.Activity)
 	for _, c := range counters {
 		t := s.bySA[c.ID]
@@ -28,7 +29,11 @@ func (s *Shard) onCheckpoint(now time.Time, counters []offload.Counters) {
 		if c.Idle < 0 {
 			continue
 		}
-		a, at := seen[t], now.Add(-c.Idle)
+		a, known := seen[t]
+		if !known {
+			active = append(active, t)
+		}
+		at := now.Add(-c.Idle)
 		if e.desc.Direction == ipsec.Inbound && at.After(a.In) {
 			a.In = at
 		}
@@ -37,7 +42,7 @@ func (s *Shard) onCheckpoint(now time.Time, counters []offload.Counters) {
 		}
 		seen[t] = a
 	}
-	for _, t := range s.each() {
+	for _, t := range active {
 		if a := newer(t.activity, seen[t]); a != t.activity {
 			t.activity = a
 			s.step(now, t, a)

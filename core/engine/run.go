@@ -450,24 +450,22 @@ func (e *Engine) runCheckpoints(ctx context.Context) {
 	}
 }
 
-// checkpoint reads all counters and hands them to those who live on them.
+// checkpoint reads all counters and hands them to those who live on them, part by
+// part: of a hundred thousand SAs they are tens of megabytes.
 func (e *Engine) checkpoint(ctx context.Context) error {
-	all, err := e.export(ctx, false)
-	if err != nil {
-		return err
-	}
-	e.deal(all, func(c []offload.Counters) Input { return Checkpoint{Counters: c} })
-	if e.replica != nil {
-		e.replica.in.push(replicaMessage{in: Counted{all}})
-	}
-	return nil
+	return e.export(ctx, false, func(part []offload.Counters) {
+		e.deal(part, func(c []offload.Counters) Input { return Checkpoint{Counters: c} })
+		if e.replica != nil {
+			e.replica.in.push(replicaMessage{in: Counted{part}})
+		}
+	})
 }
 
 // inventory reads all that the dataplane holds and has it put right. In a group
 // the replication machine says first what of it is the shards'.
 func (e *Engine) inventory(ctx context.Context) error {
-	all, err := e.export(ctx, true)
-	if err != nil {
+	var all []offload.Counters
+	if err := e.export(ctx, true, func(part []offload.Counters) { all = append(all, part...) }); err != nil {
 		return err
 	}
 	if e.replica != nil {
@@ -480,34 +478,52 @@ func (e *Engine) inventory(ctx context.Context) error {
 
 // deal hands counters to the shards that own them.
 func (e *Engine) deal(all []offload.Counters, in func([]offload.Counters) Input) {
+	counts := make([]int, len(e.shards))
+	for i := range all {
+		counts[ShardOf(uint64(all[i].Tunnel), len(e.shards))]++
+	}
 	parts := make([][]offload.Counters, len(e.shards))
-	for _, c := range all {
-		i := ShardOf(uint64(c.Tunnel), len(e.shards))
-		parts[i] = append(parts[i], c)
+	for i := range all {
+		to := ShardOf(uint64(all[i].Tunnel), len(e.shards))
+		if parts[to] == nil {
+			parts[to] = make([]offload.Counters, 0, counts[to])
+		}
+		parts[to] = append(parts[to], all[i])
 	}
 	for i, r := range e.shards {
 		r.in.push(message{in: in(parts[i])})
 	}
 }
 
-// export reads the counters of all SAs of tunnels. Those of links go where links
-// are made; complete says that events were lost.
-func (e *Engine) export(ctx context.Context, complete bool) ([]offload.Counters, error) {
+// exportPart is how many counters are handed over at a time.
+const exportPart = 1024
+
+// export reads the counters of all SAs of tunnels, and hands over each part of them,
+// which is take's then. Those of links go where links are made; complete says that
+// events were lost.
+func (e *Engine) export(ctx context.Context, complete bool, take func([]offload.Counters)) error {
 	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
 	defer cancel()
-	var all, links []offload.Counters
+	var part, links []offload.Counters
 	for c, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
 		if err != nil {
-			return nil, fmt.Errorf("engine: export counters: %w", err)
+			return fmt.Errorf("engine: export counters: %w", err)
 		}
 		if c.Link != nil {
 			links = append(links, c)
-		} else {
-			all = append(all, c)
+			continue
+		}
+		if part == nil {
+			part = make([]offload.Counters, 0, exportPart)
+		}
+		if part = append(part, c); len(part) == exportPart {
+			take(part)
+			part = nil
 		}
 	}
+	take(part)
 	e.link(LinkCounted{Counters: links, Complete: complete})
-	return all, nil
+	return nil
 }
 
 // ErrStopped answers calls to an engine that does not run any more.

@@ -183,7 +183,7 @@ type (
 	// do not own the SA pass over it.
 	PlaneEvent struct{ Event offload.Event }
 
-	// Checkpoint brings the counters of this shard's tunnels.
+	// Checkpoint brings counters of this shard's tunnels, some of all at a time.
 	Checkpoint struct{ Counters []offload.Counters }
 
 	// Inventory is a Checkpoint that is complete: what is not in it is not in

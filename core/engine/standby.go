@@ -94,7 +94,7 @@ type (
 	// Noticed is an event of the dataplane.
 	Noticed struct{ Event offload.Event }
 
-	// Counted are the counters of all SAs.
+	// Counted are counters of SAs, some of all at a time.
 	Counted struct{ Counters []offload.Counters }
 
 	// Inventoried is a Counted that is complete: what is not in it is not in the

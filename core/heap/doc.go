@@ -5,7 +5,9 @@
 // rests. A gateway with very many tunnels has a large heap that hardly changes: at
 // the default share it takes twice the memory of its tunnels, for garbage that it
 // does not make. So the share follows the work: there is room for what is allocated
-// in a few seconds (Span), never less than a tenth, and never more than Go's default.
+// in a few seconds (Span), but never less than LeastPercent of what is in use, and
+// never more than Go's default. What is not needed any more goes back to the system
+// at once.
 //
 // The price is bounded as well, because the collector runs no more often than
 // that. Where an operator sets GOGC or GOMEMLIMIT in the environment, those are what

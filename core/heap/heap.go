@@ -2,7 +2,6 @@ package heap
 
 import (
 	"context"
-	"math"
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
@@ -16,16 +15,16 @@ const Span = 4 * time.Second
 
 // The share of the heap in use by which it may grow, in percent.
 const (
-	LeastPercent = 10
+	LeastPercent = 15
 	MostPercent  = 100 // Go's default
 )
 
 // every is how often the work is looked at.
-const every = time.Second
+const every = 500 * time.Millisecond
 
-// calm is by how much the estimate of the work falls in each look: a pause between
-// two bursts is none.
-const calm = 0.8
+// settled is after how many looks without a change memory that is not needed any
+// more goes back to the system: by itself it does so too, but by and by.
+const settled = 4
 
 // Keep keeps the process's memory close to what it needs until ctx ends.
 func Keep(ctx context.Context) {
@@ -37,16 +36,18 @@ func Keep(ctx context.Context) {
 	defer debug.SetGCPercent(before)
 	look := time.NewTicker(every)
 	defer look.Stop()
-	w := work{percent: MostPercent}
-	w.note(read())
+	w := newWork(read())
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-look.C:
 		}
-		if w.note(read()) {
+		switch change, give := w.note(read()); {
+		case change:
 			debug.SetGCPercent(w.percent)
+		case give:
+			debug.FreeOSMemory()
 		}
 	}
 }
@@ -71,28 +72,52 @@ func read() (allocated, live uint64) {
 
 // work is what a process does to its heap.
 type work struct {
-	allocated uint64
-	rate      float64 // octets per look
+	// allocated is what was, at each of the last looks of a Span, oldest first.
+	allocated [Span/every + 1]uint64
 	percent   int
+	// quiet counts the looks since percent fell; -1 when it has not, or when the
+	// memory has been given back since.
+	quiet int
 }
 
-// note takes a look, and tells whether percent changed by enough to matter.
-func (w *work) note(allocated, live uint64) bool {
-	w.rate = max(float64(allocated-min(allocated, w.allocated)), calm*w.rate)
-	w.allocated = allocated
-	want := percent(w.rate*float64(Span)/float64(every), live)
+// newWork starts with what there is.
+func newWork(allocated, _ uint64) *work {
+	w := &work{percent: MostPercent, quiet: -1}
+	for i := range w.allocated {
+		w.allocated[i] = allocated
+	}
+	return w
+}
+
+// note takes a look. It tells whether percent changed, by enough to matter, and
+// whether it is time to give back memory after it has fallen.
+func (w *work) note(allocated, live uint64) (change, give bool) {
+	copy(w.allocated[:], w.allocated[1:])
+	last := len(w.allocated) - 1
+	w.allocated[last] = allocated
+	want := percent(allocated-w.allocated[0], live)
 	// Each change stops the process for a moment.
-	if want < w.percent+w.percent/4 && want > w.percent-w.percent/4 {
-		return false
+	if want > w.percent*3/4 && want < w.percent*5/4 {
+		if w.quiet >= 0 {
+			w.quiet++
+		}
+		if give = w.quiet == settled; give {
+			w.quiet = -1
+		}
+		return false, give
+	}
+	w.quiet = -1
+	if want < w.percent {
+		w.quiet = 0
 	}
 	w.percent = want
-	return true
+	return true, false
 }
 
 // percent is the share of live that has room for so many octets.
-func percent(room float64, live uint64) int {
+func percent(room, live uint64) int {
 	if live == 0 {
 		return MostPercent
 	}
-	return int(math.Min(MostPercent, math.Max(LeastPercent, 100*room/float64(live))))
+	return int(min(MostPercent, max(LeastPercent, 100*room/live)))
 }

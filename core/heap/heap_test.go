@@ -13,32 +13,37 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const mib = 1 << 20
 
 // TestRoomFollowsTheWork plays a gateway's day: it fills up, rests, and has a busy
-// hour again.
+// hour again. What it needed while it was busy it gives back, once each time.
 func TestRoomFollowsTheWork(t *testing.T) {
-	w := work{percent: MostPercent}
-	var allocated uint64
 	day := []struct {
 		what  string
-		rate  uint64 // octets a second
-		live  uint64
+		rate  uint64 // octets a look
 		looks int
 		want  int
+		gives int
 	}{
-		{"clients dial in", 100 * mib, 100 * mib, 10, MostPercent},
-		{"nothing but a checkpoint", 5 * mib, 200 * mib, 60, LeastPercent},
-		{"traffic and rekeying", 20 * mib, 200 * mib, 60, 40},
-		{"a burst", 80 * mib, 200 * mib, 1, MostPercent},
-		{"and the second after it", 0, 200 * mib, 1, MostPercent},
-		{"nothing at all", 0, 200 * mib, 60, LeastPercent},
+		{"clients dial in", 50 * mib, 20, MostPercent, 0},
+		{"nothing but a checkpoint now and then", mib / 2, 60, LeastPercent, 1},
+		{"traffic and rekeying", 10 * mib, 60, 40, 0},
+		{"one busy moment", 300 * mib, 1, MostPercent, 0},
+		{"and the next", 0, 1, MostPercent, 0},
+		{"nothing at all", 0, 60, LeastPercent, 1},
 	}
-	w.note(allocated, 0)
+	const live = 200 * mib
+	w, allocated := newWork(mib, 0), uint64(mib)
 	for _, hour := range day {
+		gives := 0
 		for range hour.looks {
 			allocated += hour.rate
-			w.note(allocated, hour.live)
+			if _, give := w.note(allocated, live); give {
+				gives++
+			}
 		}
 		if least, most := hour.want*3/4, hour.want*5/4; w.percent < least || w.percent > most {
 			t.Errorf("%s: the heap may grow by %d %%, want about %d %%.", hour.what, w.percent, hour.want)
+		}
+		if gives != hour.gives {
+			t.Errorf("%s: memory was given back %d times, want %d.", hour.what, gives, hour.gives)
 		}
 	}
 }
