@@ -49,7 +49,12 @@ func (k kernel) buildNetDevSim(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(filepath.Join(source, "netdevsim.ko"), filepath.Join(dir, "netdevsim.ko")); err != nil {
+	// The two directories may be on different file systems.
+	built, err := os.ReadFile(filepath.Join(source, "netdevsim.ko"))
+	if err != nil {
+		return fmt.Errorf("vm: keep netdevsim: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "netdevsim.ko"), built, 0o600); err != nil {
 		return fmt.Errorf("vm: keep netdevsim: %w", err)
 	}
 	return nil
