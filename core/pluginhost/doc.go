@@ -16,8 +16,8 @@
 // # Processes
 //
 // A plugin speaks go-plugin's protocol over a unix socket in a directory of its
-// own below Config.RuntimeDir, with a TLS certificate made for this one process
-// (AutoMTLS). It does not get the daemon's environment, which may hold secrets,
+// own below Config.RuntimeDir, with TLS certificates on both sides that are made for
+// this one process. It does not get the daemon's environment, which may hold secrets,
 // but a short list of harmless variables and those of its Spec. It leads a
 // process group; a terminal's interrupt does not reach it, and what it started
 // ends with it.
@@ -26,6 +26,16 @@
 // is taken for hung and killed. A process that ended is replaced after a pause,
 // which doubles with every failure up to a limit and is short again once a
 // process has lived for long enough.
+//
+// # Plugins that outlive their daemon
+//
+// With Config.Outlive a plugin goes on when its daemon is gone, however that went.
+// How to reach it lies in the runtime directory, for its owner only; the next daemon
+// adopts it, SAs and all, and Status.Adopted says so. A plugin lives as long as a
+// daemon is connected, and Outlive longer. A lock that the kernel lets go of with
+// the daemon keeps a second one away. What does not fit any more, because the
+// configuration names another plugin or the protocol has another version, is
+// replaced as if it had died.
 //
 // Evergate's own dataplane needs no file: the daemon starts itself again
 // (Embedded, AsPlugin), so both are always of one version.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/evergate/evergate/offload"
@@ -30,6 +31,11 @@ type Config struct {
 	// wait. The offload.Reset of the next process follows.
 	Down func()
 	Log  *slog.Logger
+
+	// Outlive, unless 0, is for how long a plugin goes on when this daemon is gone:
+	// forwarding, until the next daemon adopts it, or it ends by itself. 0 means
+	// that it ends with the daemon.
+	Outlive time.Duration
 
 	// StartTimeout is for a plugin's first sign of life; 0 means 15 s.
 	StartTimeout time.Duration
@@ -57,6 +63,9 @@ type Host struct {
 	config Config
 	log    *slog.Logger
 	events queue
+	// keep is Run's; leaving is set by Leave.
+	keep    *keeper
+	leaving atomic.Bool
 
 	// configuring is held while a process gets to know its Configure.
 	configuring sync.Mutex
@@ -125,6 +134,8 @@ type Status struct {
 	Info       offload.Info // of the process that is or was up last
 	// Boot is the boot number of the process that is or was up last.
 	Boot uint32
+	// Adopted: an earlier daemon has started the process.
+	Adopted bool
 	// Starts counts attempts to start a process, Failures those and the lives
 	// that ended unasked, Hangs those of them that we ended.
 	Starts, Failures, Hangs uint64

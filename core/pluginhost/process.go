@@ -3,6 +3,7 @@ package pluginhost
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,12 +21,16 @@ import (
 	"github.com/evergate/evergate/offload/pluginrpc"
 )
 
-// process is one life of a plugin.
+// process is one life of a plugin, or what is left of one that began under an
+// earlier daemon.
 type process struct {
 	program *program
 	client  *plugin.Client
 	engine  *pluginrpc.Client
-	dir     string // its sockets
+	dir     string  // its sockets
+	keep    *keeper // nil for one that ends with us
+	record  record
+	logs    sync.WaitGroup // the reader of an adopted one's log
 
 	// Guarded by Host.configuring:
 	boot   uint32
@@ -38,26 +43,36 @@ func (h *Host) launch(ctx context.Context) (*process, error) {
 	if err := spec.check(); err != nil {
 		return nil, err
 	}
-	prog, last := newProgram(spec), new(lastLine)
-	p := &process{program: prog}
-	p.client = plugin.NewClient(&plugin.ClientConfig{
-		HandshakeConfig:  pluginrpc.Handshake(),
-		Plugins:          pluginrpc.Plugins(nil),
-		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
-		AutoMTLS:         true,
-		SkipHostEnv:      true,
-		StartTimeout:     h.config.StartTimeout,
-		Logger:           newBridge(h.log),
-		Stderr:           last,
-		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: h.config.RuntimeDir},
-		RunnerFunc: func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
-			p.dir = dir
-			prog.cmd.Env = append(prog.cmd.Env, cmd.Env...)
-			return prog, nil
-		},
-	})
+	id, err := newIdentity()
+	if err != nil {
+		return nil, err
+	}
+	var seen seenCert
+	tlsConfig, err := id.tlsConfig(&seen)
+	if err != nil {
+		return nil, err
+	}
+	prog, last := newProgram(spec, h.keep), new(lastLine)
+	p := &process{program: prog, keep: h.keep}
+	if h.keep != nil {
+		prog.cmd.Env = append(prog.cmd.Env, pluginrpc.EnvOrphanTime+"="+h.config.Outlive.String())
+		prog.began = func(pid int) (err error) {
+			if p.record, err = recordOf(spec, pid, id); err == nil {
+				err = h.keep.save(p.record)
+			}
+			return err
+		}
+	}
+	config := h.clientConfig(tlsConfig)
+	config.StartTimeout, config.Stderr = h.config.StartTimeout, last
+	config.UnixSocketConfig = &plugin.UnixSocketConfig{TempDir: h.config.RuntimeDir}
+	config.RunnerFunc = func(_ hclog.Logger, cmd *exec.Cmd, dir string) (runner.Runner, error) {
+		p.dir = dir
+		prog.cmd.Env = append(append(prog.cmd.Env, cmd.Env...), envClientCert+"="+string(id.Certificate))
+		return prog, nil
+	}
+	p.client = plugin.NewClient(config)
 	defer context.AfterFunc(ctx, prog.kill)()
-	var err error
 	if p.engine, err = pluginrpc.Dispense(p.client); err != nil {
 		select {
 		case <-prog.done:
@@ -67,7 +82,30 @@ func (h *Host) launch(ctx context.Context) (*process, error) {
 		p.kill()
 		return nil, startError(spec, err, last)
 	}
+	p.record.Identity.Plugin = seen.get()
+	p.record.Socket, p.record.Dir = p.client.ReattachConfig().Addr.String(), p.dir
 	return p, nil
+}
+
+func (h *Host) clientConfig(c *tls.Config) *plugin.ClientConfig {
+	return &plugin.ClientConfig{
+		HandshakeConfig:  pluginrpc.Handshake(),
+		Plugins:          pluginrpc.Plugins(nil),
+		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
+		TLSConfig:        c,
+		SkipHostEnv:      true,
+		Logger:           newBridge(h.log),
+	}
+}
+
+// remember notes what the next daemon must know of a process that is up. The
+// caller holds configuring.
+func (p *process) remember() error {
+	if p.keep == nil {
+		return nil
+	}
+	p.record.Boot = p.boot
+	return p.keep.save(p.record)
 }
 
 // startError makes one line of what go-plugin says in several, with the last
@@ -85,9 +123,24 @@ func startError(s Spec, err error, last *lastLine) error {
 func (p *process) stop(grace time.Duration) {
 	defer time.AfterFunc(grace, p.program.kill).Stop()
 	p.client.Kill()
+	p.logs.Wait()
 	if p.dir != "" {
 		_ = os.RemoveAll(p.dir) // what a process that was killed left there
 	}
+	p.keep.forget()
+}
+
+// leave lets the process go on, for the next daemon: the connection ends without
+// a word.
+func (p *process) leave() {
+	if protocol, err := p.client.Client(); err == nil {
+		if c, ok := protocol.(*plugin.GRPCClient); ok {
+			_ = c.Conn.Close()
+		}
+	}
+	p.program.leave()
+	<-p.program.done
+	p.logs.Wait()
 }
 
 // kill ends the process without asking: it may be hung.

@@ -23,7 +23,10 @@ const (
 var errHung = errors.New("the plugin hung")
 
 // Run keeps a plugin running until ctx ends, then stops it, and returns when no
-// process is left. It is called once at a time.
+// process is left, unless Leave was called. It is called once at a time.
+//
+// With Config.Outlive it begins with the process that another daemon has left, if
+// there is one that fits. It fails when that daemon lives.
 func (h *Host) Run(ctx context.Context) error {
 	h.mu.Lock()
 	if h.running {
@@ -37,9 +40,20 @@ func (h *Host) Run(ctx context.Context) error {
 		defer h.mu.Unlock()
 		h.running, h.status.State = false, Stopped
 	}()
+	var err error
+	if h.keep, err = openKeeper(h.config.RuntimeDir, h.config.Outlive > 0); err != nil {
+		return err
+	}
+	defer h.keep.close()
+	inherited := h.adopt(ctx)
+	if h.config.Outlive <= 0 { // what was left there is gone
+		h.keep.close()
+		h.keep = nil
+	}
 	for pause := h.config.MinPause; ; pause = min(2*pause, h.config.MaxPause) {
 		began := time.Now()
-		err := h.live(ctx)
+		err := h.live(ctx, inherited)
+		inherited = nil
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -67,32 +81,60 @@ func (h *Host) fail(err error, pause time.Duration) {
 	h.log.Error("dataplane plugin failed", "error", err, "restart_in", pause)
 }
 
-// live is one life of a process, from its start until it is gone. It returns why
-// it ended.
-func (h *Host) live(ctx context.Context) error {
-	h.report(func(s *Status) { s.State = Starting; s.Starts++ })
-	p, err := h.launch(ctx)
-	if err != nil {
-		return err
+// live is one life of a process, from its start, or from here on where we inherited
+// it, until it is gone. It returns why it ended.
+func (h *Host) live(ctx context.Context, p *process) error {
+	h.report(func(s *Status) { s.State = Starting; s.Starts++; s.Adopted = p != nil })
+	bringUp := h.takeUp
+	if p == nil {
+		var err error
+		if p, err = h.launch(ctx); err != nil {
+			return err
+		}
+		bringUp = h.bringUp
 	}
 	h.report(func(s *Status) { s.PID = p.program.pid() })
 	defer h.report(func(s *Status) { s.PID, s.UpSince = 0, time.Time{} })
-	if err := h.bringUp(ctx, p); err != nil {
+	if err := bringUp(ctx, p); err != nil {
 		p.kill()
 		return err
 	}
-	err = h.tend(ctx, p)
+	err := h.tend(ctx, p)
 	h.setCurrent(nil)
 	if h.config.Down != nil {
 		h.config.Down()
 	}
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() == nil:
+		p.kill()
+	case h.keep != nil && h.leaving.Load():
+		p.leave()
+		h.log.Info("dataplane plugin goes on for the next daemon", "pid", p.program.pid(), "for", h.config.Outlive)
+	default:
 		p.stop(h.config.StopTimeout)
 		h.log.Info("dataplane plugin stopped", "pid", p.program.pid())
-	} else {
-		p.kill()
 	}
 	return err
+}
+
+// Leave makes Run, when its context ends, let the process go on for the next
+// daemon, where Config.Outlive allows it.
+func (h *Host) Leave() { h.leaving.Store(true) }
+
+// takeUp goes on with a process that was left by another daemon, with the boot
+// number that it has. Its SAs are there: no Reset is reported.
+func (h *Host) takeUp(ctx context.Context, p *process) error {
+	h.configuring.Lock()
+	defer h.configuring.Unlock()
+	info, err := p.info(ctx, h.config.CallTimeout)
+	if err != nil {
+		return fmt.Errorf("pluginhost: ask plugin %s for its info: %w", h.config.Plugin.Name, err)
+	}
+	p.bootID = info.BootID
+	h.report(func(s *Status) { s.State, s.UpSince, s.Info, s.Boot = Up, time.Now(), info, p.boot })
+	h.setCurrent(p)
+	h.log.Info("dataplane plugin adopted", "pid", p.program.pid(), "name", info.Name, "version", info.Version, "boot", p.boot)
+	return nil
 }
 
 // bringUp makes a process what the one before it was, and lets calls through. A
@@ -125,6 +167,9 @@ func (h *Host) reboot(ctx context.Context, p *process, info offload.Info) (offlo
 		return info, fmt.Errorf("pluginhost: get a boot number: %w", err)
 	}
 	p.boot = boot
+	if err := p.remember(); err != nil {
+		return info, err
+	}
 	if h.wanted != nil {
 		if info, err = p.configure(ctx, *h.wanted); err != nil {
 			return info, fmt.Errorf("pluginhost: configure plugin %s after its start: %w", h.config.Plugin.Name, err)

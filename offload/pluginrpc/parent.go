@@ -8,15 +8,11 @@ import (
 )
 
 // watchParent returns a channel that is closed when the process that started
-// this one is gone, and a func that ends the watch and waits for it. The channel
-// is nil where EnvOutlive says that nobody minds.
+// this one is gone, and a func that ends the watch and waits for it.
 //
 // A pidfd is used, because PR_SET_PDEATHSIG fires when the thread that started
 // us ends, and Go's threads come and go.
 func watchParent() (gone <-chan struct{}, forget func(), err error) {
-	if _, outlive := os.LookupEnv(EnvOutlive); outlive {
-		return nil, func() {}, nil
-	}
 	pid := os.Getppid()
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {

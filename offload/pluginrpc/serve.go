@@ -17,15 +17,10 @@ import (
 	"github.com/evergate/evergate/offload"
 )
 
-// EnvOutlive in the environment of a plugin process, with any value, lets it
-// live on when the daemon is gone, to be adopted by the next one (go-plugin's
-// reattach). Without it no process is left behind to hold interfaces and ports.
-const EnvOutlive = "EVERGATE_PLUGIN_OUTLIVE"
-
 // Serve is the main of a plugin: it serves engine to the daemon that started
 // this process, and returns the process's exit status when it is told to stop
-// over gRPC, by SIGTERM, or because the daemon is gone. An engine that is an
-// io.Closer is closed then. log gets what went wrong; NewLogger makes one that
+// over gRPC, by SIGTERM, or because the daemon is gone, for longer than
+// EnvOrphanTime if that is set. An engine that is an io.Closer is closed then. log gets what went wrong; NewLogger makes one that
 // the daemon understands.
 //
 // SIGINT is ignored: a terminal sends it to the daemon's whole process group,
@@ -39,7 +34,7 @@ func Serve(engine offload.Engine, log *slog.Logger) int {
 	signal.Ignore(unix.SIGINT, unix.SIGPIPE)
 	stop, unregister := signal.NotifyContext(context.Background(), unix.SIGTERM)
 	defer unregister()
-	orphaned, forget, err := watchParent()
+	options, orphaned, forget, err := watchDaemon()
 	if err != nil {
 		log.Error("daemon cannot be watched", "error", err)
 		return 1
@@ -56,7 +51,7 @@ func Serve(engine offload.Engine, log *slog.Logger) int {
 			GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
 				// The only client is the daemon, which splits its batches; a
 				// limit would protect nobody.
-				s := grpc.NewServer(append(opts, grpc.MaxRecvMsgSize(math.MaxInt32))...)
+				s := grpc.NewServer(append(append(opts, grpc.MaxRecvMsgSize(math.MaxInt32)), options...)...)
 				servers <- s
 				return s
 			},
@@ -72,6 +67,21 @@ func Serve(engine offload.Engine, log *slog.Logger) int {
 		endServing(servers, served)
 	}
 	return closeEngine(engine, log)
+}
+
+// watchDaemon returns a channel that is closed when there is no daemon any more, a
+// func that ends the watch and waits for it, and what the server needs for it.
+func watchDaemon() (options []grpc.ServerOption, gone <-chan struct{}, forget func(), err error) {
+	alone, err := orphanTime()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if alone > 0 {
+		l := newLease(alone)
+		return []grpc.ServerOption{grpc.StatsHandler(l)}, l.over, l.stop, nil
+	}
+	gone, forget, err = watchParent()
+	return nil, gone, forget, err
 }
 
 // endServing makes plugin.Serve return, which removes its socket from the file

@@ -157,7 +157,7 @@ func TestAPluginEndsWithItsDaemon(t *testing.T) {
 }
 
 func TestAPluginOutlivesItsDaemonWhenAskedTo(t *testing.T) { // B6
-	d, at := daemon(t, pluginrpc.EnvOutlive+"=1")
+	d, at := daemon(t, pluginrpc.EnvOrphanTime+"=1h")
 	p := hold(t, at.Pid)
 	d.signal(unix.SIGKILL)
 	d.waitGone()
@@ -176,6 +176,28 @@ func TestAPluginOutlivesItsDaemonWhenAskedTo(t *testing.T) { // B6
 	p.signal(unix.SIGTERM) // it logs that the engine was closed, to nobody
 	p.waitGone()
 	wantNoSocket(t, at.Addr)
+}
+
+// TestAPluginThatNoDaemonComesForEnds: what nobody can drive any more must not
+// hold interfaces and ports, nor forward for ever.
+func TestAPluginThatNoDaemonComesForEnds(t *testing.T) { // B6
+	d, at := daemon(t, pluginrpc.EnvOrphanTime+"=50ms")
+	p := hold(t, at.Pid)
+	d.signal(unix.SIGKILL)
+	p.waitGone()
+	wantNoSocket(t, at.Addr)
+}
+
+func TestAnOrphanTimeThatIsNoneIsRefused(t *testing.T) {
+	for _, text := range []string{"soon", "-1s", "0s"} {
+		cmd := exec.CommandContext(t.Context(), os.Args[0])
+		cookie := pluginrpc.Handshake()
+		cmd.Env = append(os.Environ(), envPart+"="+asPlugin, cookie.MagicCookieKey+"="+cookie.MagicCookieValue, pluginrpc.EnvOrphanTime+"="+text)
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), pluginrpc.EnvOrphanTime) {
+			t.Errorf("An orphan time of %q should be refused by name, got %v: %s", text, err, out)
+		}
+	}
 }
 
 func TestAPluginStartedByHandSaysWhatItIs(t *testing.T) {
