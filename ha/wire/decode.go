@@ -26,7 +26,7 @@ func Unmarshal(b []byte) (ha.Frame, error) {
 		return ha.Frame{}, fmt.Errorf("%w: %d octets are more than %d", ErrMalformed, len(b), MaxFrame)
 	}
 	m := &hav1.Frame{}
-	if err := proto.Unmarshal(b, m); err != nil {
+	if err := m.UnmarshalVT(b); err != nil {
 		return ha.Frame{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	d := &decoder{}

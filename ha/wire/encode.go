@@ -24,7 +24,7 @@ func Marshal(f ha.Frame) ([]byte, error) {
 	for _, r := range f.Records {
 		m.Records = append(m.Records, encodeRecord(r))
 	}
-	b, err := proto.Marshal(m)
+	b, err := m.MarshalVT()
 	if err != nil {
 		return nil, fmt.Errorf("ha/wire: encode a frame for member %d: %w", f.To, err)
 	}

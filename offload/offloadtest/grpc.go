@@ -38,7 +38,7 @@ func OverGRPC(open Open) Open {
 // a func that ends both and waits for them.
 func Serve(e offload.Engine) (client *pluginrpc.Client, stop func() error, err error) {
 	listener := bufconn.Listen(1 << 20)
-	server := grpc.NewServer()
+	server := pluginrpc.NewServer()
 	pluginrpc.Register(server, e)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()

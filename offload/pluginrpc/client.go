@@ -8,7 +8,6 @@ import (
 	"iter"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
@@ -40,7 +39,7 @@ var _ offload.Engine = (*Client)(nil)
 
 // NewClient makes an Engine of a connection, which the caller keeps and closes.
 func NewClient(conn grpc.ClientConnInterface) *Client {
-	return &Client{offloadv1.NewOffloadServiceClient(conn)}
+	return &Client{offloadv1.NewOffloadServiceClient(coded{conn})}
 }
 
 // Configure implements offload.Engine.
@@ -222,13 +221,13 @@ func received[M any](stream grpc.ServerStreamingClient[M]) iter.Seq2[*M, error] 
 // inParts encodes values, and calls with at most atMost of them, or batchOctets,
 // at a time. It returns the answers together, up to the first error. An empty
 // batch is one call: it too tells whether the dataplane is there.
-func inParts[G any, M proto.Message, A any](values []G, encode func(G) M, atMost int, call func([]M) ([]A, error)) ([]A, error) {
+func inParts[G any, M message, A any](values []G, encode func(G) M, atMost int, call func([]M) ([]A, error)) ([]A, error) {
 	var answers []A
 	for {
 		part, octets := make([]M, 0, min(len(values), atMost)), 0
 		for _, v := range values[:min(len(values), atMost)] {
 			m := encode(v)
-			octets += proto.Size(m)
+			octets += m.SizeVT()
 			if octets > batchOctets && len(part) > 0 {
 				break
 			}

@@ -13,21 +13,25 @@ import (
 func encodeAddr(a netip.Addr) []byte { return a.AsSlice() }
 
 func encodeSAID(id ipsec.SAID) *offloadv1.SAID {
-	return &offloadv1.SAID{
-		Spi:         uint32(id.SPI),
-		Destination: encodeAddr(id.Dst),
-		Protocol:    uint32(id.Proto),
-		Port:        uint32(id.Port),
-	}
+	m := &offloadv1.SAID{}
+	fillSAID(m, id)
+	return m
+}
+
+func fillSAID(m *offloadv1.SAID, id ipsec.SAID) {
+	m.Spi, m.Destination = uint32(id.SPI), encodeAddr(id.Dst)
+	m.Protocol, m.Port = uint32(id.Proto), uint32(id.Port)
 }
 
 func encodeAlgorithms(a ipsec.Algorithms) *offloadv1.Algorithms {
-	return &offloadv1.Algorithms{
-		Encryption: uint32(a.Encryption),
-		KeyBits:    uint32(a.KeyBits),
-		Integrity:  uint32(a.Integrity),
-		Esn:        a.ESN,
-	}
+	m := &offloadv1.Algorithms{}
+	fillAlgorithms(m, a)
+	return m
+}
+
+func fillAlgorithms(m *offloadv1.Algorithms, a ipsec.Algorithms) {
+	m.Encryption, m.KeyBits = uint32(a.Encryption), uint32(a.KeyBits)
+	m.Integrity, m.Esn = uint32(a.Integrity), a.ESN
 }
 
 func encodeEncap(e *ipsec.Encap) *offloadv1.Encap {
@@ -45,62 +49,88 @@ func encodeLink(l *ipsec.Link) *offloadv1.Link {
 }
 
 func encodeSelector(t ipsec.TrafficSelector) *offloadv1.TrafficSelector {
-	return &offloadv1.TrafficSelector{
-		Protocol:   uint32(t.Proto),
-		PortMin:    uint32(t.PortMin),
-		PortMax:    uint32(t.PortMax),
-		AddressMin: encodeAddr(t.Min),
-		AddressMax: encodeAddr(t.Max),
-	}
+	m := &offloadv1.TrafficSelector{}
+	fillSelector(m, t)
+	return m
 }
 
-func encodeLimits(l ipsec.Limits) *offloadv1.Limits {
-	return &offloadv1.Limits{TimeNanos: int64(l.Time), Bytes: l.Bytes, Packets: l.Packets}
+func fillSelector(m *offloadv1.TrafficSelector, t ipsec.TrafficSelector) {
+	m.Protocol, m.PortMin, m.PortMax = uint32(t.Proto), uint32(t.PortMin), uint32(t.PortMax)
+	m.AddressMin, m.AddressMax = encodeAddr(t.Min), encodeAddr(t.Max)
+}
+
+func fillLimits(m *offloadv1.Limits, l ipsec.Limits) {
+	m.TimeNanos, m.Bytes, m.Packets = int64(l.Time), l.Bytes, l.Packets
 }
 
 func encodeLifetime(l ipsec.Lifetime) *offloadv1.Lifetime {
-	return &offloadv1.Lifetime{
-		Soft:     encodeLimits(l.Soft),
-		Hard:     encodeLimits(l.Hard),
-		AgeNanos: int64(l.Age),
-	}
+	m := &offloadv1.Lifetime{Soft: &offloadv1.Limits{}, Hard: &offloadv1.Limits{}, AgeNanos: int64(l.Age)}
+	fillLimits(m.Soft, l.Soft)
+	fillLimits(m.Hard, l.Hard)
+	return m
 }
 
 func encodeSequence(s ipsec.Sequence) *offloadv1.Sequence {
-	return &offloadv1.Sequence{Next: s.Next, Ceiling: s.Ceiling, Highest: s.Highest, Bitmap: s.Bitmap}
+	m := &offloadv1.Sequence{}
+	fillSequence(m, s)
+	return m
+}
+
+func fillSequence(m *offloadv1.Sequence, s ipsec.Sequence) {
+	m.Next, m.Ceiling, m.Highest, m.Bitmap = s.Next, s.Ceiling, s.Highest, s.Bitmap
+}
+
+// flatSA holds the parts of a message about an SA that most have, so that they are
+// allocated together.
+type flatSA struct {
+	sa         offloadv1.SA
+	id         offloadv1.SAID
+	algorithms offloadv1.Algorithms
+	selectors  offloadv1.Selectors
+	lifetime   offloadv1.Lifetime
+	soft, hard offloadv1.Limits
+	sequence   offloadv1.Sequence
+	header     offloadv1.HeaderPolicy
+	selector   [2]offloadv1.TrafficSelector
+	list       [2]*offloadv1.TrafficSelector
 }
 
 func encodeSA(sa ipsec.SA) *offloadv1.SA {
-	return &offloadv1.SA{
-		Id:            encodeSAID(sa.ID),
-		Direction:     offloadv1.Direction(sa.Direction),
-		Mode:          offloadv1.Mode(sa.Mode) + offloadv1.Mode_MODE_TUNNEL,
-		Tunnel:        uint64(sa.Tunnel),
-		Pair:          uint32(sa.Pair),
-		Group:         uint32(sa.Group),
-		Sender:        uint32(sa.Sender),
-		Generation:    sa.Generation,
-		Algorithms:    encodeAlgorithms(sa.Algorithms),
-		EncryptionKey: sa.Encryption.Reveal(),
-		IntegrityKey:  sa.Integrity.Reveal(),
-		Local:         encodeAddr(sa.Local),
-		Remote:        encodeAddr(sa.Remote),
-		Encap:         encodeEncap(sa.Encap),
-		Selectors: &offloadv1.Selectors{
-			Local:  encodeEach(sa.Selectors.Local, encodeSelector),
-			Remote: encodeEach(sa.Selectors.Remote, encodeSelector),
-		},
-		Lifetime:     encodeLifetime(sa.Lifetime),
-		ReplayWindow: sa.ReplayWindow,
-		Sequence:     encodeSequence(sa.Sequence),
-		PathMtu:      uint32(sa.PathMTU),
-		Header: &offloadv1.HeaderPolicy{
-			Df:       offloadv1.DFPolicy(sa.Header.DF) + offloadv1.DFPolicy_DF_POLICY_COPY,
-			HideDscp: sa.Header.HideDSCP,
-			Dscp:     uint32(sa.Header.DSCP),
-		},
-		Link: encodeLink(sa.Link),
+	f := &flatSA{}
+	fillSAID(&f.id, sa.ID)
+	fillAlgorithms(&f.algorithms, sa.Algorithms)
+	f.encodeSelectors(sa.Selectors)
+	fillLimits(&f.soft, sa.Lifetime.Soft)
+	fillLimits(&f.hard, sa.Lifetime.Hard)
+	f.lifetime.Soft, f.lifetime.Hard, f.lifetime.AgeNanos = &f.soft, &f.hard, int64(sa.Lifetime.Age)
+	fillSequence(&f.sequence, sa.Sequence)
+	f.header.Df = offloadv1.DFPolicy(sa.Header.DF) + offloadv1.DFPolicy_DF_POLICY_COPY
+	f.header.HideDscp, f.header.Dscp = sa.Header.HideDSCP, uint32(sa.Header.DSCP)
+
+	m := &f.sa
+	m.Id, m.Algorithms, m.Selectors = &f.id, &f.algorithms, &f.selectors
+	m.Lifetime, m.Sequence, m.Header = &f.lifetime, &f.sequence, &f.header
+	m.Direction = offloadv1.Direction(sa.Direction)
+	m.Mode = offloadv1.Mode(sa.Mode) + offloadv1.Mode_MODE_TUNNEL
+	m.Tunnel, m.Pair = uint64(sa.Tunnel), uint32(sa.Pair)
+	m.Group, m.Sender, m.Generation = uint32(sa.Group), uint32(sa.Sender), sa.Generation
+	m.EncryptionKey, m.IntegrityKey = sa.Encryption.Reveal(), sa.Integrity.Reveal()
+	m.Local, m.Remote = encodeAddr(sa.Local), encodeAddr(sa.Remote)
+	m.Encap, m.Link = encodeEncap(sa.Encap), encodeLink(sa.Link)
+	m.ReplayWindow, m.PathMtu = sa.ReplayWindow, uint32(sa.PathMTU)
+	return m
+}
+
+// encodeSelectors fits one selector for each side.
+func (f *flatSA) encodeSelectors(s ipsec.Selectors) {
+	if len(s.Local) != 1 || len(s.Remote) != 1 {
+		f.selectors.Local, f.selectors.Remote = encodeEach(s.Local, encodeSelector), encodeEach(s.Remote, encodeSelector)
+		return
 	}
+	fillSelector(&f.selector[0], s.Local[0])
+	fillSelector(&f.selector[1], s.Remote[0])
+	f.list = [2]*offloadv1.TrafficSelector{&f.selector[0], &f.selector[1]}
+	f.selectors.Local, f.selectors.Remote = f.list[:1:1], f.list[1:]
 }
 
 func encodeChange(c offload.Change) *offloadv1.Change {
@@ -136,18 +166,22 @@ func encodeStat(s offload.Stat) *offloadv1.Stat {
 	return &offloadv1.Stat{Name: s.Name, Value: s.Value}
 }
 
+// flatPlacement is to a Placement what flatSA is to an SA.
+type flatPlacement struct {
+	placement offloadv1.Placement
+	id        offloadv1.SAID
+	selector  [1]uint32
+}
+
 func encodePlacement(p offload.Placement) *offloadv1.Placement {
-	ids := make([]uint32, len(p.SelectorIDs))
-	for i, id := range p.SelectorIDs {
-		ids[i] = uint32(id)
+	f := &flatPlacement{}
+	fillSAID(&f.id, p.ID)
+	m := &f.placement
+	m.Id, m.Npu, m.SelectorIds = &f.id, uint32(p.NPU), f.selector[:0]
+	for _, id := range p.SelectorIDs {
+		m.SelectorIds = append(m.SelectorIds, uint32(id))
 	}
-	m := &offloadv1.Placement{
-		Id:          encodeSAID(p.ID),
-		Npu:         uint32(p.NPU),
-		SelectorIds: ids,
-		WhyNot:      encodeNoNPU(p.WhyNot),
-		Role:        offloadv1.Role(p.Role),
-	}
+	m.WhyNot, m.Role = encodeNoNPU(p.WhyNot), offloadv1.Role(p.Role)
 	if p.Err != nil {
 		m.Error = encodeItemError(p.Err)
 	}

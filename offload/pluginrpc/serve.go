@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"os"
 	"os/signal"
 
@@ -49,9 +48,7 @@ func Serve(engine offload.Engine, log *slog.Logger) int {
 			HandshakeConfig: Handshake(),
 			Plugins:         Plugins(engine),
 			GRPCServer: func(opts []grpc.ServerOption) *grpc.Server {
-				// The only client is the daemon, which splits its batches; a
-				// limit would protect nobody.
-				s := grpc.NewServer(append(append(opts, grpc.MaxRecvMsgSize(math.MaxInt32)), options...)...)
+				s := NewServer(append(opts, options...)...)
 				servers <- s
 				return s
 			},

@@ -2,12 +2,20 @@ package pluginrpc
 
 import (
 	"context"
+	"math"
 
 	"google.golang.org/grpc"
 
 	"github.com/evergate/evergate/offload"
 	offloadv1 "github.com/evergate/evergate/offload/proto/offload/v1"
 )
+
+// NewServer makes a server for Register, as Serve has it.
+func NewServer(o ...grpc.ServerOption) *grpc.Server {
+	// The only client is the daemon, which splits its batches; a limit would
+	// protect nobody.
+	return grpc.NewServer(append(o, grpc.MaxRecvMsgSize(math.MaxInt32), grpc.ForceServerCodecV2(codec{}))...)
+}
 
 // Register serves e on s.
 func Register(s grpc.ServiceRegistrar, e offload.Engine) {
