@@ -21,7 +21,8 @@ type Options struct {
 	Tunnels int
 	// Rounds is how often the other member dies and joins: 3.
 	Rounds int
-	// Settle is given to the processes before their memory is read: 5 s.
+	// Settle is given to the processes before their memory is read: 10 s, in which
+	// they give back what they needed while they were busy.
 	Settle time.Duration
 	// Idle is for how long the members are watched while nothing happens: 30 s.
 	Idle time.Duration
@@ -33,7 +34,7 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	o.Tunnels = cmp.Or(o.Tunnels, 100_000)
 	o.Rounds = cmp.Or(o.Rounds, 3)
-	o.Settle = cmp.Or(o.Settle, 5*time.Second)
+	o.Settle = cmp.Or(o.Settle, 10*time.Second)
 	o.Idle = cmp.Or(o.Idle, 30*time.Second)
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}
