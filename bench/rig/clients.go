@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/rand"
@@ -34,13 +35,38 @@ type Dialed struct {
 // Clients are initiators on one host, each with an address and an identity of
 // its own.
 type Clients struct {
-	ns *netlab.Namespace
+	ns   *netlab.Namespace
+	call Call
 	// Next is the client that dials next.
 	Next int
 }
 
+// Call says what clients propose, and to whom.
+type Call struct {
+	Gateway netip.Addr
+	// Groups are those that they propose, the first one's value in the first message.
+	Groups []ipsec.GroupID
+	// NATT is whether they look for a NAT: where there is one, they go on in UDP from
+	// port 4500 on, as RFC 7296 section 2.23 has it.
+	NATT ike.NATT
+}
+
 // Clients makes the clients of a Site; none has dialed yet.
-func (s *Site) Clients() *Clients { return &Clients{ns: s.Client} }
+func (s *Site) Clients() *Clients {
+	return NewClients(s.Client, Call{
+		Gateway: netip.MustParseAddr(gateway.GatewayAddr), Groups: []ipsec.GroupID{ikeGroup}, NATT: ike.NATTOff,
+	})
+}
+
+// NewClients makes clients on a host that AddClients has made theirs; none has
+// dialed yet.
+func NewClients(ns *netlab.Namespace, c Call) *Clients { return &Clients{ns: ns, call: c} }
+
+// AddClients gives a host the addresses of all clients.
+func AddClients(ns *netlab.Namespace) {
+	// The kernel takes every address of a prefix on the loopback for its own.
+	ns.Loopback(outer(1).String() + "/15")
+}
 
 // Dial has the next n clients dial in, atOnce of them at a time in each of
 // workers threads. It returns their tunnels in the order of the clients, and an
@@ -54,7 +80,7 @@ func (c *Clients) Dial(ctx context.Context, n, workers, atOnce int) ([]Dialed, e
 	for w := range workers {
 		first, last := n*w/workers, n*(w+1)/workers
 		g.Go(func() error {
-			d, err := newDialer(ctx, c.ns)
+			d, err := newDialer(ctx, c.ns, c.call)
 			if err != nil {
 				return err
 			}
@@ -72,7 +98,7 @@ type dialer struct {
 	conn  *net.UDPConn
 	batch *ipv4.PacketConn
 	demux *ike.Demux
-	peer  *net.UDPAddr
+	call  Call
 	calls map[*ike.Tunnel]*call
 
 	connections map[string]*ike.Connection
@@ -86,18 +112,15 @@ type call struct {
 	out    *Dialed
 }
 
-func newDialer(ctx context.Context, ns *netlab.Namespace) (*dialer, error) {
-	d := &dialer{
-		peer:  net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(gateway.GatewayAddr), 500)),
-		calls: make(map[*ike.Tunnel]*call), connections: make(map[string]*ike.Connection),
-	}
+func newDialer(ctx context.Context, ns *netlab.Namespace, c Call) (*dialer, error) {
+	d := &dialer{call: c, calls: make(map[*ike.Tunnel]*call), connections: make(map[string]*ike.Connection)}
 	phase1, err1 := ipsec.ParseIKEProposal(ikeProposal)
 	phase2, err2 := ipsec.ParseESPProposal(espProposal)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, fmt.Errorf("rig: %w", err)
 	}
 	phase2.Transforms = append(phase2.Transforms, ipsec.Transform{Type: ipsec.TypeESN, ID: ipsec.NoESN})
-	d.proposals = [2]ipsec.Proposal{phase1.WithGroups(ipsec.GroupX25519), phase2}
+	d.proposals = [2]ipsec.Proposal{phase1.WithGroups(c.Groups...), phase2}
 	err := ns.Do(func() error {
 		var lc net.ListenConfig
 		conn, err := lc.ListenPacket(ctx, "udp4", ":0")
@@ -120,6 +143,12 @@ func newDialer(ctx context.Context, ns *netlab.Namespace) (*dialer, error) {
 }
 
 const socketBuffer = 4 << 20
+
+// portNATT is where IKE goes on when there is a NAT; nonESPMarker is before each
+// message there (RFC 3948 section 2.2).
+const portNATT = 4500
+
+var nonESPMarker [4]byte
 
 // ForAddresses implements ike.Policy: nobody dials the clients.
 func (d *dialer) ForAddresses(netip.Addr, netip.Addr) []*ike.Connection { return nil }
@@ -156,7 +185,7 @@ func (d *dialer) begin(client int, out *Dialed) error {
 
 func (d *dialer) connection(client int) *ike.Connection {
 	return &ike.Connection{
-		Name: strconv.Itoa(client), Local: outer(client), Remote: d.peer.AddrPort().Addr(), NATT: ike.NATTOff,
+		Name: strconv.Itoa(client), Local: outer(client), Remote: d.call.Gateway, NATT: d.call.NATT,
 		LocalID:   ike.Identity{Type: ike.IDFQDN, Data: fmt.Sprintf("client%d", client)},
 		Proposals: []ipsec.Proposal{d.proposals[0]}, PSK: ipsec.CopyKey([]byte(psk)),
 		Lifetime: ipsec.Lifetime{Hard: ipsec.Limits{Time: 25 * time.Hour}}, DPD: ike.DPD{Mode: ike.DPDOff},
@@ -190,7 +219,13 @@ func (d *dialer) receive(ctx context.Context, b []byte) error {
 		return fmt.Errorf("rig: receive an answer: %w", err)
 	}
 	local, _ := netip.AddrFromSlice(cm.Dst.To4())
-	dg := ike.Datagram{Local: netip.AddrPortFrom(local, 500), Remote: remote.AddrPort(), Payload: append([]byte(nil), b[:n]...)}
+	dg := ike.Datagram{Local: netip.AddrPortFrom(local, uint16(remote.Port)), Remote: remote.AddrPort(), Payload: append([]byte(nil), b[:n]...)}
+	if remote.Port == portNATT {
+		var marked bool
+		if dg.Payload, marked = bytes.CutPrefix(dg.Payload, nonESPMarker[:]); !marked {
+			return nil // ESP, or a keepalive
+		}
+	}
 	r := d.demux.Route(now, dg)
 	if r.Tunnel == nil || d.calls[r.Tunnel] == nil {
 		return nil // late, or nothing for us
@@ -215,7 +250,10 @@ func (d *dialer) step(now time.Time, t *ike.Tunnel, in ike.Input) error {
 	rd := d.demux.Step(now, t, in)
 	for _, dg := range rd.Send {
 		cm := &ipv4.ControlMessage{Src: dg.Local.Addr().AsSlice()}
-		if _, err := d.batch.WriteTo(dg.Payload, cm, d.peer); err != nil {
+		if dg.Remote.Port() == portNATT {
+			dg.Payload = append(nonESPMarker[:], dg.Payload...)
+		}
+		if _, err := d.batch.WriteTo(dg.Payload, cm, net.UDPAddrFromAddrPort(dg.Remote)); err != nil {
 			return fmt.Errorf("rig: client %d: send: %w", c.client, err)
 		}
 	}

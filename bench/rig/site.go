@@ -51,8 +51,7 @@ type Site struct {
 // NewSite builds a Site of n members. Nothing runs in it yet.
 func NewSite(lab *netlab.Lab, n int) *Site {
 	s := &Site{GroupSite: gateway.NewGroupSite(lab, n), tb: lab.TB()}
-	// The kernel takes every address of a prefix on the loopback for its own.
-	s.Client.Loopback(outer(1).String() + "/15")
+	AddClients(s.Client)
 	s.Router.Route(outerNet, gateway.ClientAddr)
 	for _, m := range s.Members {
 		m.Host.Route(outerNet, fmt.Sprintf("192.168.%d.1", 124+m.ID))
