@@ -28,6 +28,8 @@ const (
 	// it is done less often, so that it costs at most a twentieth of the time.
 	checkpointEvery = time.Second
 	checkpointShare = 20
+	// checkpointPart is how many counters a shard is handed at a time.
+	checkpointPart = 256
 )
 
 // Network sends IKE messages. Send does not wait, keeps nothing of its argument,
@@ -453,19 +455,37 @@ func (e *Engine) runCheckpoints(ctx context.Context) {
 // checkpoint reads all counters and hands them to those who live on them, part by
 // part: of a hundred thousand SAs they are tens of megabytes.
 func (e *Engine) checkpoint(ctx context.Context) error {
-	return e.export(ctx, false, func(part []offload.Counters) {
-		e.deal(part, func(c []offload.Counters) Input { return Checkpoint{Counters: c} })
+	parts := make([][]offload.Counters, len(e.shards))
+	hand := func(shard int) {
+		part := parts[shard]
+		parts[shard] = nil
+		e.shards[shard].in.push(message{in: Checkpoint{Counters: part}})
 		if e.replica != nil {
 			e.replica.in.push(replicaMessage{in: Counted{part}})
 		}
+	}
+	err := e.export(ctx, false, func(c offload.Counters) {
+		i := ShardOf(uint64(c.Tunnel), len(e.shards))
+		if parts[i] == nil {
+			parts[i] = make([]offload.Counters, 0, checkpointPart)
+		}
+		if parts[i] = append(parts[i], c); len(parts[i]) == checkpointPart {
+			hand(i)
+		}
 	})
+	for i, part := range parts {
+		if len(part) > 0 {
+			hand(i)
+		}
+	}
+	return err
 }
 
 // inventory reads all that the dataplane holds and has it put right. In a group
 // the replication machine says first what of it is the shards'.
 func (e *Engine) inventory(ctx context.Context) error {
 	var all []offload.Counters
-	if err := e.export(ctx, true, func(part []offload.Counters) { all = append(all, part...) }); err != nil {
+	if err := e.export(ctx, true, func(c offload.Counters) { all = append(all, c) }); err != nil {
 		return err
 	}
 	if e.replica != nil {
@@ -478,50 +498,32 @@ func (e *Engine) inventory(ctx context.Context) error {
 
 // deal hands counters to the shards that own them.
 func (e *Engine) deal(all []offload.Counters, in func([]offload.Counters) Input) {
-	counts := make([]int, len(e.shards))
-	for i := range all {
-		counts[ShardOf(uint64(all[i].Tunnel), len(e.shards))]++
-	}
 	parts := make([][]offload.Counters, len(e.shards))
-	for i := range all {
-		to := ShardOf(uint64(all[i].Tunnel), len(e.shards))
-		if parts[to] == nil {
-			parts[to] = make([]offload.Counters, 0, counts[to])
-		}
-		parts[to] = append(parts[to], all[i])
+	for _, c := range all {
+		i := ShardOf(uint64(c.Tunnel), len(e.shards))
+		parts[i] = append(parts[i], c)
 	}
 	for i, r := range e.shards {
 		r.in.push(message{in: in(parts[i])})
 	}
 }
 
-// exportPart is how many counters are handed over at a time.
-const exportPart = 1024
-
-// export reads the counters of all SAs of tunnels, and hands over each part of them,
-// which is take's then. Those of links go where links are made; complete says that
-// events were lost.
-func (e *Engine) export(ctx context.Context, complete bool, take func([]offload.Counters)) error {
+// export reads the counters of all SAs of tunnels and hands them over. Those of
+// links go where links are made; complete says that events were lost.
+func (e *Engine) export(ctx context.Context, complete bool, take func(offload.Counters)) error {
 	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
 	defer cancel()
-	var part, links []offload.Counters
+	var links []offload.Counters
 	for c, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
 		if err != nil {
 			return fmt.Errorf("engine: export counters: %w", err)
 		}
 		if c.Link != nil {
 			links = append(links, c)
-			continue
-		}
-		if part == nil {
-			part = make([]offload.Counters, 0, exportPart)
-		}
-		if part = append(part, c); len(part) == exportPart {
-			take(part)
-			part = nil
+		} else {
+			take(c)
 		}
 	}
-	take(part)
 	e.link(LinkCounted{Counters: links, Complete: complete})
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 
 // Span is how much work there is room for: at most once in that time garbage is
 // collected because of it.
-const Span = 4 * time.Second
+const Span = 3 * time.Second
 
 // The share of the heap in use by which it may grow, in percent.
 const (
@@ -22,8 +22,8 @@ const (
 // every is how often the work is looked at.
 const every = 500 * time.Millisecond
 
-// settled is after how many looks without a change memory that is not needed any
-// more goes back to the system: by itself it does so too, but by and by.
+// settled is how many looks after it has become calmer the memory that is not needed
+// any more goes back to the system: by itself it does so too, but by and by.
 const settled = 4
 
 // Keep keeps the process's memory close to what it needs until ctx ends.
@@ -43,10 +43,11 @@ func Keep(ctx context.Context) {
 			return
 		case <-look.C:
 		}
-		switch change, give := w.note(read()); {
-		case change:
+		change, give := w.note(read())
+		if change {
 			debug.SetGCPercent(w.percent)
-		case give:
+		}
+		if give {
 			debug.FreeOSMemory()
 		}
 	}
@@ -96,22 +97,22 @@ func (w *work) note(allocated, live uint64) (change, give bool) {
 	last := len(w.allocated) - 1
 	w.allocated[last] = allocated
 	want := percent(allocated-w.allocated[0], live)
-	// Each change stops the process for a moment.
-	if want > w.percent*3/4 && want < w.percent*5/4 {
-		if w.quiet >= 0 {
-			w.quiet++
-		}
-		if give = w.quiet == settled; give {
-			w.quiet = -1
-		}
-		return false, give
+	// Each change stops the process for a moment, and work comes in bursts.
+	switch {
+	case want > w.percent*3/2:
+		w.percent, w.quiet = want, -1
+		return true, false
+	case want < w.percent/2:
+		w.percent, w.quiet = want, 0
+		return true, false
+	case w.quiet >= 0:
+		w.quiet++
 	}
-	w.quiet = -1
-	if want < w.percent {
-		w.quiet = 0
+	if w.quiet == settled {
+		w.percent, w.quiet = want, -1
+		return true, true
 	}
-	w.percent = want
-	return true, false
+	return false, false
 }
 
 // percent is the share of live that has room for so many octets.

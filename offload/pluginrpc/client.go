@@ -101,7 +101,12 @@ func (c *Client) Delete(ctx context.Context, e offload.Epoch, ids ...ipsec.SAID)
 		if err != nil {
 			return nil, decodeError("delete", err)
 		}
-		return countersOf("delete", m.GetCounters())
+		var d decoder
+		counters := decodeEach(m.GetCounters(), d.counters)
+		if d.err != nil {
+			return nil, fmt.Errorf("pluginrpc: read the answer to delete: %w", d.err)
+		}
+		return counters, nil
 	})
 }
 
@@ -142,12 +147,13 @@ func (c *Client) Export(ctx context.Context, g offload.Group) iter.Seq2[offload.
 				yield(offload.Counters{}, decodeError("export", err))
 				return
 			}
-			counters, err := countersOf("export", part.GetCounters())
-			if err != nil {
-				yield(offload.Counters{}, err)
-				return
-			}
-			for _, c := range counters {
+			var d decoder
+			for _, m := range part.GetCounters() {
+				c := d.counters(m)
+				if d.err != nil {
+					yield(offload.Counters{}, fmt.Errorf("pluginrpc: read the answer to export: %w", d.err))
+					return
+				}
 				if !yield(c, nil) {
 					return
 				}
@@ -250,15 +256,6 @@ func placementsOf(doing string, want int, messages []*offloadv1.Placement) ([]of
 	}
 	var d decoder
 	out := decodeEach(messages, d.placement)
-	if d.err != nil {
-		return nil, fmt.Errorf("pluginrpc: read the answer to %s: %w", doing, d.err)
-	}
-	return out, nil
-}
-
-func countersOf(doing string, messages []*offloadv1.Counters) ([]offload.Counters, error) {
-	var d decoder
-	out := decodeEach(messages, d.counters)
 	if d.err != nil {
 		return nil, fmt.Errorf("pluginrpc: read the answer to %s: %w", doing, d.err)
 	}

@@ -202,17 +202,25 @@ func encodeCounters(c offload.Counters) *offloadv1.Counters {
 		PathMtu:    uint32(c.PathMTU),
 		Link:       encodeLink(c.Link),
 		Relayed:    c.Relayed,
-		Drops: &offloadv1.Drops{
-			Replayed:       c.Drops.Replayed,
-			Authentication: c.Drops.Authentication,
-			Malformed:      c.Drops.Malformed,
-			Selector:       c.Drops.Selector,
-			Lifetime:       c.Drops.Lifetime,
-			Ceiling:        c.Drops.Ceiling,
-			Standby:        c.Drops.Standby,
-			TooBig:         c.Drops.TooBig,
-			Queue:          c.Drops.Queue,
-		},
+		Drops:      encodeDrops(c.Drops),
+	}
+}
+
+// encodeDrops leaves out what nearly no SA has.
+func encodeDrops(d offload.Drops) *offloadv1.Drops {
+	if d == (offload.Drops{}) {
+		return nil
+	}
+	return &offloadv1.Drops{
+		Replayed:       d.Replayed,
+		Authentication: d.Authentication,
+		Malformed:      d.Malformed,
+		Selector:       d.Selector,
+		Lifetime:       d.Lifetime,
+		Ceiling:        d.Ceiling,
+		Standby:        d.Standby,
+		TooBig:         d.TooBig,
+		Queue:          d.Queue,
 	}
 }
 
