@@ -72,8 +72,8 @@
 // Routers may hand a packet for a client to a member that stands by. Its dataplane
 // gives it to the owner's over a link, a pair of SAs between the members' own
 // addresses; Links (engine, link.go) makes and replaces them, with keys from the
-// members' session. A member that leaves goes on sending what it is given until
-// the others say that they do so themselves.
+// members' session. A member that leaves gives each tunnel to a successor, and goes
+// on sending what it is given until all others know of it (adr/0009).
 //
 // # The primary of a unit dies
 //

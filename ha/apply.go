@@ -35,6 +35,10 @@ func (n *Node) onRecord(now time.Time, p *peer, r Record) {
 		n.onOwned(now, r)
 	case Unheld:
 		n.onUnheld(p, r)
+	case Handoff:
+		n.onHandoff(p, r)
+	case Taken:
+		n.onTaken(now, r)
 	case Propose:
 		n.onPropose(now, p, r)
 	case Grant:
@@ -90,7 +94,7 @@ func (n *Node) copyFrom(now time.Time, p *peer, id ipsec.TunnelID, e Epoch) *tun
 		return nil
 	}
 	if t.version.Epoch > e {
-		n.note(p, t.owned(now, p))
+		n.outdated(now, p, t)
 	}
 	if t.version.Epoch != e {
 		return nil
@@ -116,7 +120,7 @@ func (n *Node) onPutIKE(now time.Time, p *peer, r PutIKE) {
 		t = &tunnel{id: r.Tunnel}
 		n.tunnels[t.id] = t
 	case t.version.Epoch > r.Version.Epoch:
-		n.note(p, t.owned(now, p))
+		n.outdated(now, p, t)
 		return
 	case t.version.Epoch < r.Version.Epoch:
 		if n.insists(now, t, r.Title) {
@@ -197,7 +201,9 @@ func (n *Node) onPutChild(now time.Time, p *peer, r PutChild) {
 	if !slices.Contains(t.listed, id) {
 		t.listed = append(slices.Clone(t.listed), id)
 	}
-	n.install(c)
+	if !c.lingers {
+		n.install(c)
+	}
 }
 
 // acceptable tells whether a pair makes sense as a part of t.
@@ -237,6 +243,7 @@ func (n *Node) install(c *child) {
 // standby are the changes that make a pair wait for the death of its owner.
 func (n *Node) standby(c *child) []Change {
 	owner, no := c.of.owner(), false
+	c.lingers = false
 	n.rebase(c)
 	seq, _ := n.share(c)
 	return []Change{

@@ -94,7 +94,9 @@
 //
 // I7, a standby sends nothing: SAs are installed as standby and become active by
 // an arming or a claim only; who loses a tunnel stops with the orders of that
-// step, and grants nothing before they are carried out.
+// step, and grants nothing before they are carried out. One that gave it to a
+// successor before a stop sends what others give it, up to its old ceiling, until
+// all know (handover.go).
 //
 // I8, one owner after a heal, and no removed tunnel comes back: epochs never
 // tie, every claim reaches every member that shares the connection, and a lower

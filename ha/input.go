@@ -104,11 +104,26 @@ type (
 	// hash of what each says.
 	Configure struct{ Classes map[string]uint64 }
 
-	// Leave gives up everything before a clean stop. Own SAs fall silent with the
-	// orders of its Ready, and the frames say goodbye. With Handover they only say
-	// goodbye, and own SAs go on until a Leave without: what others give us to send
-	// is sent until they do so themselves.
-	Leave struct{ Handover bool }
+	// Leave goes one step towards a clean stop. There is no way back.
+	Leave struct{ Step Departure }
+)
+
+// Departure is how far a member is that leaves.
+type Departure uint8
+
+// The steps of a departure. Each may be left out, but for the last one: the zero
+// value gives up everything.
+const (
+	// Silence: own SAs fall silent with the orders of this step's Ready, and the
+	// frames say goodbye.
+	Silence Departure = iota
+	// Handover names a successor for each tunnel, in turn, which takes it over while
+	// all others go on giving its packets to us (Node.Handing tells when that is
+	// done). Nothing is said to the others, and nothing armed.
+	Handover
+	// Goodbye: the frames say it, and others arm what is still ours; own SAs go on
+	// until the Silence.
+	Goodbye
 )
 
 func (Received) input()    {}

@@ -16,11 +16,17 @@ type Node struct {
 	begun   bool
 	role    Role
 	planeUp bool
-	// leaving: we have said goodbye; silent: our own SAs send no more because of
-	// that.
-	leaving, silent bool
-	unit            *unit // nil outside of one
-	classes         map[string]uint64
+	// leaving: we are about to stop, and take nothing over any more; gone: we have
+	// said goodbye; silent: our own SAs send no more because of that.
+	leaving, gone, silent bool
+	// toHand are tunnels of ours that are still to be given to successors.
+	toHand []*tunnel
+	// hushing are tunnels that our heirs have, in the order of their time.
+	hushing []hushing
+	// seized are tunnels that were handed to us and wait for the dataplane, in order.
+	seized  []seized
+	unit    *unit // nil outside of one
+	classes map[string]uint64
 
 	// seen is the highest count of an epoch that anybody is known to have used.
 	seen    uint64
@@ -137,7 +143,7 @@ func (n *Node) Step(now time.Time, in Input) Ready {
 	case Configure:
 		n.onConfigure(in)
 	case Leave:
-		n.onLeave(now, in.Handover)
+		n.onLeave(now, in.Step)
 	case Monitored:
 		n.onMonitored(now, in)
 	case Yield:
@@ -209,10 +215,14 @@ func (n *Node) onTime(now time.Time) {
 	n.join(now)
 	n.elect(now)
 	n.restoreDue(now)
+	n.announceSeized(now)
+	n.handOver()
+	n.hushDue(now)
 	if !now.Before(n.beat) {
 		n.beat = now.Add(n.cfg.Heartbeat)
 		n.succession(now)
 		n.disarm()
+		n.listHeirless()
 		n.forgetArming()
 		n.tombs.expire(now.Add(-n.cfg.TombstoneLife))
 		n.tombs.forgetAnswers(now.Add(-n.cfg.AnswerLife))
@@ -298,6 +308,9 @@ func (n *Node) NextTimeout() time.Time {
 	if len(n.restorable) > 0 {
 		soonest(n.last)
 	}
+	if len(n.hushing) > 0 {
+		soonest(n.hushing[0].at)
+	}
 	return at
 }
 
@@ -359,24 +372,4 @@ func (n *Node) onConfigure(in Configure) {
 			n.open(p)
 		}
 	}
-}
-
-// onLeave silences our own SAs before the others hear the goodbye, or when they
-// have heard it. In between two members may send on one SA, as in a divided group,
-// each with its own numbers (I1, I2).
-func (n *Node) onLeave(now time.Time, handover bool) {
-	if !handover && !n.silent {
-		n.silent = true
-		n.order(Order{Kind: Disarm, Group: n.cfg.Member})
-	}
-	if n.leaving {
-		return
-	}
-	for _, p := range n.peers {
-		if p != nil {
-			n.flush(now, p) // the last news goes before the goodbye
-		}
-	}
-	n.leaving = true
-	n.heartbeat()
 }

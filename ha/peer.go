@@ -199,7 +199,7 @@ func (n *Node) send(p *peer, first uint64, records []Record) {
 	f := Frame{
 		Protocol: n.cfg.MaxProtocol, Group: n.cfg.Group, From: n.cfg.Member, To: p.id,
 		Life: n.hard.Life, ToLife: p.life, Disk: n.hard.Disk, ToDisk: p.disk, Count: n.seen,
-		Unfit: !n.planeUp, Leaving: n.leaving, Role: n.role,
+		Unfit: !n.planeUp, Leaving: n.gone, Role: n.role,
 		Ack: n.ack(p), Standing: n.standing(n.last),
 	}
 	f.Stream, f.First = p.out.stream, p.out.end()+1

@@ -158,6 +158,18 @@ type (
 		Why    Unsynced
 	}
 
+	// Handoff asks the listener to claim a tunnel of the speaker, who leaves.
+	Handoff struct {
+		Tunnel ipsec.TunnelID
+		Epoch  Epoch
+	}
+
+	// Taken answers it when all who are there know of the claim of Epoch.
+	Taken struct {
+		Tunnel ipsec.TunnelID
+		Epoch  Epoch
+	}
+
 	// Propose asks a holder to give up the numbers after From, to To included.
 	Propose struct {
 		Tunnel   ipsec.TunnelID
@@ -249,6 +261,8 @@ func (Supply) record()    {}
 func (Need) record()      {}
 func (Owned) record()     {}
 func (Unheld) record()    {}
+func (Handoff) record()   {}
+func (Taken) record()     {}
 func (Propose) record()   {}
 func (Grant) record()     {}
 func (Refuse) record()    {}
@@ -304,6 +318,8 @@ func (r Remove) octets() int  { return smallRecord + len(r.Answer) }
 func (Need) octets() int      { return smallRecord }
 func (r Owned) octets() int   { return smallRecord + len(r.Children)*32 }
 func (Unheld) octets() int    { return smallRecord }
+func (Handoff) octets() int   { return smallRecord }
+func (Taken) octets() int     { return smallRecord }
 func (Propose) octets() int   { return smallRecord }
 func (Grant) octets() int     { return smallRecord }
 func (Refuse) octets() int    { return smallRecord }

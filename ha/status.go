@@ -14,6 +14,8 @@ type Stats struct {
 	// Promoted are takeovers of another's tunnels at once, Reigns how often we
 	// became primary of our unit.
 	Promoted, Reigns uint64
+	// Handed are tunnels that we gave to successors when we left.
+	Handed uint64
 	// Claims are tunnels that were taken over, Reclaims those that were taken back
 	// from a claim made in another part of the network, Ceded those that were
 	// given up to a higher claim, Contested claims of ours that met a lower one, Yielded
@@ -95,6 +97,8 @@ type TunnelStatus struct {
 	Owned    bool // by us
 	Complete bool
 	Orphan   bool
+	// Lingers: our dataplane sends on it, until all know that it went to our heir.
+	Lingers  bool
 	Unsynced Unsynced
 	IKE      IKE
 	Children []Child
@@ -117,6 +121,7 @@ func (n *Node) Tunnel(id ipsec.TunnelID) (TunnelStatus, bool) {
 	}
 	for _, c := range t.pairs() {
 		s.Children = append(s.Children, c.Child)
+		s.Lingers = t.lingers()
 	}
 	return s, true
 }
@@ -152,6 +157,9 @@ func (n *Node) IKE(id ipsec.TunnelID) (IKE, bool) {
 func (n *Node) Tunnels() []ipsec.TunnelID {
 	return slices.Sorted(maps.Keys(n.tunnels))
 }
+
+// Owned is how many tunnels are ours.
+func (n *Node) Owned() int { return n.held(n.cfg.Member) }
 
 // Committed is the highest index that is committed.
 func (n *Node) Committed() Index { return n.commit }

@@ -115,6 +115,12 @@ func (n *Node) stop(t *tunnel) {
 // claim makes us the owner of t, and tells everybody. heard is when its peer was
 // heard, zero for not yet.
 func (n *Node) claim(now time.Time, t *tunnel, heard time.Time) {
+	n.seize(t, heard)
+	n.announce(now, t)
+}
+
+// seize makes us the owner of t. What follows is to announce it.
+func (n *Node) seize(t *tunnel, heard time.Time) {
 	e := n.armed[t.owner()]
 	if e <= t.version.Epoch {
 		n.nextCount()
@@ -125,6 +131,10 @@ func (n *Node) claim(now time.Time, t *tunnel, heard time.Time) {
 	n.stats.Claims++
 	n.claims[t.id] = t
 	n.take(t, e)
+}
+
+// announce tells everybody that t is ours.
+func (n *Node) announce(now time.Time, t *tunnel) {
 	for _, p := range n.peers {
 		if p == nil || !p.present() || !n.eligible(p, t) {
 			continue
@@ -188,6 +198,7 @@ func (n *Node) take(t *tunnel, e Epoch) {
 	t.claimed = t.version
 	t.version.Epoch = e
 	t.life, t.past = n.hard.Life, t.past.With(n.cfg.Member)
+	t.heir, t.from = nil, nil
 	t.given, t.told, t.unheld, t.awaited = 0, 0, 0, 0
 	delete(n.strays, t.id)
 	for _, c := range t.pairs() {
@@ -246,12 +257,18 @@ func (n *Node) cede(t *tunnel, e Epoch) {
 	}
 	n.exposeAll(t)
 	n.touch(t)
+	linger := n.lingers(t, e.Member())
 	t.version = Version{Epoch: e}
 	t.given, t.told, t.unheld, t.awaited = 0, 0, 0, 0
 	if p := n.peers[e.Member()]; p != nil {
 		t.life = p.life
 	}
 	delete(n.strays, t.id)
+	t.heir, t.from = nil, nil
+	if linger {
+		n.linger(t)
+		return
+	}
 	n.stop(t)
 }
 
@@ -384,6 +401,7 @@ func (n *Node) onOwned(now time.Time, r Owned) {
 func (n *Node) claimKnown(p *peer, r Claim) {
 	if t := n.claims[r.Tunnel]; t != nil && t.version.Epoch == r.Version.Epoch {
 		t.awaited = t.awaited.Without(p.id)
+		t.behind = t.behind && t.from != p // who gave it has told all that it knew
 		if t.awaited == 0 {
 			n.restorable = append(n.restorable, t)
 		}
@@ -434,6 +452,7 @@ func (n *Node) restore(now time.Time, t *tunnel) {
 		r.Children = append(r.Children, pair)
 	}
 	n.rd.Restore = append(n.rd.Restore, r)
+	n.tellTaken(t)
 	n.tellWorn(t)
 }
 

@@ -36,6 +36,10 @@ type tunnel struct {
 	claimed   Version // what the claim was made from
 	restoreBy time.Time
 	behind    bool // as Restored
+	// heir is the member that we want to take it over from us, in that stream; from
+	// is who wanted us to.
+	heir, from *peer
+	heirStream uint64
 	// heard is when the peer of an owned one was heard last, zero for never.
 	heard     time.Time
 	reclaimed bool // as Title
@@ -59,6 +63,9 @@ type child struct {
 	// worn is why it needs new keys, until the engine has been told.
 	worn    Worn
 	refused bool // by our dataplane
+	// lingers: our dataplane sends on it still, although its tunnel has gone to our
+	// heir.
+	lingers bool
 	// told: the counters of the inbound and the outbound SA that we know were
 	// published by us, to all members that are there.
 	told [2]bool

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -9,10 +10,19 @@ import (
 )
 
 // TestPlannedStopLosesNothing stops the owner of a tunnel after the network has
-// been led to the others. The owner sends what they give it until one of them does
-// so itself.
+// been led to the others, to one of them or each direction to another. The owner
+// sends what they give it until its successor does so itself, and all know.
 func TestPlannedStopLosesNothing(t *testing.T) { // F9, F4, F5, I7
 	t.Parallel()
+	for name, split := range map[string]bool{"both directions to one member": false, "each direction to another member": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			stopPlanned(t, split)
+		})
+	}
+}
+
+func stopPlanned(t *testing.T, split bool) {
 	f := newPatientFGSP(t, 3)
 	one, two, three := f.members[0], f.members[1], f.members[2]
 	f.waitLinked(one, two, three)
@@ -24,6 +34,9 @@ func TestPlannedStopLosesNothing(t *testing.T) { // F9, F4, F5, I7
 	f.waitRole(three, "vpn1_1", "standby")
 	before := f.client.SAs()
 	f.site.Lead(f.site.Members[1])
+	if split {
+		f.site.LeadDown(f.site.Members[2])
+	}
 	// An interval is longer than a packet is under way, so none of the owner's comes
 	// after one of its successor, whose numbers are higher.
 	const every = 20 * time.Millisecond
@@ -42,6 +55,9 @@ func TestPlannedStopLosesNothing(t *testing.T) { // F9, F4, F5, I7
 	}
 	if err := down.Stop().Err(); err != nil {
 		t.Errorf("from the server to the client: %v", err)
+	}
+	if n := strings.Count(one.Log().Text(), "left before"); n != 0 {
+		t.Errorf("the owner did not wait for its successor:\n%s", one.Log().Text())
 	}
 	wantSameSAs(t, before, f.client.SAs())
 }

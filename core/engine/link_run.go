@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -106,36 +105,6 @@ func (e *Engine) linkAfter(c PlaneCall) {
 		e.link(LinkArmed{Member: ipsec.MemberID(*c.Promote)})
 	case c.Demote != nil:
 		e.link(LinkDisarmed{Member: ipsec.MemberID(*c.Demote)})
-	}
-}
-
-const (
-	// handoverTime bounds the wait for other members when we leave. One that holds
-	// none of our tunnels never arms.
-	handoverTime = 500 * time.Millisecond
-	// handoverPoll is how often they are looked at meanwhile.
-	handoverPoll = 2 * time.Millisecond
-)
-
-// handOver waits, after our goodbye, until all members that we have a link to send
-// what is for our tunnels themselves. Until then we send what they give us.
-func (e *Engine) handOver(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, handoverTime)
-	defer cancel()
-	tick := time.NewTicker(handoverPoll)
-	defer tick.Stop()
-	for {
-		links, _, err := e.Links(ctx)
-		waits := func(l LinkStatus) bool { return l.State != linkStates[linkDown] && !l.Armed }
-		if err != nil || !slices.ContainsFunc(links, waits) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			e.o.Log.Debug("left before all members had taken over")
-			return
-		case <-tick.C:
-		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -254,24 +253,6 @@ func (e *Engine) PlaneDown() {
 	if e.replica != nil {
 		e.replica.in.push(replicaMessage{in: Node{ha.Plane{Up: false}}})
 	}
-}
-
-// leave gives up all tunnels to the other members, and tells whether one of them
-// has them.
-func (e *Engine) leave(ctx context.Context) (kept bool, err error) {
-	err = e.lookReplica(ctx, func(r *Replica) {
-		kept = slices.ContainsFunc(r.Members(), func(p ha.PeerStatus) bool { return p.Alive && p.Synced })
-	})
-	if err != nil || !kept {
-		return false, err
-	}
-	if e.links != nil {
-		if err := e.say(ctx, ha.Leave{Handover: true}); err != nil {
-			return false, err
-		}
-		e.handOver(ctx)
-	}
-	return true, e.say(ctx, ha.Leave{})
 }
 
 // say gives an input to the replication machine, and waits until it has it.

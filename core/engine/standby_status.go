@@ -66,5 +66,11 @@ func (r *Replica) saStatus(sa ipsec.SA) SAStatus {
 // Members describes the other members.
 func (r *Replica) Members() []ha.PeerStatus { return r.node.Peers() }
 
+// Handing is how many tunnels wait for a successor, or for all to know of it.
+func (r *Replica) Handing() int { return r.node.Handing() }
+
+// Owned is how many tunnels are this member's.
+func (r *Replica) Owned() int { return r.node.Owned() }
+
 // Role is that of this member.
 func (r *Replica) Role() ha.Role { return r.node.Role() }

@@ -162,16 +162,26 @@ func (m *member) thaw() {
 	}
 }
 
-// leave stops cleanly: it says goodbye, goes on sending until others do, and falls
-// silent.
+// leave stops cleanly: it gives its tunnels to others, says goodbye, goes on sending
+// what is left until others do, and falls silent.
 func (m *member) leave() {
-	if !m.up || m.frozen {
+	if !m.up || m.frozen || m.leaving {
 		return
 	}
 	m.c.tracef("member %d: leaves", m.id)
 	m.leaving = true
-	m.step(ha.Leave{Handover: true})
+	m.step(ha.Leave{Step: ha.Handover})
 	run := m.run
+	m.handing(run, m.c.now.Add(m.c.upTo(200*time.Millisecond)))
+}
+
+// handing waits for the end of the handover, or until it is late.
+func (m *member) handing(run int, end time.Time) {
+	if m.node.Handing() > 0 && m.c.now.Before(end) {
+		m.c.after(2*time.Millisecond, func() { m.do(run, func() { m.handing(run, end) }) })
+		return
+	}
+	m.step(ha.Leave{Step: ha.Goodbye})
 	m.c.after(10*time.Millisecond, func() { m.do(run, func() { m.step(ha.Leave{}) }) })
 	m.c.after(30*time.Millisecond, func() {
 		if m.run == run {

@@ -134,7 +134,7 @@ func (c *Cluster) Heal() {
 		m.thaw()
 	}
 	c.bootAll(true)
-	c.after(100*time.Millisecond, func() { c.bootAll(true) }) // who was about to leave
+	c.after(400*time.Millisecond, func() { c.bootAll(true) }) // who was about to leave
 }
 
 // Crash stops a member: what follows is for scripts.

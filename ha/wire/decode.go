@@ -140,6 +140,10 @@ func (d *decoder) record(m *hav1.Record) ha.Record {
 	case *hav1.Record_Unheld:
 		r := k.Unheld
 		return ha.Unheld{Tunnel: ipsec.TunnelID(r.GetTunnel()), Why: d.unsynced(r.GetWhy())}
+	case *hav1.Record_Handoff:
+		return ha.Handoff{Tunnel: ipsec.TunnelID(k.Handoff.GetTunnel()), Epoch: ha.Epoch(k.Handoff.GetEpoch())}
+	case *hav1.Record_Taken:
+		return ha.Taken{Tunnel: ipsec.TunnelID(k.Taken.GetTunnel()), Epoch: ha.Epoch(k.Taken.GetEpoch())}
 	default:
 		return d.rest(m)
 	}

@@ -82,6 +82,10 @@ func encodeRecord(r ha.Record) *hav1.Record {
 		}}
 	case ha.Unheld:
 		m.Kind = &hav1.Record_Unheld{Unheld: &hav1.Unheld{Tunnel: uint64(r.Tunnel), Why: hav1.Unsynced(r.Why)}}
+	case ha.Handoff:
+		m.Kind = &hav1.Record_Handoff{Handoff: &hav1.Handoff{Tunnel: uint64(r.Tunnel), Epoch: uint64(r.Epoch)}}
+	case ha.Taken:
+		m.Kind = &hav1.Record_Taken{Taken: &hav1.Taken{Tunnel: uint64(r.Tunnel), Epoch: uint64(r.Epoch)}}
 	default:
 		encodeRest(m, r)
 	}

@@ -85,6 +85,8 @@ func frame() ha.Frame {
 			ha.Want{Round: 2, Buckets: 1 << 63},
 			ha.Listing{Bucket: 63, Tunnels: []ipsec.TunnelID{1, 2}},
 			ha.Synced{Round: 2},
+			ha.Handoff{Tunnel: 7, Epoch: v.Epoch},
+			ha.Taken{Tunnel: 7, Epoch: v.Epoch},
 		},
 	}
 }

@@ -506,6 +506,8 @@ type Record struct {
 	//	*Record_Want
 	//	*Record_Listing
 	//	*Record_Synced
+	//	*Record_Handoff
+	//	*Record_Taken
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -728,6 +730,24 @@ func (x *Record) GetSynced() *Synced {
 	return nil
 }
 
+func (x *Record) GetHandoff() *Handoff {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Handoff); ok {
+			return x.Handoff
+		}
+	}
+	return nil
+}
+
+func (x *Record) GetTaken() *Taken {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Taken); ok {
+			return x.Taken
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -832,6 +852,16 @@ type Record_Synced struct {
 	Synced *Synced `protobuf:"bytes,20,opt,name=synced,proto3,oneof"`
 }
 
+type Record_Handoff struct {
+	// The receiver should claim a tunnel.
+	Handoff *Handoff `protobuf:"bytes,21,opt,name=handoff,proto3,oneof"`
+}
+
+type Record_Taken struct {
+	// It has, and all know.
+	Taken *Taken `protobuf:"bytes,22,opt,name=taken,proto3,oneof"`
+}
+
 func (*Record_Hello) isRecord_Kind() {}
 
 func (*Record_PutIke) isRecord_Kind() {}
@@ -871,6 +901,10 @@ func (*Record_Want) isRecord_Kind() {}
 func (*Record_Listing) isRecord_Kind() {}
 
 func (*Record_Synced) isRecord_Kind() {}
+
+func (*Record_Handoff) isRecord_Kind() {}
+
+func (*Record_Taken) isRecord_Kind() {}
 
 // Hello says who speaks.
 type Hello struct {
@@ -1787,6 +1821,116 @@ func (x *Unheld) GetWhy() Unsynced {
 	return Unsynced_UNSYNCED_UNSPECIFIED
 }
 
+// Handoff asks the receiver to claim a tunnel: the sender leaves.
+type Handoff struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which.
+	Tunnel uint64 `protobuf:"fixed64,1,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	// The sender's.
+	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Handoff) Reset() {
+	*x = Handoff{}
+	mi := &file_ha_v1_ha_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Handoff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Handoff) ProtoMessage() {}
+
+func (x *Handoff) ProtoReflect() protoreflect.Message {
+	mi := &file_ha_v1_ha_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Handoff.ProtoReflect.Descriptor instead.
+func (*Handoff) Descriptor() ([]byte, []int) {
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Handoff) GetTunnel() uint64 {
+	if x != nil {
+		return x.Tunnel
+	}
+	return 0
+}
+
+func (x *Handoff) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// Taken says that all members that are there know of a claim.
+type Taken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of which tunnel.
+	Tunnel uint64 `protobuf:"fixed64,1,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	// The claim's.
+	Epoch         uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Taken) Reset() {
+	*x = Taken{}
+	mi := &file_ha_v1_ha_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Taken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Taken) ProtoMessage() {}
+
+func (x *Taken) ProtoReflect() protoreflect.Message {
+	mi := &file_ha_v1_ha_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Taken.ProtoReflect.Descriptor instead.
+func (*Taken) Descriptor() ([]byte, []int) {
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Taken) GetTunnel() uint64 {
+	if x != nil {
+		return x.Tunnel
+	}
+	return 0
+}
+
+func (x *Taken) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Propose asks a holder to give up numbers.
 type Propose struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1806,7 +1950,7 @@ type Propose struct {
 
 func (x *Propose) Reset() {
 	*x = Propose{}
-	mi := &file_ha_v1_ha_proto_msgTypes[18]
+	mi := &file_ha_v1_ha_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +1962,7 @@ func (x *Propose) String() string {
 func (*Propose) ProtoMessage() {}
 
 func (x *Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[18]
+	mi := &file_ha_v1_ha_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +1975,7 @@ func (x *Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Propose.ProtoReflect.Descriptor instead.
 func (*Propose) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{18}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Propose) GetTunnel() uint64 {
@@ -1886,7 +2030,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ha_v1_ha_proto_msgTypes[19]
+	mi := &file_ha_v1_ha_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1898,7 +2042,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[19]
+	mi := &file_ha_v1_ha_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1911,7 +2055,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{19}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Grant) GetTunnel() uint64 {
@@ -1961,7 +2105,7 @@ type Refuse struct {
 
 func (x *Refuse) Reset() {
 	*x = Refuse{}
-	mi := &file_ha_v1_ha_proto_msgTypes[20]
+	mi := &file_ha_v1_ha_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2117,7 @@ func (x *Refuse) String() string {
 func (*Refuse) ProtoMessage() {}
 
 func (x *Refuse) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[20]
+	mi := &file_ha_v1_ha_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2130,7 @@ func (x *Refuse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refuse.ProtoReflect.Descriptor instead.
 func (*Refuse) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{20}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Refuse) GetTunnel() uint64 {
@@ -2043,7 +2187,7 @@ type Address struct {
 
 func (x *Address) Reset() {
 	*x = Address{}
-	mi := &file_ha_v1_ha_proto_msgTypes[21]
+	mi := &file_ha_v1_ha_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2055,7 +2199,7 @@ func (x *Address) String() string {
 func (*Address) ProtoMessage() {}
 
 func (x *Address) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[21]
+	mi := &file_ha_v1_ha_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2068,7 +2212,7 @@ func (x *Address) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Address.ProtoReflect.Descriptor instead.
 func (*Address) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{21}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Address) GetTunnel() uint64 {
@@ -2123,7 +2267,7 @@ type MTU struct {
 
 func (x *MTU) Reset() {
 	*x = MTU{}
-	mi := &file_ha_v1_ha_proto_msgTypes[22]
+	mi := &file_ha_v1_ha_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2279,7 @@ func (x *MTU) String() string {
 func (*MTU) ProtoMessage() {}
 
 func (x *MTU) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[22]
+	mi := &file_ha_v1_ha_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2292,7 @@ func (x *MTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MTU.ProtoReflect.Descriptor instead.
 func (*MTU) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{22}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *MTU) GetTunnel() uint64 {
@@ -2194,7 +2338,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_ha_v1_ha_proto_msgTypes[23]
+	mi := &file_ha_v1_ha_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2206,7 +2350,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[23]
+	mi := &file_ha_v1_ha_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2219,7 +2363,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{23}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Usage) GetPackets() uint64 {
@@ -2258,7 +2402,7 @@ type Counted struct {
 
 func (x *Counted) Reset() {
 	*x = Counted{}
-	mi := &file_ha_v1_ha_proto_msgTypes[24]
+	mi := &file_ha_v1_ha_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2270,7 +2414,7 @@ func (x *Counted) String() string {
 func (*Counted) ProtoMessage() {}
 
 func (x *Counted) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[24]
+	mi := &file_ha_v1_ha_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2283,7 +2427,7 @@ func (x *Counted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counted.ProtoReflect.Descriptor instead.
 func (*Counted) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{24}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Counted) GetId() *SAID {
@@ -2318,7 +2462,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_ha_v1_ha_proto_msgTypes[25]
+	mi := &file_ha_v1_ha_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2474,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[25]
+	mi := &file_ha_v1_ha_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2487,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{25}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Counters) GetSas() []*Counted {
@@ -2366,7 +2510,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_ha_v1_ha_proto_msgTypes[26]
+	mi := &file_ha_v1_ha_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2378,7 +2522,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[26]
+	mi := &file_ha_v1_ha_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2391,7 +2535,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{26}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Digest) GetRound() uint64 {
@@ -2421,7 +2565,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_ha_v1_ha_proto_msgTypes[27]
+	mi := &file_ha_v1_ha_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +2577,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[27]
+	mi := &file_ha_v1_ha_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +2590,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{27}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Want) GetRound() uint64 {
@@ -2476,7 +2620,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_ha_v1_ha_proto_msgTypes[28]
+	mi := &file_ha_v1_ha_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2632,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[28]
+	mi := &file_ha_v1_ha_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2645,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{28}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Listing) GetBucket() uint32 {
@@ -2529,7 +2673,7 @@ type Synced struct {
 
 func (x *Synced) Reset() {
 	*x = Synced{}
-	mi := &file_ha_v1_ha_proto_msgTypes[29]
+	mi := &file_ha_v1_ha_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2685,7 @@ func (x *Synced) String() string {
 func (*Synced) ProtoMessage() {}
 
 func (x *Synced) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[29]
+	mi := &file_ha_v1_ha_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2698,7 @@ func (x *Synced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synced.ProtoReflect.Descriptor instead.
 func (*Synced) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{29}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Synced) GetRound() uint64 {
@@ -2587,7 +2731,7 @@ type Child struct {
 
 func (x *Child) Reset() {
 	*x = Child{}
-	mi := &file_ha_v1_ha_proto_msgTypes[30]
+	mi := &file_ha_v1_ha_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2599,7 +2743,7 @@ func (x *Child) String() string {
 func (*Child) ProtoMessage() {}
 
 func (x *Child) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[30]
+	mi := &file_ha_v1_ha_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2612,7 +2756,7 @@ func (x *Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Child.ProtoReflect.Descriptor instead.
 func (*Child) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{30}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Child) GetIn() *SA {
@@ -2681,7 +2825,7 @@ type SAID struct {
 
 func (x *SAID) Reset() {
 	*x = SAID{}
-	mi := &file_ha_v1_ha_proto_msgTypes[31]
+	mi := &file_ha_v1_ha_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2693,7 +2837,7 @@ func (x *SAID) String() string {
 func (*SAID) ProtoMessage() {}
 
 func (x *SAID) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[31]
+	mi := &file_ha_v1_ha_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2706,7 +2850,7 @@ func (x *SAID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SAID.ProtoReflect.Descriptor instead.
 func (*SAID) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{31}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SAID) GetSpi() uint32 {
@@ -2750,7 +2894,7 @@ type Encap struct {
 
 func (x *Encap) Reset() {
 	*x = Encap{}
-	mi := &file_ha_v1_ha_proto_msgTypes[32]
+	mi := &file_ha_v1_ha_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +2906,7 @@ func (x *Encap) String() string {
 func (*Encap) ProtoMessage() {}
 
 func (x *Encap) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[32]
+	mi := &file_ha_v1_ha_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +2919,7 @@ func (x *Encap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Encap.ProtoReflect.Descriptor instead.
 func (*Encap) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{32}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Encap) GetLocalPort() uint32 {
@@ -2812,7 +2956,7 @@ type TrafficSelector struct {
 
 func (x *TrafficSelector) Reset() {
 	*x = TrafficSelector{}
-	mi := &file_ha_v1_ha_proto_msgTypes[33]
+	mi := &file_ha_v1_ha_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2968,7 @@ func (x *TrafficSelector) String() string {
 func (*TrafficSelector) ProtoMessage() {}
 
 func (x *TrafficSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[33]
+	mi := &file_ha_v1_ha_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2981,7 @@ func (x *TrafficSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficSelector.ProtoReflect.Descriptor instead.
 func (*TrafficSelector) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{33}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TrafficSelector) GetProtocol() uint32 {
@@ -2890,7 +3034,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_ha_v1_ha_proto_msgTypes[34]
+	mi := &file_ha_v1_ha_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2902,7 +3046,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[34]
+	mi := &file_ha_v1_ha_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2915,7 +3059,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{34}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Limits) GetTimeNanos() int64 {
@@ -2956,7 +3100,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_ha_v1_ha_proto_msgTypes[35]
+	mi := &file_ha_v1_ha_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2968,7 +3112,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[35]
+	mi := &file_ha_v1_ha_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2981,7 +3125,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{35}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Sequence) GetNext() uint64 {
@@ -3077,7 +3221,7 @@ type SA struct {
 
 func (x *SA) Reset() {
 	*x = SA{}
-	mi := &file_ha_v1_ha_proto_msgTypes[36]
+	mi := &file_ha_v1_ha_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3089,7 +3233,7 @@ func (x *SA) String() string {
 func (*SA) ProtoMessage() {}
 
 func (x *SA) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[36]
+	mi := &file_ha_v1_ha_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3102,7 +3246,7 @@ func (x *SA) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SA.ProtoReflect.Descriptor instead.
 func (*SA) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{36}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SA) GetId() *SAID {
@@ -3340,7 +3484,7 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x06stream\x18\x01 \x01(\x04R\x06stream\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05notes\x18\x03 \x01(\x04R\x05notes\x12\x14\n" +
-	"\x05after\x18\x04 \x01(\x04R\x05after\"\xc4\x06\n" +
+	"\x05after\x18\x04 \x01(\x04R\x05after\"\x96\a\n" +
 	"\x06Record\x12$\n" +
 	"\x05hello\x18\x01 \x01(\v2\f.ha.v1.HelloH\x00R\x05hello\x12(\n" +
 	"\aput_ike\x18\x02 \x01(\v2\r.ha.v1.PutIKEH\x00R\x06putIke\x12.\n" +
@@ -3364,7 +3508,9 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x06digest\x18\x11 \x01(\v2\r.ha.v1.DigestH\x00R\x06digest\x12!\n" +
 	"\x04want\x18\x12 \x01(\v2\v.ha.v1.WantH\x00R\x04want\x12*\n" +
 	"\alisting\x18\x13 \x01(\v2\x0e.ha.v1.ListingH\x00R\alisting\x12'\n" +
-	"\x06synced\x18\x14 \x01(\v2\r.ha.v1.SyncedH\x00R\x06syncedB\x06\n" +
+	"\x06synced\x18\x14 \x01(\v2\r.ha.v1.SyncedH\x00R\x06synced\x12*\n" +
+	"\ahandoff\x18\x15 \x01(\v2\x0e.ha.v1.HandoffH\x00R\ahandoff\x12$\n" +
+	"\x05taken\x18\x16 \x01(\v2\f.ha.v1.TakenH\x00R\x05takenB\x06\n" +
 	"\x04kind\"\xb4\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05armed\x18\x01 \x01(\rR\x05armed\x12\x14\n" +
@@ -3429,7 +3575,13 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\bchildren\x18\x04 \x03(\v2\f.ha.v1.BoundR\bchildren\"C\n" +
 	"\x06Unheld\x12\x16\n" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12!\n" +
-	"\x03why\x18\x02 \x01(\x0e2\x0f.ha.v1.UnsyncedR\x03why\"~\n" +
+	"\x03why\x18\x02 \x01(\x0e2\x0f.ha.v1.UnsyncedR\x03why\"7\n" +
+	"\aHandoff\x12\x16\n" +
+	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"5\n" +
+	"\x05Taken\x12\x16\n" +
+	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"~\n" +
 	"\aPropose\x12\x16\n" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12!\n" +
@@ -3570,7 +3722,7 @@ func file_ha_v1_ha_proto_rawDescGZIP() []byte {
 }
 
 var file_ha_v1_ha_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ha_v1_ha_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_ha_v1_ha_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_ha_v1_ha_proto_goTypes = []any{
 	(Unsynced)(0),           // 0: ha.v1.Unsynced
 	(*Frame)(nil),           // 1: ha.v1.Frame
@@ -3591,26 +3743,28 @@ var file_ha_v1_ha_proto_goTypes = []any{
 	(*Need)(nil),            // 16: ha.v1.Need
 	(*Owned)(nil),           // 17: ha.v1.Owned
 	(*Unheld)(nil),          // 18: ha.v1.Unheld
-	(*Propose)(nil),         // 19: ha.v1.Propose
-	(*Grant)(nil),           // 20: ha.v1.Grant
-	(*Refuse)(nil),          // 21: ha.v1.Refuse
-	(*Address)(nil),         // 22: ha.v1.Address
-	(*MTU)(nil),             // 23: ha.v1.MTU
-	(*Usage)(nil),           // 24: ha.v1.Usage
-	(*Counted)(nil),         // 25: ha.v1.Counted
-	(*Counters)(nil),        // 26: ha.v1.Counters
-	(*Digest)(nil),          // 27: ha.v1.Digest
-	(*Want)(nil),            // 28: ha.v1.Want
-	(*Listing)(nil),         // 29: ha.v1.Listing
-	(*Synced)(nil),          // 30: ha.v1.Synced
-	(*Child)(nil),           // 31: ha.v1.Child
-	(*SAID)(nil),            // 32: ha.v1.SAID
-	(*Encap)(nil),           // 33: ha.v1.Encap
-	(*TrafficSelector)(nil), // 34: ha.v1.TrafficSelector
-	(*Limits)(nil),          // 35: ha.v1.Limits
-	(*Sequence)(nil),        // 36: ha.v1.Sequence
-	(*SA)(nil),              // 37: ha.v1.SA
-	nil,                     // 38: ha.v1.Hello.ClassesEntry
+	(*Handoff)(nil),         // 19: ha.v1.Handoff
+	(*Taken)(nil),           // 20: ha.v1.Taken
+	(*Propose)(nil),         // 21: ha.v1.Propose
+	(*Grant)(nil),           // 22: ha.v1.Grant
+	(*Refuse)(nil),          // 23: ha.v1.Refuse
+	(*Address)(nil),         // 24: ha.v1.Address
+	(*MTU)(nil),             // 25: ha.v1.MTU
+	(*Usage)(nil),           // 26: ha.v1.Usage
+	(*Counted)(nil),         // 27: ha.v1.Counted
+	(*Counters)(nil),        // 28: ha.v1.Counters
+	(*Digest)(nil),          // 29: ha.v1.Digest
+	(*Want)(nil),            // 30: ha.v1.Want
+	(*Listing)(nil),         // 31: ha.v1.Listing
+	(*Synced)(nil),          // 32: ha.v1.Synced
+	(*Child)(nil),           // 33: ha.v1.Child
+	(*SAID)(nil),            // 34: ha.v1.SAID
+	(*Encap)(nil),           // 35: ha.v1.Encap
+	(*TrafficSelector)(nil), // 36: ha.v1.TrafficSelector
+	(*Limits)(nil),          // 37: ha.v1.Limits
+	(*Sequence)(nil),        // 38: ha.v1.Sequence
+	(*SA)(nil),              // 39: ha.v1.SA
+	nil,                     // 40: ha.v1.Hello.ClassesEntry
 }
 var file_ha_v1_ha_proto_depIdxs = []int32{
 	3,  // 0: ha.v1.Frame.ack:type_name -> ha.v1.Ack
@@ -3626,62 +3780,64 @@ var file_ha_v1_ha_proto_depIdxs = []int32{
 	16, // 10: ha.v1.Record.need:type_name -> ha.v1.Need
 	17, // 11: ha.v1.Record.owned:type_name -> ha.v1.Owned
 	18, // 12: ha.v1.Record.unheld:type_name -> ha.v1.Unheld
-	19, // 13: ha.v1.Record.propose:type_name -> ha.v1.Propose
-	20, // 14: ha.v1.Record.grant:type_name -> ha.v1.Grant
-	21, // 15: ha.v1.Record.refuse:type_name -> ha.v1.Refuse
-	22, // 16: ha.v1.Record.address:type_name -> ha.v1.Address
-	23, // 17: ha.v1.Record.mtu:type_name -> ha.v1.MTU
-	26, // 18: ha.v1.Record.counters:type_name -> ha.v1.Counters
-	27, // 19: ha.v1.Record.digest:type_name -> ha.v1.Digest
-	28, // 20: ha.v1.Record.want:type_name -> ha.v1.Want
-	29, // 21: ha.v1.Record.listing:type_name -> ha.v1.Listing
-	30, // 22: ha.v1.Record.synced:type_name -> ha.v1.Synced
-	38, // 23: ha.v1.Hello.classes:type_name -> ha.v1.Hello.ClassesEntry
-	32, // 24: ha.v1.Bound.child:type_name -> ha.v1.SAID
-	6,  // 25: ha.v1.PutIKE.version:type_name -> ha.v1.Version
-	7,  // 26: ha.v1.PutIKE.title:type_name -> ha.v1.Title
-	8,  // 27: ha.v1.PutIKE.children:type_name -> ha.v1.Bound
-	9,  // 28: ha.v1.PutIKE.ike:type_name -> ha.v1.IKE
-	6,  // 29: ha.v1.PutChild.version:type_name -> ha.v1.Version
-	31, // 30: ha.v1.PutChild.child:type_name -> ha.v1.Child
-	6,  // 31: ha.v1.DropChild.version:type_name -> ha.v1.Version
-	32, // 32: ha.v1.DropChild.child:type_name -> ha.v1.SAID
-	6,  // 33: ha.v1.Claim.from:type_name -> ha.v1.Version
-	6,  // 34: ha.v1.Claim.version:type_name -> ha.v1.Version
-	7,  // 35: ha.v1.Claim.title:type_name -> ha.v1.Title
-	8,  // 36: ha.v1.Claim.children:type_name -> ha.v1.Bound
-	6,  // 37: ha.v1.Supply.version:type_name -> ha.v1.Version
-	9,  // 38: ha.v1.Supply.ike:type_name -> ha.v1.IKE
-	31, // 39: ha.v1.Supply.children:type_name -> ha.v1.Child
-	7,  // 40: ha.v1.Owned.title:type_name -> ha.v1.Title
-	8,  // 41: ha.v1.Owned.children:type_name -> ha.v1.Bound
-	0,  // 42: ha.v1.Unheld.why:type_name -> ha.v1.Unsynced
-	32, // 43: ha.v1.Propose.child:type_name -> ha.v1.SAID
-	32, // 44: ha.v1.Grant.child:type_name -> ha.v1.SAID
-	32, // 45: ha.v1.Refuse.child:type_name -> ha.v1.SAID
-	6,  // 46: ha.v1.Address.version:type_name -> ha.v1.Version
-	33, // 47: ha.v1.Address.encap:type_name -> ha.v1.Encap
-	32, // 48: ha.v1.MTU.sa:type_name -> ha.v1.SAID
-	32, // 49: ha.v1.Counted.id:type_name -> ha.v1.SAID
-	36, // 50: ha.v1.Counted.sequence:type_name -> ha.v1.Sequence
-	24, // 51: ha.v1.Counted.used:type_name -> ha.v1.Usage
-	25, // 52: ha.v1.Counters.sas:type_name -> ha.v1.Counted
-	37, // 53: ha.v1.Child.in:type_name -> ha.v1.SA
-	37, // 54: ha.v1.Child.out:type_name -> ha.v1.SA
-	24, // 55: ha.v1.Child.in_used:type_name -> ha.v1.Usage
-	24, // 56: ha.v1.Child.out_used:type_name -> ha.v1.Usage
-	32, // 57: ha.v1.SA.id:type_name -> ha.v1.SAID
-	33, // 58: ha.v1.SA.encap:type_name -> ha.v1.Encap
-	34, // 59: ha.v1.SA.local_selectors:type_name -> ha.v1.TrafficSelector
-	34, // 60: ha.v1.SA.remote_selectors:type_name -> ha.v1.TrafficSelector
-	35, // 61: ha.v1.SA.soft:type_name -> ha.v1.Limits
-	35, // 62: ha.v1.SA.hard:type_name -> ha.v1.Limits
-	36, // 63: ha.v1.SA.sequence:type_name -> ha.v1.Sequence
-	64, // [64:64] is the sub-list for method output_type
-	64, // [64:64] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	21, // 13: ha.v1.Record.propose:type_name -> ha.v1.Propose
+	22, // 14: ha.v1.Record.grant:type_name -> ha.v1.Grant
+	23, // 15: ha.v1.Record.refuse:type_name -> ha.v1.Refuse
+	24, // 16: ha.v1.Record.address:type_name -> ha.v1.Address
+	25, // 17: ha.v1.Record.mtu:type_name -> ha.v1.MTU
+	28, // 18: ha.v1.Record.counters:type_name -> ha.v1.Counters
+	29, // 19: ha.v1.Record.digest:type_name -> ha.v1.Digest
+	30, // 20: ha.v1.Record.want:type_name -> ha.v1.Want
+	31, // 21: ha.v1.Record.listing:type_name -> ha.v1.Listing
+	32, // 22: ha.v1.Record.synced:type_name -> ha.v1.Synced
+	19, // 23: ha.v1.Record.handoff:type_name -> ha.v1.Handoff
+	20, // 24: ha.v1.Record.taken:type_name -> ha.v1.Taken
+	40, // 25: ha.v1.Hello.classes:type_name -> ha.v1.Hello.ClassesEntry
+	34, // 26: ha.v1.Bound.child:type_name -> ha.v1.SAID
+	6,  // 27: ha.v1.PutIKE.version:type_name -> ha.v1.Version
+	7,  // 28: ha.v1.PutIKE.title:type_name -> ha.v1.Title
+	8,  // 29: ha.v1.PutIKE.children:type_name -> ha.v1.Bound
+	9,  // 30: ha.v1.PutIKE.ike:type_name -> ha.v1.IKE
+	6,  // 31: ha.v1.PutChild.version:type_name -> ha.v1.Version
+	33, // 32: ha.v1.PutChild.child:type_name -> ha.v1.Child
+	6,  // 33: ha.v1.DropChild.version:type_name -> ha.v1.Version
+	34, // 34: ha.v1.DropChild.child:type_name -> ha.v1.SAID
+	6,  // 35: ha.v1.Claim.from:type_name -> ha.v1.Version
+	6,  // 36: ha.v1.Claim.version:type_name -> ha.v1.Version
+	7,  // 37: ha.v1.Claim.title:type_name -> ha.v1.Title
+	8,  // 38: ha.v1.Claim.children:type_name -> ha.v1.Bound
+	6,  // 39: ha.v1.Supply.version:type_name -> ha.v1.Version
+	9,  // 40: ha.v1.Supply.ike:type_name -> ha.v1.IKE
+	33, // 41: ha.v1.Supply.children:type_name -> ha.v1.Child
+	7,  // 42: ha.v1.Owned.title:type_name -> ha.v1.Title
+	8,  // 43: ha.v1.Owned.children:type_name -> ha.v1.Bound
+	0,  // 44: ha.v1.Unheld.why:type_name -> ha.v1.Unsynced
+	34, // 45: ha.v1.Propose.child:type_name -> ha.v1.SAID
+	34, // 46: ha.v1.Grant.child:type_name -> ha.v1.SAID
+	34, // 47: ha.v1.Refuse.child:type_name -> ha.v1.SAID
+	6,  // 48: ha.v1.Address.version:type_name -> ha.v1.Version
+	35, // 49: ha.v1.Address.encap:type_name -> ha.v1.Encap
+	34, // 50: ha.v1.MTU.sa:type_name -> ha.v1.SAID
+	34, // 51: ha.v1.Counted.id:type_name -> ha.v1.SAID
+	38, // 52: ha.v1.Counted.sequence:type_name -> ha.v1.Sequence
+	26, // 53: ha.v1.Counted.used:type_name -> ha.v1.Usage
+	27, // 54: ha.v1.Counters.sas:type_name -> ha.v1.Counted
+	39, // 55: ha.v1.Child.in:type_name -> ha.v1.SA
+	39, // 56: ha.v1.Child.out:type_name -> ha.v1.SA
+	26, // 57: ha.v1.Child.in_used:type_name -> ha.v1.Usage
+	26, // 58: ha.v1.Child.out_used:type_name -> ha.v1.Usage
+	34, // 59: ha.v1.SA.id:type_name -> ha.v1.SAID
+	35, // 60: ha.v1.SA.encap:type_name -> ha.v1.Encap
+	36, // 61: ha.v1.SA.local_selectors:type_name -> ha.v1.TrafficSelector
+	36, // 62: ha.v1.SA.remote_selectors:type_name -> ha.v1.TrafficSelector
+	37, // 63: ha.v1.SA.soft:type_name -> ha.v1.Limits
+	37, // 64: ha.v1.SA.hard:type_name -> ha.v1.Limits
+	38, // 65: ha.v1.SA.sequence:type_name -> ha.v1.Sequence
+	66, // [66:66] is the sub-list for method output_type
+	66, // [66:66] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_ha_v1_ha_proto_init() }
@@ -3710,6 +3866,8 @@ func file_ha_v1_ha_proto_init() {
 		(*Record_Want)(nil),
 		(*Record_Listing)(nil),
 		(*Record_Synced)(nil),
+		(*Record_Handoff)(nil),
+		(*Record_Taken)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3717,7 +3875,7 @@ func file_ha_v1_ha_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ha_v1_ha_proto_rawDesc), len(file_ha_v1_ha_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   38,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
