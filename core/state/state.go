@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,13 +33,22 @@ func Open(path string) (*Dir, error) {
 	return &Dir{path: path}, nil
 }
 
-// NextBoot returns a number that no earlier call on this directory has
-// returned, from 1. It is on disk before it is returned.
+// maxFirstBoot bounds where a new directory begins, well below the 16 bits of a boot
+// number that IKE has in its IVs.
+const maxFirstBoot = 1 << 15
+
+// NextBoot returns a number above all that earlier calls on this directory have
+// returned. It is on disk before it is returned. A new directory begins at a number
+// drawn at random: a gateway that lost the one before hardly repeats what the IVs of
+// SAs have held that other members still have.
 func (d *Dir) NextBoot() (uint32, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	name := filepath.Join(d.path, bootFile)
 	last, err := readNumber(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		last, err = rand.N(uint64(maxFirstBoot)), nil //nolint:gosec // it need not be secret
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -54,9 +64,6 @@ func (d *Dir) NextBoot() (uint32, error) {
 
 func readNumber(name string) (uint64, error) {
 	b, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
 	if err != nil {
 		return 0, fmt.Errorf("state: read the boot number: %w", err)
 	}

@@ -87,3 +87,23 @@ func TestSavedStateComesBackAndDamageIsNoticed(t *testing.T) {
 		}
 	}
 }
+
+// TestNewDirectoryBeginsAnywhere: a gateway that lost its directory does not count
+// from where it began before.
+func TestNewDirectoryBeginsAnywhere(t *testing.T) { // B1
+	first := make(map[uint32]bool)
+	for range 8 {
+		d, err := Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := d.NextBoot()
+		if err != nil || n == 0 || n > maxFirstBoot {
+			t.Errorf("a new directory begins at %d, %v; want 1 to %d", n, err, maxFirstBoot)
+		}
+		first[n] = true
+	}
+	if len(first) == 1 {
+		t.Error("eight new directories begin at the same number")
+	}
+}
