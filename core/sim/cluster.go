@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -33,10 +34,16 @@ type Config struct {
 	Seed    uint64
 	Members int // 2 to 16; else 2 to 4, now and then 8
 	Clients int // else 1 to 4
+	// Lease is how many numbers an owner gets at once.
+	Lease uint64
 	// Run is how long there is trouble; 0 for 6 s.
 	Run time.Duration
-	// Calm leaves the trouble to the caller, on a network that loses nothing.
+	// Calm leaves the trouble to the caller, on a network that loses nothing and on
+	// which nobody repeats what others have sent.
 	Calm bool
+	// Split routers send IKE, ESP and what comes back different ways; in trouble the
+	// seed decides.
+	Split bool
 	// Steady clients ask for nothing: they dial, and send and receive.
 	Steady bool
 	Fault  Fault
@@ -107,13 +114,13 @@ func (c *Cluster) draw() {
 	if c.cfg.Run == 0 {
 		c.cfg.Run = 6 * time.Second
 	}
-	c.lease, c.minAcks, c.shards = 1024, 1, 1
+	c.lease, c.minAcks, c.shards = cmp.Or(c.cfg.Lease, 1024), 1, 1
 	c.net = network{delay: time.Millisecond, outer: 5 * time.Millisecond, inner: 100 * time.Microsecond}
-	c.router = router{c: c, notices: 200 * time.Millisecond}
+	c.router = router{c: c, notices: 200 * time.Millisecond, split: c.cfg.Split}
 	if c.cfg.Calm {
 		return
 	}
-	c.lease = pick(c, []uint64{64, 256, 4096})
+	c.lease = cmp.Or(c.cfg.Lease, pick(c, []uint64{64, 256, 4096}))
 	c.disjoint = c.chance(4)
 	c.minAcks = 1 + c.rnd.IntN(min(2, c.cfg.Members-1))
 	c.shards = 1 + c.rnd.IntN(2)

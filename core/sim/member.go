@@ -46,9 +46,13 @@ type disk struct {
 	boot uint32
 }
 
-func (d *disk) nextBoot() uint32 {
-	d.boot++
-	return d.boot
+// nextBoot is as state.Dir has it: a new disk begins anywhere.
+func (m *member) nextBoot() uint32 {
+	if m.disk.boot == 0 {
+		m.disk.boot = m.c.rnd.Uint32N(1 << 15)
+	}
+	m.disk.boot++
+	return m.disk.boot
 }
 
 func newMember(c *Cluster, id ipsec.MemberID) *member {
@@ -70,9 +74,9 @@ func (m *member) start(withDisk bool) {
 	c.tracef(m.name, "starts, with its disk: %v", withDisk)
 	m.fit, m.leaving, m.routes, m.memory = false, false, make(map[netip.Prefix]map[ipsec.TunnelID]bool), newMemory()
 	policy := engine.NewPolicy(serverConnection())
-	boot := m.disk.nextBoot()
+	boot := m.nextBoot()
 	m.plane = newPlane(c, m.name, m.now)
-	m.plane.start(m.id, m.disk.nextBoot(), gatewayAddr())
+	m.plane.start(m.id, m.nextBoot(), gatewayAddr())
 	node, err := ha.New(m.config(), m.disk.hard)
 	if err != nil {
 		c.breach("%s does not start: %v", m.name, err)
@@ -326,33 +330,8 @@ func (m *member) losePlane(pause time.Duration) {
 	m.c.after(pause, func() {
 		if m.daemon.life == life && m.daemon.up && m.plane.down {
 			m.c.tracef(m.name, "has a new dataplane")
-			m.plane.start(m.id, m.disk.nextBoot(), gatewayAddr())
+			m.plane.start(m.id, m.nextBoot(), gatewayAddr())
 			m.events.push(func() { m.onEvent(offload.Reset{}) })
-		}
-	})
-}
-
-// leave stops the daemon cleanly: what others hold is given up to them, the
-// clients of the rest are told.
-func (m *member) leave() {
-	if !m.daemon.up || m.daemon.frozen || m.plane.frozen || m.leaving {
-		return
-	}
-	m.c.tracef(m.name, "stops")
-	m.c.sum.Stops++
-	m.leaving = true
-	m.c.router.changed(m, false)
-	m.inbox.push(func() {
-		kept := slices.ContainsFunc(m.node.Peers(), func(p ha.PeerStatus) bool { return p.Alive && p.Synced })
-		if kept {
-			m.stepReplica(engine.Node{Input: ha.Leave{}})
-		}
-		m.all(engine.Drain{Keep: kept})
-	})
-	life := m.daemon.life
-	m.c.after(300*time.Millisecond, func() {
-		if m.daemon.life == life {
-			m.crash()
 		}
 	})
 }
@@ -366,6 +345,7 @@ func (m *member) addStats(s *Sum) {
 	s.Held += st.Held
 	s.Relayed += st.RelayedTo
 	s.Claims += st.HA.Claims
+	s.Handed += st.HA.Handed
 	s.Contested += st.HA.Contested
 	s.Raised += st.HA.Raised
 	s.Unprotected += st.HA.Unprotected

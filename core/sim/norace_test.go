@@ -2,4 +2,7 @@
 
 package sim_test
 
-const defaultSeeds = 1500
+const (
+	defaultSeeds = 1500
+	plannedSeeds = 60
+)

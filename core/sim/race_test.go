@@ -4,4 +4,7 @@ package sim_test
 
 // Each run is one goroutine's, so the race detector finds nothing that a few
 // runs would not show; and it makes them ten times slower.
-const defaultSeeds = 60
+const (
+	defaultSeeds = 60
+	plannedSeeds = 4
+)

@@ -63,6 +63,34 @@ func TestClientsOutliveARollingRestart(t *testing.T) { // F4
 	wantUntouched(t, c, 12)
 }
 
+// TestPlannedStopsLoseNothing stops every member once, one after the other, with
+// routers that bring what clients send to one member and what is for them to
+// another. Nothing is lost, not even on the way.
+func TestPlannedStopsLoseNothing(t *testing.T) { // F4, F9, I7
+	for seed := range uint64(plannedSeeds) {
+		members, clients := 2+int(seed%3), 4+int(seed%9)
+		// One lease is enough, and a lifetime, so that no SA needs new keys.
+		c := sim.New(sim.Config{Seed: seed, Members: members, Clients: clients, Lease: 1 << 20, Calm: true, Steady: true, Split: true})
+		c.Start()
+		c.Play(3 * time.Second)
+		for id := range ipsec.MemberID(members) {
+			before := c.Sum()
+			c.Stop(id)
+			c.Play(1200 * time.Millisecond)
+			after := c.Sum()
+			if up, down := after.UpLost-before.UpLost, after.DownLost-before.DownLost; up+down > 0 {
+				t.Errorf("Seed %d: the stop of member %d lost %d packets of clients and %d for them.", seed, id, up, down)
+			}
+			c.Boot(id, true)
+			c.Play(1300 * time.Millisecond)
+		}
+		if n := c.Sum().Handed; n < uint64(clients) {
+			t.Errorf("Seed %d: %d tunnels were handed over, want at least each of %d once.", seed, n, clients)
+		}
+		wantUntouched(t, c, clients)
+	}
+}
+
 func TestClientsOutliveAFrozenMember(t *testing.T) { // B5
 	for _, f := range []struct {
 		what              string

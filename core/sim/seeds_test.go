@@ -37,7 +37,7 @@ func TestSeeds(t *testing.T) { // B1, B2, B5, C17, F3, F5, F12, F23
 		t.Errorf("%s\n\tgo test ./core/sim -run TestSeeds -seed %d -v", f.what, f.seed)
 	}
 	for what, n := range map[string]uint64{
-		"crash": sum.Crashes, "takeover": sum.Takeovers, "contested claim": sum.Contested, "raised lease": sum.Raised,
+		"crash": sum.Crashes, "takeover": sum.Takeovers, "handover": sum.Handed, "contested claim": sum.Contested, "raised lease": sum.Raised,
 		"message that waited for others": sum.Promises, "synchronization of Message IDs": sum.Synced, "client that had to go on without dialing": sum.Kept,
 	} {
 		if n == 0 {

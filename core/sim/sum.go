@@ -11,7 +11,7 @@ type Sum struct {
 	// What clients did.
 	Dials, Rekeys, Moves, Deletes uint64
 	// What members did: see engine.ReplicaStats and ha.Stats.
-	Takeovers, Claims, Contested, Raised, Held, Unprotected, Relayed uint64
+	Takeovers, Handed, Claims, Contested, Raised, Held, Unprotected, Relayed uint64
 	// Resyncs and Synced are takeovers that asked for Message IDs (RFC 6311), and
 	// those that agreed on them.
 	Resyncs, Synced uint64

@@ -27,7 +27,7 @@ func (cl *client) live() {
 	for range 1 + c.rnd.IntN(8) {
 		c.sendDown(cl)
 	}
-	if len(cl.sent) > 0 && c.chance(8) {
+	if len(cl.sent) > 0 && !c.cfg.Calm && c.chance(8) {
 		cl.replay()
 	}
 }
@@ -67,9 +67,13 @@ func (cl *client) replay() {
 
 // arrive brings a packet of a client to the member that the router chooses.
 func (c *Cluster) arrive(cl *client, id ipsec.SAID, seq uint64, again bool) {
+	lost := uint64(1)
+	if again {
+		lost = 0
+	}
 	m := c.router.route(cl, flowUp)
 	if m == nil || !m.plane.works() {
-		c.sum.UpLost++
+		c.sum.UpLost += lost
 		return
 	}
 	err := m.plane.Inbound(id, seq)
@@ -79,7 +83,7 @@ func (c *Cluster) arrive(cl *client, id ipsec.SAID, seq uint64, again bool) {
 	}
 	m.pump()
 	if err != nil {
-		c.sum.UpLost++
+		c.sum.UpLost += lost
 		return
 	}
 	if !again {
@@ -105,6 +109,8 @@ func (c *Cluster) sendDown(cl *client) {
 	c.sum.Down++
 	if m := c.router.back(cl); m != nil {
 		m.encrypt(cl, false)
+	} else {
+		c.sum.DownLost++
 	}
 }
 
@@ -123,12 +129,13 @@ func (m *member) encrypt(cl *client, linked bool) {
 	pkt, err := m.plane.Outbound(sa.desc.ID)
 	m.pump()
 	if err != nil {
-		m.c.sum.DownLost++
 		owner := m.c.members[sa.desc.Group]
-		if errors.Is(err, mem.ErrStandby) && !linked && owner != m {
-			m.c.sum.Carried++
-			m.c.between(m.id, owner.id, func() { owner.encrypt(cl, true) })
+		if !errors.Is(err, mem.ErrStandby) || linked || owner == m {
+			m.c.sum.DownLost++
+			return
 		}
+		m.c.sum.Carried++
+		m.c.between(m.id, owner.id, func() { owner.encrypt(cl, true) })
 		return
 	}
 	m.checkSends(sa)

@@ -74,13 +74,13 @@ func (m *member) jump(d time.Duration) {
 func (c *Cluster) rolling(id ipsec.MemberID) {
 	m := c.members[id]
 	m.leave()
-	c.after(500*time.Millisecond, func() {
+	c.after(1500*time.Millisecond, func() {
 		if !m.daemon.up {
 			m.start(true)
 		}
 	})
 	if int(id)+1 < len(c.members) {
-		c.after(2*time.Second, func() {
+		c.after(3*time.Second, func() {
 			if !c.quiet {
 				c.rolling(id + 1)
 			}
@@ -158,7 +158,7 @@ func (c *Cluster) Heal() {
 		m.thaw()
 	}
 	c.bootAll(true)
-	c.after(400*time.Millisecond, func() { c.bootAll(true) }) // who was about to stop
+	c.after(3*time.Second, func() { c.bootAll(true) }) // who was about to stop
 }
 
 // What follows is for scripts.
