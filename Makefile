@@ -25,6 +25,10 @@ PACKAGES ?= \
 	gcc libc6-dev \
 	qemu-system-x86 kmod gcc-12 xz-utils
 
+# What the dataplane on DPDK is built from, behind a tag of its own.
+DPDK_PACKAGES ?= dpdk libdpdk-dev pkgconf gcc libc6-dev ethtool nftables iproute2 iputils-ping
+DPDK := ./plugins/dpdk/... ./cmd/evergate-plugin-dpdk
+
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
 INTEGRATION := bench/failover bench/scale bench/throughput cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/e2e/ikev1 core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
@@ -70,6 +74,10 @@ demo: deps build ## Dial in through real namespaces; then one gateway of four di
 demo-vendor: deps build ## Part of the demo on a vendor's dataplane: strongSwan dials in, one gateway of four dies
 	$(SUDO) bin/evergate-demo -plugin bin/evergate-plugin-examplenpu strongswan fgsp
 
+.PHONY: dpdk
+dpdk: dpdk-deps ## Build the dataplane on DPDK into bin/
+	go build -tags dpdk -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/ ./cmd/evergate-plugin-dpdk
+
 .PHONY: clean
 clean: ## Remove what these targets made
 	rm -rf bin
@@ -83,6 +91,12 @@ check: fmt-check vet lint proto-check contract-check requirements-check example-
 .PHONY: test
 test: deps ## All tests, network and strongSwan included, under the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./...
+
+.PHONY: dpdk-test
+dpdk-test: dpdk-deps ## Vet, lint and test the dataplane on DPDK, under the race detector; no hardware or hugepages needed
+	go vet -tags dpdk $(DPDK)
+	$(TOOL) golangci-lint run --build-tags dpdk $(DPDK)
+	go test -tags dpdk -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(DPDK)
 
 .PHONY: race
 race: ## The unit tests of `check`, under the race detector
@@ -184,6 +198,10 @@ requirements: ## Note in core/requirements.md which tests hold each statement, l
 .PHONY: deps
 deps: ## Install the Debian packages of PACKAGES that are missing
 	@.ci/deps $(PACKAGES)
+
+.PHONY: dpdk-deps
+dpdk-deps: ## Install the Debian packages of DPDK_PACKAGES that are missing
+	@.ci/deps $(DPDK_PACKAGES)
 
 .PHONY: help
 help: ## This list

@@ -1,0 +1,176 @@
+//go:build dpdk
+
+package dpdk
+
+import (
+	"slices"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/dpdk/loop"
+)
+
+// cryptodev is a device that encrypts, as a place for SAs.
+type cryptodev struct {
+	loop.Cryptodev
+	npu      offload.NPUID // 0 for a library
+	emulated bool
+	slots    int // SAs that the NPU takes, 0 for no limit
+	used     int // SAs that count against slots
+}
+
+// cryptodevsOf orders devices by preference: hardware, then libraries as the setting
+// lists them. Hardware, and what the setting says, are NPUs.
+func cryptodevsOf(found []loop.Cryptodev, s settings) []cryptodev {
+	var out []cryptodev
+	var npus offload.NPUID
+	add := func(d loop.Cryptodev, emulated bool) {
+		c := cryptodev{Cryptodev: d, emulated: emulated}
+		if d.Hardware || emulated {
+			npus++
+			c.npu, c.slots = npus, d.MaxSessions
+		}
+		if emulated {
+			c.slots = s.slots
+		}
+		out = append(out, c)
+	}
+	library := func(d loop.Cryptodev) bool { return slices.Contains(s.cryptodevs, d.Name) }
+	for _, d := range found {
+		if !library(d) {
+			add(d, false)
+		}
+	}
+	for _, name := range s.cryptodevs {
+		for _, d := range found {
+			if d.Name == name {
+				add(d, slices.Contains(s.emulated, name))
+			}
+		}
+	}
+	return out
+}
+
+func npusOf(devices []cryptodev) []offload.NPU {
+	var out []offload.NPU
+	for _, d := range devices {
+		if d.npu != 0 {
+			out = append(out, offload.NPU{ID: d.npu, Name: d.Name, Emulated: d.emulated})
+		}
+	}
+	return out
+}
+
+// known lists the algorithms that the loop frames, ESN in both ways.
+func known() []ipsec.Algorithms {
+	aes := []uint16{128, 192, 256}
+	macs := []ipsec.IntegrityID{
+		ipsec.AuthHMACSHA1_96, ipsec.AuthHMACSHA2_256_128, ipsec.AuthHMACSHA2_384_192, ipsec.AuthHMACSHA2_512_256,
+	}
+	none := []ipsec.IntegrityID{ipsec.AuthNone}
+	var out []ipsec.Algorithms
+	add := func(e ipsec.EncryptionID, bits []uint16, macs []ipsec.IntegrityID) {
+		for _, b := range bits {
+			for _, m := range macs {
+				for _, esn := range []bool{false, true} {
+					out = append(out, ipsec.Algorithms{Encryption: e, KeyBits: b, Integrity: m, ESN: esn})
+				}
+			}
+		}
+	}
+	add(ipsec.EncrAESGCM16, aes, none)
+	add(ipsec.EncrAESGCM12, aes, none)
+	add(ipsec.EncrAESGCM8, aes, none)
+	add(ipsec.EncrChaCha20Poly1305, []uint16{0, 256}, none)
+	add(ipsec.EncrAESCBC, aes, macs)
+	add(ipsec.EncrAESCTR, aes, macs)
+	add(ipsec.EncrNull, []uint16{0}, macs)
+	return out
+}
+
+// takes tells whether a device does all of a, in both directions.
+func (d cryptodev) takes(a ipsec.Algorithms) bool {
+	return d.Takes(a, ipsec.Inbound) && d.Takes(a, ipsec.Outbound)
+}
+
+// capabilities are the algorithms that some device takes. Before there are devices
+// they are those that DPDK's libraries take where they run.
+func capabilities(devices []cryptodev) []offload.Capability {
+	var out []offload.Capability
+	for _, a := range known() {
+		c := offload.Capability{Algorithms: a}
+		any := devices == nil
+		for _, d := range devices {
+			if !d.takes(a) {
+				continue
+			}
+			any = true
+			c.NPUInbound = c.NPUInbound || d.npu != 0
+			c.NPUOutbound = c.NPUOutbound || d.npu != 0
+		}
+		if any {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// place is where an SA went.
+type place struct {
+	device *cryptodev
+	npu    offload.NPUID // 0 when the device plays no NPU for this SA
+	whyNot offload.NoNPU
+}
+
+// describe makes a session for an SA at the best device that takes it. The error is
+// that of the last device, or offload.ErrUnsupported when there is none.
+func (e *Engine) describe(sa ipsec.SA, prefix uint64) (*loop.Description, place, error) {
+	why, err := e.whyNone(sa.Algorithms), offload.ErrUnsupported
+	for i := range e.devices {
+		d := &e.devices[i]
+		if !d.takes(sa.Algorithms) {
+			continue
+		}
+		full := d.npu != 0 && d.slots != 0 && d.used >= d.slots
+		if full && d.Hardware {
+			continue
+		}
+		made, failure := e.network.plane.Describe(d.Cryptodev, sa, prefix)
+		if failure != nil {
+			err = failure
+			if d.npu != 0 {
+				why = offload.DeviceRefused
+			}
+			continue
+		}
+		at := place{device: d, whyNot: why}
+		if d.npu != 0 && !full {
+			at.npu, at.whyNot = d.npu, offload.InNPU
+			d.used++
+		}
+		return made, at, nil
+	}
+	return nil, place{}, err
+}
+
+// whyNone is why an SA is in no NPU when none refuses it.
+func (e *Engine) whyNone(a ipsec.Algorithms) offload.NoNPU {
+	why := offload.NoSuchNPU
+	for _, d := range e.devices {
+		switch {
+		case d.npu == 0:
+		case d.takes(a):
+			return offload.NoRoom
+		default:
+			why = offload.NoAlgorithm
+		}
+	}
+	return why
+}
+
+// release gives a place back.
+func (p place) release() {
+	if p.npu != 0 {
+		p.device.used--
+	}
+}

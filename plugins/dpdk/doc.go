@@ -1,0 +1,60 @@
+// Package dpdk is the dataplane on DPDK: network ports, ciphers and devices that
+// bypass the kernel. It implements offload.Engine. Its packet path is C (package
+// loop); the control side is Go, in the same process. Without the build tag dpdk
+// only this text is there.
+//
+// # Ports and the host
+//
+// Setting ports names the devices, separated by semicolons: addresses of PCI
+// devices, or virtual devices with their arguments, as "net_af_packet0,iface=wire".
+// What arrives there and is not ESP for one of Config.Addresses goes to the host: to
+// a TAP device for each port (setting host-interfaces, evgx0 and so on by default)
+// with the port's hardware address. What the host sends there leaves by the port. So
+// the host's own interface is the TAP device: it has the addresses, answers ARP and
+// neighbour discovery, and carries IKE on UDP 500 and 4500 to the daemon's sockets.
+// A TAP device that exists is used as it is, with addresses and routes.
+//
+// An interface of the kernel under a virtual device still hears the packets that the
+// device takes. It must be made deaf, without addresses of its own and with an
+// ingress filter that drops everything, and its peer must compute its checksums.
+//
+// Inner packets reach us through a TUN device (setting tun-name, evg0 by default), to
+// which the routes of the peers' networks point, or at a port, where what a policy
+// selects is encrypted at once. Decrypted packets come out of the TUN device.
+//
+// Outer packets go where the host's routes say. The next hop's hardware address is
+// the host's, too; it is asked for when an SA is installed and watched from then on.
+// Packets for a hop that nobody knows are dropped and counted.
+//
+// # Cryptodevs and NPUs
+//
+// An SA gets its session at the first of these that takes its algorithms and has
+// room: a device that is hardware, which is an NPU; else one of the libraries of
+// setting cryptodevs, in their order. Placement says which, and why none was an NPU.
+// With setting npu-emulation the libraries that it names count as NPUs of npu-slots
+// SAs each, and Info says that they are emulated. Sessions of rte_security, which
+// carry whole packets in hardware, are not made: no SA is refused for it.
+//
+// # IVs
+//
+// Explicit IVs are made in the loop and hold member, boot and a counter of the key
+// (offload.IVMember), whatever device encrypts. In CBC mode such a block is encrypted
+// to become the IV.
+//
+// # Settings
+//
+//	ports            required                         workers      1, each with a queue of every port
+//	host-interfaces  evgx0,evgx1,...                  cpus         any; a list, one for each worker
+//	tun-name         evg0                             idle         sleep; or spin
+//	tun-mtu          1500                             buffers      8192 packets
+//	frame            2048 octets                      max-sas      8192
+//	cryptodevs       crypto_aesni_gcm,crypto_aesni_mb,crypto_openssl
+//	npu-emulation    none                             npu-slots    1024
+//	eal              --no-huge --no-pci -m 256
+//
+// All but tun-mtu are those of the first Configure, as long as the process lives.
+//
+// # What is not there
+//
+// Transport mode. Frames of several buffers: frame has to cover what ports receive.
+package dpdk

@@ -1,0 +1,85 @@
+//go:build dpdk
+
+package dpdk
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/plugins/dpdk/loop"
+)
+
+// EAL is DPDK's environment abstraction layer, which a process starts once. Engines
+// of one process share one. The zero value has not started yet.
+type EAL struct {
+	mu         sync.Mutex
+	started    string // the arguments of the start
+	failed     error
+	cryptodevs []loop.Cryptodev
+}
+
+// start starts EAL and the cryptodevs, or checks that they run as s says.
+func (l *EAL) start(s settings) ([]loop.Cryptodev, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	asked := strings.Join(append(slices.Clone(s.eal), s.cryptodevs...), " ")
+	if l.started == "" {
+		l.started = asked
+		l.cryptodevs, l.failed = launch(s)
+	}
+	if l.failed != nil {
+		return nil, l.failed
+	}
+	if l.started != asked {
+		return nil, fmt.Errorf("eal runs with %q, and takes %q after a restart of the plugin only", l.started, asked)
+	}
+	return l.cryptodevs, nil
+}
+
+// launch starts EAL with one core of its own, which it does not use: workers are
+// threads that we start.
+func launch(s settings) ([]loop.Cryptodev, error) {
+	cpu, err := firstCPU()
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{"evergate", "-l", strconv.Itoa(cpu), "--no-shconf", "--no-telemetry", "--log-level=error"}, s.eal...)
+	if err := loop.StartEAL(args); err != nil {
+		return nil, explain(err, s.eal)
+	}
+	for _, name := range s.cryptodevs {
+		if err := loop.AddDevice(name, "max_nb_queue_pairs="+strconv.Itoa(maxWorkers)); err != nil {
+			return nil, err
+		}
+	}
+	return loop.StartCryptodevs()
+}
+
+// explain says what an operator can do about the usual reasons.
+func explain(err error, args []string) error {
+	switch {
+	case !slices.Contains(args, "--no-huge"):
+		return fmt.Errorf("%w: are there hugepages (sysctl vm.nr_hugepages), and may this process map them?", err)
+	default:
+		return fmt.Errorf("%w: does this machine have the memory of its -m?", err)
+	}
+}
+
+// firstCPU is one that this process may run on.
+func firstCPU() (int, error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return 0, fmt.Errorf("ask which cpus this process may use: %w", err)
+	}
+	for cpu := range len(set) * strconv.IntSize {
+		if set.IsSet(cpu) {
+			return cpu, nil
+		}
+	}
+	return 0, fmt.Errorf("this process may use no cpu")
+}

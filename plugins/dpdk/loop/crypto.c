@@ -1,0 +1,285 @@
+//go:build dpdk
+
+// Cryptodevs: what they take, sessions, and batches of work for them.
+
+#include <errno.h>
+
+#include "internal.h"
+
+#define MAX_QUEUES MAX_WORKERS
+#define QUEUE_LEN 512
+#define OPS 256
+
+// scratch is what an operation carries behind it, where devices can reach it.
+struct scratch {
+	uint8_t iv[16], aad[16], digest[64];
+	uint32_t job;
+};
+
+#define IV_OFFSET (sizeof(struct rte_crypto_op) + sizeof(struct rte_crypto_sym_op))
+
+// evg_cryptodevs_start makes all devices ready. It returns how many there are.
+int evg_cryptodevs_start(void) {
+	int n = rte_cryptodev_count();
+	for (int dev = 0; dev < n; dev++) {
+		struct rte_cryptodev_info info;
+		rte_cryptodev_info_get((uint8_t)dev, &info);
+		struct rte_cryptodev_config c = {
+			.nb_queue_pairs = RTE_MIN((uint16_t)MAX_QUEUES, (uint16_t)info.max_nb_queue_pairs),
+			.socket_id = rte_cryptodev_socket_id((uint8_t)dev),
+			.ff_disable = RTE_CRYPTODEV_FF_ASYMMETRIC_CRYPTO,
+		};
+		int err = rte_cryptodev_configure((uint8_t)dev, &c);
+		struct rte_cryptodev_qp_conf q = {.nb_descriptors = QUEUE_LEN};
+		for (uint16_t i = 0; err == 0 && i < c.nb_queue_pairs; i++)
+			err = rte_cryptodev_queue_pair_setup((uint8_t)dev, i, &q, c.socket_id);
+		if (err == 0)
+			err = rte_cryptodev_start((uint8_t)dev);
+		if (err != 0)
+			return err;
+	}
+	return n;
+}
+
+int evg_cryptodev_describe(int dev, struct evg_cryptodev *out) {
+	struct rte_cryptodev_info info;
+	rte_cryptodev_info_get((uint8_t)dev, &info);
+	*out = (struct evg_cryptodev){
+		.hardware = info.feature_flags & RTE_CRYPTODEV_FF_HW_ACCELERATED,
+		.cpu = info.feature_flags & RTE_CRYPTODEV_FF_SYM_CPU_CRYPTO,
+		.max_sessions = info.sym.max_nb_sessions,
+	};
+	const char *name = rte_cryptodev_name_get((uint8_t)dev);
+	if (name == NULL)
+		return -ENODEV;
+	strncpy(out->name, name, sizeof out->name - 1);
+	return 0;
+}
+
+static enum rte_crypto_auth_algorithm auth_of(uint16_t integrity) {
+	switch (integrity) {
+	case AUTH_SHA1:
+		return RTE_CRYPTO_AUTH_SHA1_HMAC;
+	case AUTH_SHA256:
+		return RTE_CRYPTO_AUTH_SHA256_HMAC;
+	case AUTH_SHA384:
+		return RTE_CRYPTO_AUTH_SHA384_HMAC;
+	case AUTH_SHA512:
+		return RTE_CRYPTO_AUTH_SHA512_HMAC;
+	default:
+		return 0;
+	}
+}
+
+// takes tells whether a device has the capability for a transform.
+static bool takes(int dev, const struct rte_crypto_sym_xform *x) {
+	struct rte_cryptodev_sym_capability_idx at = {.type = x->type};
+	const struct rte_cryptodev_symmetric_capability *c;
+	switch (x->type) {
+	case RTE_CRYPTO_SYM_XFORM_AEAD:
+		at.algo.aead = x->aead.algo;
+		c = rte_cryptodev_sym_capability_get((uint8_t)dev, &at);
+		return c != NULL && rte_cryptodev_sym_capability_check_aead(c, x->aead.key.length, x->aead.digest_length, x->aead.aad_length, x->aead.iv.length) == 0;
+	case RTE_CRYPTO_SYM_XFORM_CIPHER:
+		at.algo.cipher = x->cipher.algo;
+		c = rte_cryptodev_sym_capability_get((uint8_t)dev, &at);
+		return c != NULL && rte_cryptodev_sym_capability_check_cipher(c, x->cipher.key.length, x->cipher.iv.length) == 0;
+	case RTE_CRYPTO_SYM_XFORM_AUTH:
+		at.algo.auth = x->auth.algo;
+		c = rte_cryptodev_sym_capability_get((uint8_t)dev, &at);
+		return c != NULL && rte_cryptodev_sym_capability_check_auth(c, x->auth.key.length, x->auth.digest_length, 0) == 0;
+	default:
+		return false;
+	}
+}
+
+// transforms writes what a session is made from: one transform, or two in the order
+// in which they are applied. It returns the first.
+static struct rte_crypto_sym_xform *transforms(const struct evg_transform *t, struct rte_crypto_sym_xform x[2]) {
+	bool out = t->direction == EVG_OUT;
+	memset(x, 0, 2 * sizeof *x);
+	if (t->encryption >= ENCR_GCM8) {
+		x[0].type = RTE_CRYPTO_SYM_XFORM_AEAD;
+		x[0].aead = (struct rte_crypto_aead_xform){
+			.op = out ? RTE_CRYPTO_AEAD_OP_ENCRYPT : RTE_CRYPTO_AEAD_OP_DECRYPT,
+			.algo = t->encryption == ENCR_CHACHA ? RTE_CRYPTO_AEAD_CHACHA20_POLY1305 : RTE_CRYPTO_AEAD_AES_GCM,
+			.key = {.data = t->key, .length = t->key_len},
+			.iv = {.offset = IV_OFFSET, .length = 12},
+			.digest_length = icv_len(t),
+			.aad_length = t->esn ? 12 : 8,
+		};
+		return x;
+	}
+	struct rte_crypto_sym_xform *cipher = &x[0], *auth = &x[1];
+	cipher->type = RTE_CRYPTO_SYM_XFORM_CIPHER;
+	cipher->cipher = (struct rte_crypto_cipher_xform){
+		.op = out ? RTE_CRYPTO_CIPHER_OP_ENCRYPT : RTE_CRYPTO_CIPHER_OP_DECRYPT,
+		.algo = t->encryption == ENCR_AES_CTR ? RTE_CRYPTO_CIPHER_AES_CTR : RTE_CRYPTO_CIPHER_AES_CBC,
+		.key = {.data = t->key, .length = t->key_len},
+		.iv = {.offset = IV_OFFSET, .length = 16},
+	};
+	auth->type = RTE_CRYPTO_SYM_XFORM_AUTH;
+	auth->auth = (struct rte_crypto_auth_xform){
+		.op = out ? RTE_CRYPTO_AUTH_OP_GENERATE : RTE_CRYPTO_AUTH_OP_VERIFY,
+		.algo = auth_of(t->integrity),
+		.key = {.data = t->auth, .length = t->auth_len},
+		.digest_length = icv_len(t),
+	};
+	if (t->encryption == ENCR_NULL)
+		return auth;
+	if (out) {
+		cipher->next = auth;
+		return cipher;
+	}
+	auth->next = cipher;
+	return auth;
+}
+
+// evg_cryptodev_takes tells whether a device can do all of a transform.
+int evg_cryptodev_takes(int dev, const struct evg_transform *t) {
+	struct rte_crypto_sym_xform x[2];
+	for (const struct rte_crypto_sym_xform *y = transforms(t, x); y != NULL; y = y->next) {
+		if (!takes(dev, y))
+			return 0;
+	}
+	return 1;
+}
+
+uint32_t crypto_session_size(void) {
+	uint32_t most = 0;
+	for (int dev = 0; dev < rte_cryptodev_count(); dev++)
+		most = RTE_MAX(most, rte_cryptodev_sym_get_private_session_size((uint8_t)dev));
+	return most;
+}
+
+void *crypto_session(struct evg_plane *p, int dev, const struct evg_transform *t, bool *cpu, int *err) {
+	struct rte_crypto_sym_xform x[2];
+	struct rte_cryptodev_info info;
+	rte_cryptodev_info_get((uint8_t)dev, &info);
+	*cpu = info.feature_flags & RTE_CRYPTODEV_FF_SYM_CPU_CRYPTO;
+	void *s = rte_cryptodev_sym_session_create((uint8_t)dev, transforms(t, x), p->sessions);
+	*err = s == NULL ? -rte_errno : 0;
+	return s;
+}
+
+void crypto_session_free(uint8_t dev, void *session) {
+	rte_cryptodev_sym_session_free(dev, session);
+}
+
+struct rte_mempool *crypto_ops(struct worker *w) {
+	char name[RTE_MEMPOOL_NAMESIZE];
+	snprintf(name, sizeof name, "evg%u-ops%u", w->p->serial, w->index);
+	return rte_crypto_op_pool_create(name, RTE_CRYPTO_OP_TYPE_SYMMETRIC, OPS, 0, sizeof(struct scratch), SOCKET_ID_ANY);
+}
+
+// span is what of a job a cipher reads: all for separate algorithms, which
+// authenticate the header too, and what is behind the IV for AEADs, which get the
+// header as associated data.
+static uint32_t span(const struct evg_desc *d, const struct job *j, uint8_t **base) {
+	uint32_t skip = d->aead ? MIN_ESP + d->iv_len : 0;
+	*base = j->esp + skip;
+	return j->len - skip;
+}
+
+// A cipher in CBC mode encrypts the IV as its first block, under a zero IV: what is
+// on the wire then is unpredictable because the block held a unique number (NIST
+// SP 800-38A, appendix C).
+static uint16_t cipher_head(const struct evg_desc *d, bool out) {
+	return MIN_ESP + (d->encryption == ENCR_AES_CBC && out ? 0 : d->iv_len);
+}
+
+static uint16_t cipher_tail(const struct evg_desc *d) {
+	return d->esn ? 4 : 0;
+}
+
+static void run_cpu(struct worker *w, struct evg_desc *d, struct job *jobs, uint32_t n, bool out) {
+	struct rte_crypto_vec data[BURST];
+	struct rte_crypto_sgl sgl[BURST];
+	struct rte_crypto_va_iova_ptr iv[BURST], aad[BURST], digest[BURST];
+	union rte_crypto_sym_ofs ofs = {.raw = 0};
+	if (!d->aead) {
+		ofs.ofs.cipher.head = cipher_head(d, out);
+		ofs.ofs.cipher.tail = cipher_tail(d);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t *base;
+		uint32_t len = span(d, &jobs[i], &base);
+		data[i] = (struct rte_crypto_vec){.base = base, .len = len, .tot_len = len};
+		sgl[i] = (struct rte_crypto_sgl){.vec = &data[i], .num = 1};
+		iv[i] = (struct rte_crypto_va_iova_ptr){.va = jobs[i].iv};
+		aad[i] = (struct rte_crypto_va_iova_ptr){.va = jobs[i].aad};
+		digest[i] = (struct rte_crypto_va_iova_ptr){.va = jobs[i].digest};
+	}
+	struct rte_crypto_sym_vec v = {.num = n, .src_sgl = sgl, .iv = iv, .aad = aad, .digest = digest, .status = w->status};
+	rte_cryptodev_sym_cpu_crypto_process(d->dev, d->session, ofs, &v);
+}
+
+static void fill_op(struct evg_desc *d, struct rte_crypto_op *op, struct job *j, uint32_t index, bool out) {
+	struct scratch *s = rte_crypto_op_ctod_offset(op, struct scratch *, IV_OFFSET);
+	rte_iova_t at = rte_crypto_op_ctophys_offset(op, IV_OFFSET);
+	memcpy(s->iv, j->iv, sizeof s->iv);
+	memcpy(s->aad, j->aad, sizeof s->aad);
+	memcpy(s->digest, j->digest, sizeof s->digest);
+	s->job = index;
+	rte_crypto_op_attach_sym_session(op, d->session);
+	struct rte_crypto_sym_op *y = op->sym;
+	y->m_src = j->m;
+	uint8_t *base;
+	uint32_t len = span(d, j, &base), offset = (uint32_t)(base - rte_pktmbuf_mtod(j->m, uint8_t *));
+	if (d->aead) {
+		y->aead.data.offset = offset;
+		y->aead.data.length = len;
+		y->aead.digest.data = s->digest;
+		y->aead.digest.phys_addr = at + offsetof(struct scratch, digest);
+		y->aead.aad.data = s->aad;
+		y->aead.aad.phys_addr = at + offsetof(struct scratch, aad);
+		return;
+	}
+	y->auth.data.offset = offset;
+	y->auth.data.length = len;
+	y->auth.digest.data = s->digest;
+	y->auth.digest.phys_addr = at + offsetof(struct scratch, digest);
+	y->cipher.data.offset = offset + cipher_head(d, out);
+	y->cipher.data.length = len - cipher_head(d, out) - cipher_tail(d);
+}
+
+// take_back reads results. A job that a device has belongs to it until then, so
+// whoever gave it waits.
+static uint32_t take_back(struct worker *w, struct evg_desc *d, struct job *jobs) {
+	struct rte_crypto_op *ops[BURST];
+	uint16_t n = rte_cryptodev_dequeue_burst(d->dev, w->index, ops, BURST);
+	for (uint16_t i = 0; i < n; i++) {
+		struct scratch *s = rte_crypto_op_ctod_offset(ops[i], struct scratch *, IV_OFFSET);
+		w->status[s->job] = ops[i]->status == RTE_CRYPTO_OP_STATUS_SUCCESS ? 0 : EBADMSG;
+		memcpy(jobs[s->job].digest, s->digest, sizeof s->digest);
+	}
+	rte_mempool_put_bulk(w->ops, (void **)ops, n);
+	return n;
+}
+
+// run_lookaside hands jobs to a device and waits for all of them, so that order,
+// roles and counters are those of a single pass.
+static void run_lookaside(struct worker *w, struct evg_desc *d, struct job *jobs, uint32_t n, bool out) {
+	struct rte_crypto_op *ops[BURST];
+	for (uint32_t i = 0; i < n; i++)
+		w->status[i] = EIO;
+	if (rte_crypto_op_bulk_alloc(w->ops, RTE_CRYPTO_OP_TYPE_SYMMETRIC, ops, (uint16_t)n) != n)
+		return;
+	for (uint32_t i = 0; i < n; i++)
+		fill_op(d, ops[i], &jobs[i], i, out);
+	uint32_t given = 0, back = 0;
+	while (back < n) {
+		if (given < n)
+			given += rte_cryptodev_enqueue_burst(d->dev, w->index, ops + given, (uint16_t)(n - given));
+		back += take_back(w, d, jobs);
+	}
+}
+
+// crypto_run carries out n jobs of one SA, and leaves 0 in w->status of those that
+// succeeded.
+void crypto_run(struct worker *w, struct evg_desc *d, struct job *jobs, uint32_t n, bool out) {
+	if (d->cpu)
+		run_cpu(w, d, jobs, n, out);
+	else
+		run_lookaside(w, d, jobs, n, out);
+}

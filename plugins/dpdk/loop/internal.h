@@ -1,0 +1,309 @@
+// What the files of the loop share.
+#ifndef EVG_INTERNAL_H
+#define EVG_INTERNAL_H
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include <rte_cryptodev.h>
+#include <rte_ethdev.h>
+#include <rte_ip.h>
+#include <rte_ip_frag.h>
+#include <rte_mbuf.h>
+#include <rte_spinlock.h>
+#include <rte_udp.h>
+
+#include "loop.h"
+
+#define BURST 64
+#define MAX_WORKERS 16
+#define MAX_PORTS 16
+#define MAX_GROUPS 16
+#define MAX_EVENTS 8192
+#define MAX_ADDRESSES 4096
+#define NATT_PORT 4500
+#define MIN_ESP 8
+#define ACQUIRE_SLOTS 256
+#define SECOND 1000000000ull
+
+// The algorithms, by their IANA numbers (Transform Types 1 and 3).
+enum { ENCR_NULL = 11, ENCR_AES_CBC = 12, ENCR_AES_CTR = 13, ENCR_GCM8 = 18, ENCR_GCM12 = 19, ENCR_GCM16 = 20, ENCR_CHACHA = 28 };
+enum { AUTH_NONE = 0, AUTH_SHA1 = 2, AUTH_SHA256 = 12, AUTH_SHA384 = 13, AUTH_SHA512 = 14 };
+
+// evg_desc is one description of an SA. It does not change once it is published.
+struct evg_desc {
+	uint16_t encryption;
+	bool aead, esn, cpu, link;
+	uint8_t dev, iv_len, icv_len, align, salt_len;
+	uint8_t df, hide_dscp, dscp;
+	uint8_t salt[4];
+	void *session;
+	uint64_t iv_prefix;
+	uint32_t n_local, n_remote;
+	struct evg_selector selectors[]; // local, then remote
+};
+
+struct evg_tunnel {
+	uint64_t id;
+	atomic_bool started; // ACTIVATED was sent
+	_Atomic(struct sa_list *) members;
+};
+
+// sa_list is replaced, not changed.
+struct sa_list {
+	uint32_t n;
+	struct evg_sa *sa[];
+};
+
+// window is the anti-replay window (RFC 4303 section 3.4.3): number n is at bit n
+// modulo the number of bits, which is more than size.
+struct window {
+	rte_spinlock_t lock;
+	uint64_t highest;
+	uint32_t size, words; // numbers; words of bits, a power of two
+	uint64_t *bits;
+};
+
+struct evg_sa {
+	uint64_t serial;
+	rte_be32_t spi;
+	uint8_t direction;
+	_Atomic(struct evg_desc *) desc;
+	_Atomic(struct evg_path *) path;
+	_Atomic(struct evg_tunnel *) tunnel;
+	_Atomic(struct evg_sa *) next_in; // in its bucket of the table by SPI
+	_Atomic uint8_t role;
+	_Atomic uint32_t group;
+	atomic_bool told; // FIRST_PACKET was sent since the role changed
+
+	_Atomic uint64_t packets, bytes, relayed, drops[EVG_DROPS];
+	_Atomic uint64_t last_ns; // of the last packet, 0 for never
+	_Atomic uint64_t soft_packets, soft_bytes, hard_packets, hard_bytes;
+	atomic_bool soft_told, hard_told;
+
+	// Outbound. half is where less than half of the lease is left, 0 without one.
+	uint64_t last;
+	_Atomic uint64_t next, ceiling, half, iv_counter;
+	atomic_bool low_told, end_told;
+	_Atomic uint16_t mtu_told, mtu_learned;
+	_Atomic uint64_t mtu_learned_ns;
+
+	struct window window; // inbound
+	struct evg_addr moved_to; // what PEER_MOVED said last; window.lock guards it
+	uint16_t moved_port;
+};
+
+// header is what policies look at in an IP packet.
+struct header {
+	bool v6, has_ports, df, fragment;
+	uint8_t proto, tos;
+	uint16_t src_port, dst_port, l4;
+	uint32_t len;
+	uint8_t src[16], dst[16];
+};
+
+struct port {
+	uint16_t id;
+	struct rte_ether_addr mac;
+	int host_fds[MAX_WORKERS];
+	char device[64];
+};
+
+// policy is one remote prefix with its SAs, newest first.
+struct policy {
+	struct evg_prefix prefix;
+	_Atomic(struct sa_list *) sas;
+	_Atomic(struct policy *) next;
+};
+
+// retired is memory that a worker may still look at.
+struct retired {
+	void *memory;
+	struct retired *next;
+};
+
+#define POLICY_BUCKETS 65536
+#define SPI_BUCKETS 65536
+
+// address_set is replaced, not changed.
+struct address_set {
+	uint32_t n;
+	struct evg_addr a[];
+};
+
+struct events {
+	rte_spinlock_t lock;
+	uint32_t head, n;
+	uint64_t lost;
+	int fd;
+	struct evg_event ring[MAX_EVENTS];
+};
+
+// in_packet is an ESP packet on its way in.
+struct in_packet {
+	struct rte_mbuf *m;
+	struct evg_sa *sa;
+	uint8_t *esp; // SPI, in m
+	uint32_t len;
+	uint64_t seq;
+	struct evg_addr from;
+	uint16_t from_port; // 0 without UDP
+	uint8_t tos;
+};
+
+// out_packet is an inner packet on its way out: m's data begins with its header.
+struct out_packet {
+	struct rte_mbuf *m;
+	struct evg_sa *sa, *from; // from: the SA of the link that it came over
+	struct header h;
+};
+
+// job is one piece of work for a cipher.
+struct job {
+	struct rte_mbuf *m;
+	uint8_t *esp;
+	uint32_t len; // from the SPI to the end of the padding, with high order ESN bits behind where they count
+	uint8_t iv[16], aad[16];
+	uint8_t *digest; // 64 octets
+};
+
+struct tx_queue {
+	uint32_t n;
+	struct rte_mbuf *m[BURST];
+	struct evg_sa *sa[BURST]; // NULL for packets of the host
+};
+
+struct worker {
+	struct evg_plane *p;
+	uint16_t index;
+	pthread_t thread;
+	bool running;
+	int cpu, tun_fd;
+	atomic_bool stop;
+	_Atomic uint64_t turns; // a turn that began later sees all that changed before
+	_Atomic uint64_t stats[EVG_STATS];
+	uint64_t now;
+	struct rte_mbuf *spare;
+	struct rte_mempool *ops;
+	struct rte_ip_frag_tbl *fragments;
+	struct rte_ip_frag_death_row dead;
+	uint64_t acquire_until[ACQUIRE_SLOTS];
+	uint64_t too_big_tokens, too_big_last;
+	uint16_t ip_id;
+	uint32_t n_in, n_out;
+	struct in_packet in[BURST];
+	struct out_packet out[BURST];
+	struct tx_queue tx[MAX_PORTS];
+	struct job jobs[BURST];
+	uint8_t digests[BURST][64];
+	int32_t status[BURST];
+};
+
+struct evg_plane {
+	uint16_t n_workers, n_ports;
+	bool spin;
+	uint32_t frame, serial;
+	struct rte_mempool *mbufs, *sessions;
+	struct port ports[MAX_PORTS];
+	struct worker *workers[MAX_WORKERS];
+	_Atomic(struct address_set *) addresses;
+	_Atomic uint64_t armed[MAX_GROUPS]; // epoch plus one, 0 while it is not armed
+	_Atomic(struct evg_sa *) links[MAX_GROUPS];
+	_Atomic(struct evg_sa *) by_spi[SPI_BUCKETS];
+	_Atomic(struct policy *) policies[POLICY_BUCKETS];
+	_Atomic uint64_t lengths[2][3]; // bit n: a policy of a prefix of n bits, by family
+	uint32_t of_length[2][129];
+	struct retired *retired;
+	uint32_t n_retired;
+	struct events events;
+};
+
+static inline void count(struct worker *w, enum evg_stat s) {
+	atomic_fetch_add_explicit(&w->stats[s], 1, memory_order_relaxed);
+}
+
+static inline void drop(struct evg_sa *sa, enum evg_drop d, uint64_t n) {
+	if (n > 0)
+		atomic_fetch_add_explicit(&sa->drops[d], n, memory_order_relaxed);
+}
+
+static inline bool same_addr(const struct evg_addr *a, const struct evg_addr *b) {
+	return a->v6 == b->v6 && memcmp(a->b, b->b, a->v6 ? 16 : 4) == 0;
+}
+
+static inline bool is_active(struct evg_sa *sa) {
+	return atomic_load_explicit(&sa->role, memory_order_acquire) == EVG_ACTIVE;
+}
+
+// packet.c
+bool parse_header(struct header *h, const uint8_t *p, uint32_t len);
+bool inner_ecn(uint8_t *inner, uint8_t outer);
+void set_ecn(uint8_t *p, bool v6, uint8_t ecn);
+bool age_ttl(uint8_t *p, bool v6);
+bool selects(const struct evg_selector *s, uint32_t n, const uint8_t *addr, bool v6, uint8_t proto, uint16_t port, bool has_port);
+
+// window.c
+bool window_init(struct window *w, uint32_t size);
+bool window_infer(const struct window *w, uint32_t low, bool esn, uint64_t *seq);
+bool window_fresh(const struct window *w, uint64_t seq);
+bool window_accept(struct window *w, uint64_t seq);
+void window_import(struct window *w, uint64_t highest, const uint8_t *bitmap, uint32_t octets);
+
+// table.c
+struct evg_sa *inbound_find(struct evg_plane *p, rte_be32_t spi, const struct evg_addr *local);
+struct evg_sa *outbound_find(struct evg_plane *p, rte_be32_t spi, const struct header *quoted);
+struct evg_sa *policy_find(struct evg_plane *p, const struct header *h);
+bool is_ours(struct evg_plane *p, const struct evg_addr *a);
+
+// event.c
+void events_init(struct events *e, int fd);
+void tell(struct evg_plane *p, const struct evg_event *e);
+void tell_sa(struct worker *w, struct evg_sa *sa, uint8_t kind, uint64_t value);
+void acquire(struct worker *w, const struct header *h);
+
+// plane.c
+void retire(struct evg_plane *p, void *memory);
+struct sa_list *list_with(const struct sa_list *l, struct evg_sa *sa);
+struct sa_list *list_without(const struct sa_list *l, const struct evg_sa *sa);
+
+// crypto.c
+void crypto_run(struct worker *w, struct evg_desc *d, struct job *jobs, uint32_t n, bool out);
+void *crypto_session(struct evg_plane *p, int dev, const struct evg_transform *t, bool *cpu, int *err);
+void crypto_session_free(uint8_t dev, void *session);
+uint32_t crypto_session_size(void);
+struct rte_mempool *crypto_ops(struct worker *w);
+
+// sa.c
+uint8_t icv_len(const struct evg_transform *t);
+bool knock(struct worker *w, struct evg_sa *sa);
+uint32_t allowance(struct evg_sa *sa, uint32_t n, uint32_t size, uint64_t pending, uint64_t pending_bytes);
+void account(struct worker *w, struct evg_sa *sa, uint64_t packets, uint64_t bytes);
+uint32_t reserve(struct evg_sa *sa, uint32_t n, uint64_t *first);
+void lease_low(struct worker *w, struct evg_sa *sa);
+void lease_end(struct worker *w, struct evg_sa *sa);
+uint32_t mtu_known(struct evg_sa *sa, const struct evg_path *path);
+bool mtu_age(struct worker *w, struct evg_sa *sa);
+bool mtu_learn(struct worker *w, struct evg_sa *sa, uint32_t mtu);
+
+// seal.c, open.c
+void seal_run(struct worker *w, struct out_packet *o, uint32_t n);
+void send_all(struct worker *w);
+void open_all(struct worker *w);
+
+// icmp.c
+void too_big(struct worker *w, struct out_packet *o, uint32_t mtu);
+void learn_icmp(struct worker *w, const uint8_t *ip, const struct header *h);
+
+// tx.c
+void to_tun(struct worker *w, const uint8_t *p, uint32_t len);
+void to_host(struct worker *w, uint16_t port, struct rte_mbuf *m);
+void to_wire(struct worker *w, uint16_t port, struct rte_mbuf *m, struct evg_sa *sa);
+void to_wire_fit(struct worker *w, const struct evg_path *path, struct rte_mbuf *m, struct evg_sa *sa, uint32_t mtu);
+void flush(struct worker *w);
+
+// worker.c
+void *worker_main(void *arg);
+
+#endif

@@ -1,0 +1,259 @@
+//go:build dpdk
+
+// A plane: its memory, its ports and its workers.
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+#define MBUF_CACHE 128
+// FRAGMENT_FLOWS is how many outer packets may wait for fragments, and
+// FRAGMENT_SECONDS for how long.
+#define FRAGMENT_FLOWS 256
+#define FRAGMENT_SECONDS 5
+#define RX_DESCRIPTORS 512
+#define TX_DESCRIPTORS 512
+// MAX_RETIRED is how much memory waits for workers at most.
+#define MAX_RETIRED 4096
+
+// serials sets the pools of several planes of a process apart.
+static _Atomic uint32_t serials;
+
+static int make_pools(struct evg_plane *p, const struct evg_plane_config *c) {
+	char name[RTE_MEMPOOL_NAMESIZE];
+	snprintf(name, sizeof name, "evg%u-mbufs", p->serial);
+	p->mbufs = rte_pktmbuf_pool_create(name, c->mbufs, MBUF_CACHE, 0, (uint16_t)(RTE_PKTMBUF_HEADROOM + c->frame + 128), SOCKET_ID_ANY);
+	snprintf(name, sizeof name, "evg%u-sas", p->serial);
+	p->sessions = rte_cryptodev_sym_session_pool_create(name, c->max_sas, crypto_session_size(), 0, 0, SOCKET_ID_ANY);
+	return p->mbufs == NULL || p->sessions == NULL ? -ENOMEM : 0;
+}
+
+static int make_worker(struct evg_plane *p, uint16_t index, int cpu) {
+	struct worker *w = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_CACHE_LINE_ROUNDUP(sizeof *w));
+	if (w == NULL)
+		return -ENOMEM;
+	memset(w, 0, sizeof *w);
+	p->workers[index] = w;
+	w->p = p;
+	w->index = index;
+	w->cpu = cpu;
+	w->tun_fd = -1;
+	w->too_big_tokens = 1;
+	w->ops = crypto_ops(w);
+	w->fragments = rte_ip_frag_table_create(FRAGMENT_FLOWS, 4, FRAGMENT_FLOWS, FRAGMENT_SECONDS * 1000, SOCKET_ID_ANY);
+	return w->ops == NULL || w->fragments == NULL ? -ENOMEM : 0;
+}
+
+// evg_plane_new makes a plane without ports; cpus has one for each worker, below 0
+// for any. err gets -ENOMEM when EAL's memory is
+// too small for it.
+struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpus, int *err) {
+	struct evg_plane *p = calloc(1, sizeof *p);
+	struct address_set *none = calloc(1, sizeof *none);
+	*err = -ENOMEM;
+	if (p == NULL || none == NULL) {
+		free(p);
+		free(none);
+		return NULL;
+	}
+	p->serial = atomic_fetch_add(&serials, 1);
+	p->n_workers = c->workers;
+	p->frame = c->frame;
+	p->spin = c->spin;
+	atomic_store(&p->addresses, none);
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	events_init(&p->events, fd);
+	*err = fd < 0 ? -errno : make_pools(p, c);
+	for (uint16_t i = 0; *err == 0 && i < c->workers; i++)
+		*err = make_worker(p, i, cpus[i]);
+	if (*err != 0) {
+		evg_plane_free(p);
+		return NULL;
+	}
+	return p;
+}
+
+static int set_up_port(struct evg_plane *p, uint16_t id) {
+	struct rte_eth_dev_info info;
+	struct rte_eth_conf c = {.rxmode = {.mq_mode = RTE_ETH_MQ_RX_NONE}};
+	int err = rte_eth_dev_info_get(id, &info);
+	if (err != 0)
+		return err;
+	if (info.max_rx_queues < p->n_workers || info.max_tx_queues < p->n_workers)
+		return -ERANGE;
+	if (p->n_workers > 1) {
+		c.rx_adv_conf.rss_conf.rss_hf = (RTE_ETH_RSS_IP | RTE_ETH_RSS_ESP) & info.flow_type_rss_offloads;
+		if (c.rx_adv_conf.rss_conf.rss_hf != 0)
+			c.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+	}
+	uint16_t rx = RX_DESCRIPTORS, tx = TX_DESCRIPTORS;
+	if ((err = rte_eth_dev_configure(id, p->n_workers, p->n_workers, &c)) != 0 ||
+	    (err = rte_eth_dev_adjust_nb_rx_tx_desc(id, &rx, &tx)) != 0)
+		return err;
+	int socket = rte_eth_dev_socket_id(id);
+	for (uint16_t q = 0; err == 0 && q < p->n_workers; q++) {
+		err = rte_eth_rx_queue_setup(id, q, rx, (unsigned)socket, NULL, p->mbufs);
+		if (err == 0)
+			err = rte_eth_tx_queue_setup(id, q, tx, (unsigned)socket, NULL);
+	}
+	if (err == 0)
+		err = rte_eth_dev_start(id);
+	if (err == 0)
+		rte_eth_allmulticast_enable(id); // neighbour discovery; virtual devices lack it, and hear all
+	return err;
+}
+
+// evg_plane_add_port takes over a device by its name, with the host's end for each
+// worker, and returns the port's index. -ERANGE: it has fewer queues than there are
+// workers.
+int evg_plane_add_port(struct evg_plane *p, const char *device, const int *host_fds, uint8_t mac[6]) {
+	uint16_t id;
+	struct port *to = &p->ports[p->n_ports];
+	if (p->n_ports == MAX_PORTS)
+		return -ENOSPC;
+	int err = rte_eth_dev_get_port_by_name(device, &id);
+	if (err == 0)
+		err = set_up_port(p, id);
+	if (err == 0)
+		err = rte_eth_macaddr_get(id, &to->mac);
+	if (err != 0)
+		return err;
+	to->id = id;
+	memcpy(to->host_fds, host_fds, p->n_workers * sizeof *host_fds);
+	memcpy(mac, to->mac.addr_bytes, 6);
+	return p->n_ports++;
+}
+
+// evg_plane_start starts the workers, each with its queue of the TUN device.
+int evg_plane_start(struct evg_plane *p, const int *tun_fds) {
+	sigset_t all, before;
+	int err = 0;
+	sigfillset(&all); // signals are for Go's own threads
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	for (uint16_t i = 0; err == 0 && i < p->n_workers; i++) {
+		struct worker *w = p->workers[i];
+		w->tun_fd = tun_fds[i];
+		err = -pthread_create(&w->thread, NULL, worker_main, w);
+		w->running = err == 0;
+	}
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return err;
+}
+
+void evg_plane_set_addresses(struct evg_plane *p, const struct evg_addr *a, uint32_t n) {
+	struct address_set *new = calloc(1, sizeof *new + n * sizeof *a);
+	if (new == NULL)
+		return;
+	new->n = n;
+	if (n > 0)
+		memcpy(new->a, a, n * sizeof *a);
+	retire(p, atomic_exchange(&p->addresses, new));
+}
+
+// evg_plane_drain waits until every worker has begun a turn: the one that was under
+// way has ended then, with all that it sent.
+void evg_plane_drain(struct evg_plane *p) {
+	uint64_t seen[MAX_WORKERS];
+	struct timespec t = {.tv_nsec = 5000};
+	for (uint16_t i = 0; i < p->n_workers; i++)
+		seen[i] = atomic_load(&p->workers[i]->turns);
+	for (uint16_t i = 0; i < p->n_workers; i++) {
+		while (p->workers[i]->running && atomic_load(&p->workers[i]->turns) == seen[i])
+			nanosleep(&t, NULL);
+	}
+	while (p->retired != NULL) {
+		struct retired *r = p->retired;
+		p->retired = r->next;
+		free(r->memory);
+		free(r);
+	}
+	p->n_retired = 0;
+}
+
+// retire frees memory once no worker can be looking at it; NULL is nothing.
+void retire(struct evg_plane *p, void *memory) {
+	if (memory == NULL)
+		return;
+	struct retired *r = malloc(sizeof *r);
+	if (r == NULL) {
+		evg_plane_drain(p);
+		free(memory);
+		return;
+	}
+	*r = (struct retired){.memory = memory, .next = p->retired};
+	p->retired = r;
+	if (++p->n_retired >= MAX_RETIRED)
+		evg_plane_drain(p);
+}
+
+static void free_worker(struct worker *w) {
+	if (w == NULL)
+		return;
+	if (w->fragments != NULL)
+		rte_ip_frag_table_destroy(w->fragments);
+	rte_mempool_free(w->ops);
+	free(w);
+}
+
+static void free_policies(struct evg_plane *p) {
+	for (uint32_t i = 0; i < POLICY_BUCKETS; i++) {
+		struct policy *y = atomic_load(&p->policies[i]), *next;
+		for (; y != NULL; y = next) {
+			next = atomic_load(&y->next);
+			free(atomic_load(&y->sas));
+			free(y);
+		}
+	}
+}
+
+// evg_plane_free ends the workers, closes the ports and frees the plane. Its SAs
+// must have been freed before, with evg_plane_stop in front.
+void evg_plane_free(struct evg_plane *p) {
+	evg_plane_stop(p);
+	evg_plane_drain(p);
+	free_policies(p);
+	for (uint16_t i = 0; i < MAX_WORKERS; i++)
+		free_worker(p->workers[i]);
+	rte_mempool_free(p->sessions);
+	rte_mempool_free(p->mbufs);
+	if (p->events.fd >= 0)
+		close(p->events.fd);
+	free(atomic_load(&p->addresses));
+	free(p);
+}
+
+// evg_plane_stop ends the workers and closes the ports: nothing looks at SAs
+// afterwards.
+void evg_plane_stop(struct evg_plane *p) {
+	for (uint16_t i = 0; i < p->n_workers; i++) {
+		if (p->workers[i] != NULL)
+			atomic_store(&p->workers[i]->stop, true);
+	}
+	for (uint16_t i = 0; i < p->n_workers; i++) {
+		if (p->workers[i] == NULL || !p->workers[i]->running)
+			continue;
+		pthread_join(p->workers[i]->thread, NULL);
+		p->workers[i]->running = false;
+	}
+	for (uint16_t i = 0; i < p->n_ports; i++) {
+		rte_eth_dev_stop(p->ports[i].id);
+		rte_eth_dev_close(p->ports[i].id);
+	}
+	p->n_ports = 0;
+}
+
+void evg_plane_stats(struct evg_plane *p, uint64_t out[EVG_STATS]) {
+	memset(out, 0, EVG_STATS * sizeof *out);
+	for (uint16_t i = 0; i < p->n_workers; i++) {
+		for (int s = 0; s < EVG_STATS; s++)
+			out[s] += atomic_load(&p->workers[i]->stats[s]);
+	}
+}
+
+void evg_plane_arm(struct evg_plane *p, uint32_t group, bool armed, uint64_t epoch) {
+	atomic_store(&p->armed[group], armed ? epoch + 1 : 0);
+}

@@ -1,0 +1,299 @@
+//go:build dpdk
+
+// Outbound packets: which SA, and ESP in tunnel mode (RFC 4303 section 3.3).
+
+#include "internal.h"
+
+// MAX_COUNTER is the last packet counter that fits into an explicit IV, below the
+// bits of member and boot.
+#define MAX_COUNTER ((1ull << 40) - 1)
+
+#define ASSUMED_MTU 1500
+#define MIN_IPV6_MTU 1280
+
+static uint32_t outer_len(const struct evg_path *path) {
+	return (path->local.v6 ? sizeof(struct rte_ipv6_hdr) : sizeof(struct rte_ipv4_hdr)) + (path->local_port != 0 ? sizeof(struct rte_udp_hdr) : 0);
+}
+
+// room is the largest inner packet that fits mtu octets of outer packet.
+static uint32_t room(const struct evg_desc *d, const struct evg_path *path, uint32_t mtu) {
+	uint32_t around = outer_len(path) + MIN_ESP + d->iv_len + d->icv_len;
+	if (mtu < around + d->align)
+		return 0;
+	return (mtu - around) / d->align * d->align - 2;
+}
+
+// fits decides whether a packet leaves whole, and whether it may leave at all (RFC
+// 4301 section 8.1). IPv6 promises 1280 octets to everyone, so where a path with the
+// overhead of the tunnel has less, the outer packet is fragmented (RFC 2473 section
+// 7.1).
+static bool fits(const struct evg_desc *d, const struct header *h, uint32_t most, bool *whole) {
+	*whole = d->df == 1 || (d->df == 0 && h->df);
+	if (!*whole || h->len <= most)
+		return true;
+	*whole = false;
+	return h->v6 && h->len <= MIN_IPV6_MTU;
+}
+
+static void free_from(struct out_packet *o, uint32_t from, uint32_t n) {
+	for (uint32_t i = from; i < n; i++)
+		rte_pktmbuf_free(o[i].m);
+}
+
+// frame_esp makes room around an inner packet and fills in what ESP puts there
+// (RFC 4303 section 2). It returns false when the packet's memory is too short.
+static bool frame_esp(struct evg_sa *sa, const struct evg_desc *d, struct out_packet *o, struct job *j, uint64_t seq, uint64_t counter) {
+	struct rte_mbuf *m = o->m;
+	if (m->data_len > o->h.len)
+		rte_pktmbuf_trim(m, (uint16_t)(m->data_len - o->h.len)); // padding of the link
+	uint32_t pad = (d->align - (o->h.len + 2) % d->align) % d->align;
+	uint8_t *tail = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(pad + 2 + d->icv_len + 4));
+	uint8_t *esp = tail ? (uint8_t *)rte_pktmbuf_prepend(m, (uint16_t)(MIN_ESP + d->iv_len)) : NULL;
+	if (esp == NULL)
+		return false;
+	for (uint32_t i = 0; i < pad; i++)
+		tail[i] = (uint8_t)(i + 1);
+	tail[pad] = (uint8_t)pad;
+	tail[pad + 1] = o->h.v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	memcpy(esp, &sa->spi, 4);
+	rte_be32_t low = rte_cpu_to_be_32((uint32_t)seq), high = rte_cpu_to_be_32((uint32_t)(seq >> 32));
+	rte_be64_t iv = rte_cpu_to_be_64(d->iv_prefix | counter);
+	memcpy(esp + 4, &low, 4);
+	memset(j->iv, 0, sizeof j->iv);
+	j->m = m;
+	j->esp = esp;
+	j->len = MIN_ESP + d->iv_len + o->h.len + pad + 2;
+	if (d->encryption == ENCR_AES_CBC) {
+		memcpy(esp + MIN_ESP, &iv, 8);
+		memset(esp + MIN_ESP + 8, 0, 8);
+	} else if (d->iv_len == 8) {
+		memcpy(esp + MIN_ESP, &iv, 8);
+		memcpy(j->iv, d->salt, 4);
+		memcpy(j->iv + 4, &iv, 8);
+		j->iv[15] = 1; // the block counter of AES-CTR; AEADs make their own
+	}
+	memcpy(j->aad, &sa->spi, 4);
+	if (d->esn) {
+		memcpy(j->aad + 4, &high, 4);
+		memcpy(j->aad + 8, &low, 4);
+	} else {
+		memcpy(j->aad + 4, &low, 4);
+	}
+	if (d->esn && !d->aead) {
+		// "the high-order 32 bits [...] are included in the ICV computation
+		// [...] appended after the Next Header field" RFC 4303 section 2.2.1.
+		memcpy(esp + j->len, &high, 4);
+		j->len += 4;
+	}
+	return true;
+}
+
+// finish puts the ICV behind the packet.
+static void finish(const struct evg_desc *d, struct job *j) {
+	uint32_t len = j->len - (d->esn && !d->aead ? 4 : 0);
+	memcpy(j->esp + len, j->digest, d->icv_len);
+	rte_pktmbuf_trim(j->m, (uint16_t)(j->m->data_len - len - d->icv_len));
+}
+
+static uint8_t outer_tos(const struct evg_desc *d, uint8_t inner) {
+	return d->hide_dscp ? (uint8_t)(d->dscp << 2 | (inner & 3)) : inner;
+}
+
+static void put_ipv4(uint8_t *p, const struct evg_path *path, uint32_t len, uint8_t tos, bool whole, uint16_t id) {
+	struct rte_ipv4_hdr ip = {
+		.version_ihl = 0x45, .type_of_service = tos,
+		.total_length = rte_cpu_to_be_16((uint16_t)len), .packet_id = rte_cpu_to_be_16(id),
+		.fragment_offset = whole ? rte_cpu_to_be_16(RTE_IPV4_HDR_DF_FLAG) : 0,
+		.time_to_live = 64, .next_proto_id = path->local_port ? IPPROTO_UDP : IPPROTO_ESP,
+	};
+	memcpy(&ip.src_addr, path->local.b, 4);
+	memcpy(&ip.dst_addr, path->remote.b, 4);
+	ip.hdr_checksum = rte_ipv4_cksum(&ip);
+	memcpy(p, &ip, sizeof ip);
+}
+
+static void put_ipv6(uint8_t *p, const struct evg_path *path, uint32_t len, uint8_t tos) {
+	struct rte_ipv6_hdr ip = {
+		.vtc_flow = rte_cpu_to_be_32(6u << 28 | (uint32_t)tos << 20),
+		.payload_len = rte_cpu_to_be_16((uint16_t)(len - sizeof ip)),
+		.proto = path->local_port ? IPPROTO_UDP : IPPROTO_ESP, .hop_limits = 64,
+	};
+	memcpy(ip.src_addr, path->local.b, 16);
+	memcpy(ip.dst_addr, path->remote.b, 16);
+	memcpy(p, &ip, sizeof ip);
+}
+
+// wrap puts the outer headers before an ESP packet; false where there is no room.
+//
+// "IPv4 UDP Checksum SHOULD be transmitted as a zero value" RFC 3948 section 2.1;
+// of IPv6 it must be right.
+static bool wrap(struct worker *w, const struct evg_path *path, struct rte_mbuf *m, uint8_t tos, bool whole) {
+	uint32_t esp = m->data_len, around = outer_len(path);
+	uint8_t *p = (uint8_t *)rte_pktmbuf_prepend(m, (uint16_t)(around + sizeof(struct rte_ether_hdr)));
+	if (p == NULL)
+		return false;
+	struct rte_ether_hdr *l2 = (struct rte_ether_hdr *)p;
+	memcpy(&l2->dst_addr, path->mac, 6);
+	l2->src_addr = w->p->ports[path->port].mac;
+	l2->ether_type = rte_cpu_to_be_16(path->local.v6 ? RTE_ETHER_TYPE_IPV6 : RTE_ETHER_TYPE_IPV4);
+	uint8_t *ip = p + sizeof *l2;
+	if (path->local.v6)
+		put_ipv6(ip, path, around + esp, tos);
+	else
+		put_ipv4(ip, path, around + esp, tos, whole, w->ip_id++);
+	if (path->local_port == 0)
+		return true;
+	struct rte_udp_hdr *udp = (struct rte_udp_hdr *)(ip + around - sizeof *udp);
+	*udp = (struct rte_udp_hdr){
+		.src_port = rte_cpu_to_be_16(path->local_port), .dst_port = rte_cpu_to_be_16(path->remote_port),
+		.dgram_len = rte_cpu_to_be_16((uint16_t)(esp + sizeof *udp)),
+	};
+	if (path->local.v6)
+		udp->dgram_cksum = rte_ipv6_udptcp_cksum((struct rte_ipv6_hdr *)ip, udp);
+	return true;
+}
+
+// pass_fitting drops what does not fit the path, tells its senders, and moves the
+// rest together. It returns how many are left.
+static uint32_t pass_fitting(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct evg_path *path, struct out_packet *o, uint32_t n, bool *whole, uint32_t *largest) {
+	uint32_t mtu = mtu_known(sa, path), kept = 0;
+	uint32_t most = room(d, path, mtu ? mtu : ASSUMED_MTU);
+	for (uint32_t i = 0; i < n; i++) {
+		if (!fits(d, &o[i].h, most, &whole[kept]) && mtu_age(w, sa)) {
+			mtu = mtu_known(sa, path);
+			most = room(d, path, mtu ? mtu : ASSUMED_MTU);
+			tell_sa(w, sa, EVG_MTU_CHANGED, mtu);
+		}
+		if (!fits(d, &o[i].h, most, &whole[kept])) {
+			drop(sa, EVG_DROP_TOO_BIG, 1);
+			too_big(w, &o[i], most);
+			rte_pktmbuf_free(o[i].m);
+			continue;
+		}
+		*largest = RTE_MAX(*largest, o[i].h.len);
+		o[kept++] = o[i];
+	}
+	return kept;
+}
+
+// grant takes sequence numbers and IVs for up to n packets, and drops those that
+// get none. It returns how many got some.
+static uint32_t grant(struct worker *w, struct evg_sa *sa, struct out_packet *o, uint32_t n, uint32_t largest, uint64_t *seq, uint64_t *counter) {
+	uint32_t allowed = allowance(sa, n, largest, 0, 0);
+	drop(sa, EVG_DROP_LIFETIME, n - allowed);
+	free_from(o, allowed, n);
+	uint32_t got = allowed > 0 ? reserve(sa, allowed, seq) : 0;
+	*counter = atomic_fetch_add(&sa->iv_counter, got);
+	if (got > 0 && *counter + got - 1 > MAX_COUNTER) {
+		free_from(o, 0, got);
+		drop(sa, EVG_DROP_CEILING, got);
+		free_from(o, got, allowed);
+		drop(sa, EVG_DROP_CEILING, allowed - got);
+		lease_end(w, sa);
+		return 0;
+	}
+	if (got < allowed) {
+		drop(sa, EVG_DROP_CEILING, allowed - got);
+		free_from(o, got, allowed);
+		lease_end(w, sa);
+	}
+	return got;
+}
+
+// seal_run encrypts packets of one active SA and puts them into the queue of its
+// port.
+void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
+	struct evg_sa *sa = o[0].sa;
+	struct evg_desc *d = atomic_load_explicit(&sa->desc, memory_order_acquire);
+	const struct evg_path *path = atomic_load_explicit(&sa->path, memory_order_acquire);
+	bool whole[BURST + 1];
+	uint64_t seq = 0, counter = 0, bytes = 0;
+	uint32_t largest = 0;
+	if (!path->resolved) {
+		drop(sa, EVG_DROP_QUEUE, n);
+		atomic_fetch_add(&w->stats[EVG_STAT_NO_NEIGHBOUR], n);
+		free_from(o, 0, n);
+		return;
+	}
+	n = pass_fitting(w, sa, d, path, o, n, whole, &largest);
+	n = grant(w, sa, o, n, largest, &seq, &counter);
+	uint32_t ready = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		w->jobs[ready].digest = w->digests[ready];
+		if (!frame_esp(sa, d, &o[i], &w->jobs[ready], seq + i, counter + i)) {
+			drop(sa, EVG_DROP_MALFORMED, 1);
+			rte_pktmbuf_free(o[i].m);
+			continue;
+		}
+		whole[ready] = whole[i];
+		o[ready++] = o[i];
+	}
+	if (ready == 0)
+		return;
+	crypto_run(w, d, w->jobs, ready, true);
+	uint32_t mtu = mtu_known(sa, path);
+	uint64_t sent = 0;
+	for (uint32_t i = 0; i < ready; i++) {
+		if (w->status[i] == 0)
+			finish(d, &w->jobs[i]);
+		if (w->status[i] != 0 || !wrap(w, path, o[i].m, outer_tos(d, o[i].h.tos), whole[i])) {
+			drop(sa, EVG_DROP_MALFORMED, 1);
+			rte_pktmbuf_free(o[i].m);
+			continue;
+		}
+		sent++;
+		bytes += o[i].h.len;
+		to_wire_fit(w, path, o[i].m, sa, mtu ? mtu : ASSUMED_MTU);
+	}
+	if (sent > 0)
+		account(w, sa, sent, bytes);
+	lease_low(w, sa);
+}
+
+// choose finds the SA that sends a packet. NULL means that none does; then it is
+// counted.
+static struct evg_sa *choose(struct worker *w, struct out_packet *o) {
+	struct evg_sa *sa = policy_find(w->p, &o->h), *link;
+	if (sa == NULL) {
+		if (o->from != NULL) {
+			drop(o->from, EVG_DROP_SELECTOR, 1);
+			return NULL;
+		}
+		count(w, EVG_STAT_NO_SA);
+		acquire(w, &o->h);
+		return NULL;
+	}
+	if (!is_active(sa) && !knock(w, sa)) {
+		if (o->from != NULL) { // nothing is put on a link again
+			drop(o->from, EVG_DROP_STANDBY, 1);
+			return NULL;
+		}
+		link = atomic_load(&w->p->links[atomic_load(&sa->group) % MAX_GROUPS]);
+		if (link == NULL)
+			drop(sa, EVG_DROP_STANDBY, 1);
+		else
+			atomic_fetch_add(&sa->relayed, 1);
+		return link;
+	}
+	if (o->from != NULL)
+		account(w, o->from, 1, o->h.len);
+	return sa;
+}
+
+// send_all encrypts what is in w->out, in runs of one SA.
+void send_all(struct worker *w) {
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < w->n_out; i++) {
+		w->out[i].sa = choose(w, &w->out[i]);
+		if (w->out[i].sa == NULL)
+			rte_pktmbuf_free(w->out[i].m);
+		else
+			w->out[n++] = w->out[i];
+	}
+	w->n_out = 0;
+	for (uint32_t start = 0, end; start < n; start = end) {
+		for (end = start + 1; end < n && w->out[end].sa == w->out[start].sa;)
+			end++;
+		seal_run(w, w->out + start, end - start);
+	}
+}

@@ -1,0 +1,286 @@
+//go:build dpdk
+
+// A worker carries packets from one end to the other in turns, and hands them to
+// nobody.
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <rte_lcore.h>
+
+#include "internal.h"
+
+// HOST_BURST is how many packets of the host a turn takes from each device.
+#define HOST_BURST 32
+// IDLE_TURNS without a packet are how a rest begins, IDLE_NS is how long it lasts.
+#define IDLE_TURNS 256
+#define IDLE_NS 50000
+
+static uint64_t clock_ns(void) {
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+static void push_out(struct worker *w, struct rte_mbuf *m, const struct header *h) {
+	w->out[w->n_out++] = (struct out_packet){.m = m, .h = *h};
+}
+
+static bool is_multicast(const struct header *h) {
+	if (h->v6)
+		return h->dst[0] == 0xff || (h->dst[0] == 0xfe && (h->dst[1] & 0xc0) == 0x80);
+	return h->dst[0] >= 224 || (h->dst[0] == 169 && h->dst[1] == 254);
+}
+
+// from_udp tells IKE from ESP on port 4500 (RFC 3948 section 2). False means that
+// the packet is the host's.
+static bool from_udp(struct worker *w, struct rte_mbuf *m, const struct header *h, uint8_t *ip, struct in_packet *in) {
+	uint8_t *p = ip + h->l4 + sizeof(struct rte_udp_hdr);
+	uint32_t len = h->len - h->l4;
+	rte_be32_t spi;
+	if (h->fragment || h->dst_port != NATT_PORT || len < sizeof(struct rte_udp_hdr) + 1)
+		return false;
+	len -= sizeof(struct rte_udp_hdr);
+	if (len == 1 && p[0] == 0xff) {
+		count(w, EVG_STAT_KEEPALIVE);
+		rte_pktmbuf_free(m);
+		in->m = NULL;
+		return true;
+	}
+	if (len < 4)
+		return false;
+	memcpy(&spi, p, 4);
+	if (spi == 0) // the non-ESP marker
+		return false;
+	in->esp = p;
+	in->len = len;
+	in->from_port = h->src_port;
+	return true;
+}
+
+// take_esp finds the SA of an ESP packet.
+static void take_esp(struct worker *w, struct in_packet *in, const struct evg_addr *to) {
+	rte_be32_t spi;
+	if (in->len < MIN_ESP) {
+		count(w, EVG_STAT_SHORT);
+		rte_pktmbuf_free(in->m);
+		return;
+	}
+	memcpy(&spi, in->esp, 4);
+	in->sa = inbound_find(w->p, spi, to);
+	if (in->sa == NULL) {
+		count(w, EVG_STAT_UNKNOWN_SPI);
+		rte_pktmbuf_free(in->m);
+		return;
+	}
+	w->in[w->n_in++] = *in;
+}
+
+static struct evg_addr addr_of(const uint8_t *b, bool v6) {
+	struct evg_addr a = {.v6 = v6};
+	memcpy(a.b, b, v6 ? 16 : 4);
+	return a;
+}
+
+// to_us deals with a packet for one of our addresses: ESP is ours, the rest the
+// host's.
+static void to_us(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h, uint8_t *ip) {
+	struct in_packet in = {.m = m, .tos = h->tos, .from = addr_of(h->src, h->v6)};
+	struct evg_addr to = addr_of(h->dst, h->v6);
+	if (h->proto == IPPROTO_ESP && !h->fragment) {
+		in.esp = ip + h->l4;
+		in.len = h->len - h->l4;
+		take_esp(w, &in, &to);
+	} else if (h->proto == IPPROTO_UDP && from_udp(w, m, h, ip, &in)) {
+		if (in.m != NULL)
+			take_esp(w, &in, &to);
+	} else {
+		learn_icmp(w, ip, h);
+		to_host(w, port, m);
+	}
+}
+
+// join puts a fragment of an outer packet to the others. It returns the whole packet
+// in one piece, or NULL.
+static struct rte_mbuf *join(struct worker *w, struct rte_mbuf *m, bool v6) {
+	m->l2_len = sizeof(struct rte_ether_hdr);
+	uint64_t now = w->now / 1000000; // ms
+	if (v6) {
+		struct rte_ipv6_hdr *ip = rte_pktmbuf_mtod_offset(m, struct rte_ipv6_hdr *, m->l2_len);
+		m->l3_len = sizeof *ip + sizeof(struct rte_ipv6_fragment_ext);
+		m = rte_ipv6_frag_reassemble_packet(w->fragments, &w->dead, m, now, ip, (struct rte_ipv6_fragment_ext *)(ip + 1));
+	} else {
+		struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, m->l2_len);
+		m->l3_len = rte_ipv4_hdr_len(ip);
+		m = rte_ipv4_frag_reassemble_packet(w->fragments, &w->dead, m, now, ip);
+	}
+	return m;
+}
+
+static bool is_fragment(const uint8_t *ip, const struct header *h) {
+	return h->v6 ? ip[6] == IPPROTO_FRAGMENT : ((ip[6] & 0x3f) | ip[7]) != 0;
+}
+
+// to_us_joined is to_us for fragments of what may be ESP.
+static void to_us_joined(struct worker *w, uint16_t port, struct rte_mbuf *m, bool v6) {
+	struct header h;
+	m = join(w, m, v6);
+	if (m == NULL)
+		return;
+	if (rte_pktmbuf_linearize(m) != 0) {
+		to_host(w, port, m); // longer than any ESP packet that we take
+		return;
+	}
+	uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, sizeof(struct rte_ether_hdr));
+	if (!parse_header(&h, ip, m->data_len - (uint32_t)sizeof(struct rte_ether_hdr)))
+		to_host(w, port, m);
+	else
+		to_us(w, port, m, &h, ip);
+}
+
+// forward encrypts what a host behind the port sent towards a peer, when a policy
+// selects it; the host routes the rest.
+static void forward(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h, uint8_t *ip) {
+	if (is_multicast(h) || policy_find(w->p, h) == NULL || !age_ttl(ip, h->v6)) {
+		to_host(w, port, m);
+		return;
+	}
+	rte_pktmbuf_adj(m, sizeof(struct rte_ether_hdr));
+	push_out(w, m, h);
+}
+
+// from_wire looks at one frame.
+static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m) {
+	const struct rte_ether_hdr *l2 = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
+	uint32_t len = m->data_len;
+	struct header h;
+	if (m->nb_segs != 1 || len < sizeof *l2 + 20 ||
+	    (l2->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4) && l2->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV6)) ||
+	    !rte_is_same_ether_addr(&l2->dst_addr, &w->p->ports[port].mac)) {
+		to_host(w, port, m);
+		return;
+	}
+	uint8_t *ip = (uint8_t *)(uintptr_t)(l2 + 1);
+	if (!parse_header(&h, ip, len - (uint32_t)sizeof *l2)) {
+		to_host(w, port, m);
+		return;
+	}
+	struct evg_addr to = addr_of(h.dst, h.v6);
+	if (!is_ours(w->p, &to))
+		forward(w, port, m, &h, ip);
+	else if (is_fragment(ip, &h) && (h.proto == IPPROTO_ESP || h.proto == IPPROTO_UDP))
+		to_us_joined(w, port, m, h.v6);
+	else
+		to_us(w, port, m, &h, ip);
+}
+
+static uint32_t port_turn(struct worker *w, uint16_t port) {
+	struct rte_mbuf *m[BURST];
+	uint16_t n = rte_eth_rx_burst(w->p->ports[port].id, w->index, m, BURST);
+	for (uint16_t i = 0; i < n; i++)
+		from_wire(w, port, m[i]);
+	open_all(w);
+	send_all(w);
+	return n;
+}
+
+// read_packet reads one packet of the host, NULL when there is none.
+static struct rte_mbuf *read_packet(struct worker *w, int fd) {
+	struct rte_mbuf *m = w->spare ? w->spare : rte_pktmbuf_alloc(w->p->mbufs);
+	w->spare = NULL;
+	if (m == NULL) {
+		count(w, EVG_STAT_NO_BUFFER);
+		return NULL;
+	}
+	ssize_t n = read(fd, rte_pktmbuf_mtod(m, void *), w->p->frame);
+	if (n <= 0) {
+		w->spare = m;
+		return NULL;
+	}
+	rte_pktmbuf_append(m, (uint16_t)n);
+	return m;
+}
+
+static uint32_t tun_turn(struct worker *w) {
+	uint32_t n = 0;
+	for (; n < HOST_BURST; n++) {
+		struct header h;
+		struct rte_mbuf *m = read_packet(w, w->tun_fd);
+		if (m == NULL)
+			break;
+		bool whole = parse_header(&h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+		if (whole && !is_multicast(&h)) {
+			push_out(w, m, &h);
+			continue;
+		}
+		count(w, whole ? EVG_STAT_MULTICAST : EVG_STAT_MALFORMED);
+		rte_pktmbuf_free(m);
+	}
+	send_all(w);
+	return n;
+}
+
+static uint32_t host_turn(struct worker *w, uint16_t port) {
+	uint32_t n = 0;
+	for (; n < HOST_BURST; n++) {
+		struct rte_mbuf *m = read_packet(w, w->p->ports[port].host_fds[w->index]);
+		if (m == NULL)
+			break;
+		count(w, EVG_STAT_FROM_HOST);
+		to_wire(w, port, m, NULL);
+	}
+	return n;
+}
+
+// turn carries what there is. It begins by saying so: who changed something before
+// waits for the turn after this one.
+static uint32_t turn(struct worker *w) {
+	uint32_t n = 0;
+	atomic_fetch_add(&w->turns, 1);
+	w->now = clock_ns();
+	for (uint16_t i = 0; i < w->p->n_ports; i++) {
+		n += port_turn(w, i);
+		n += host_turn(w, i);
+	}
+	n += tun_turn(w);
+	flush(w);
+	if (w->dead.cnt > 0)
+		rte_ip_frag_free_death_row(&w->dead, 0);
+	return n;
+}
+
+static void rest(void) {
+	struct timespec t = {.tv_nsec = IDLE_NS};
+	nanosleep(&t, NULL);
+}
+
+static void pin(const struct worker *w) {
+	if (w->cpu < 0)
+		return;
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	CPU_SET(w->cpu, &set);
+	pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+void *worker_main(void *arg) {
+	struct worker *w = arg;
+	uint32_t idle = 0;
+	pin(w);
+	int registered = rte_thread_register(); // without it, memory pools have no cache
+	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
+		if (turn(w) > 0) {
+			idle = 0;
+		} else if (++idle > IDLE_TURNS && !w->p->spin) {
+			rest();
+		}
+	}
+	if (w->spare != NULL)
+		rte_pktmbuf_free(w->spare);
+	w->spare = NULL;
+	if (registered == 0)
+		rte_thread_unregister();
+	return NULL;
+}

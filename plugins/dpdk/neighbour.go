@@ -1,0 +1,275 @@
+//go:build dpdk
+
+package dpdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/dpdk/loop"
+)
+
+const (
+	// settleTime is how long changes of routes and neighbours are gathered.
+	settleTime = 10 * time.Millisecond
+	// reviewTime is when all paths are looked up again, and the host is told that
+	// they are in use, so that it finds out whether neighbours are still there.
+	reviewTime = 30 * time.Second
+)
+
+// neighbours asks the host where packets to a peer go: which port, and which
+// hardware address.
+type neighbours struct {
+	nl      *netlink.Handle
+	hosts   []*hostDevice
+	changes chan struct{} // has room for one token
+	watcher *changeWatcher
+}
+
+// watchNeighbours begins to watch routes, neighbours, links and addresses in the
+// namespace of the calling thread.
+func watchNeighbours(nl *netlink.Handle, hosts []*hostDevice) (*neighbours, error) {
+	w, err := newChangeWatcher()
+	if err != nil {
+		return nil, err
+	}
+	return &neighbours{nl: nl, hosts: hosts, changes: make(chan struct{}, 1), watcher: w}, nil
+}
+
+func (n *neighbours) close() { n.watcher.close() }
+
+// run calls review whenever something may have changed, and now and then all the
+// same, until ctx ends.
+func (n *neighbours) run(ctx context.Context, review func(confirm bool)) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.watcher.run(n.changes)
+	}()
+	tick := time.NewTicker(reviewTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			<-done
+			return
+		case <-tick.C:
+			review(true)
+		case <-n.changes:
+			gather(ctx)
+			review(false)
+		}
+	}
+}
+
+// gather lets changes that come together come together.
+func gather(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	<-ctx.Done()
+}
+
+// survey looks up many paths, and each answer once.
+type survey struct {
+	n      *neighbours
+	routes map[[2]netip.Addr]hop
+	tables map[int][]netlink.Neigh // by index of the host's end and family
+	inUse  map[hop]bool            // neighbours that may go
+}
+
+// hop is the first hop of a path.
+type hop struct {
+	known bool
+	port  int
+	addr  netip.Addr
+	mtu   uint16
+}
+
+func (n *neighbours) survey() *survey {
+	return &survey{n: n, routes: make(map[[2]netip.Addr]hop), tables: make(map[int][]netlink.Neigh), inUse: make(map[hop]bool)}
+}
+
+// path finds where packets between two ends go. What is not known yet is asked for.
+func (s *survey) path(to offload.Endpoint) loop.Path {
+	p := loop.Path{Endpoint: to}
+	h := s.route(to.Local, to.Remote)
+	if !h.known {
+		return p
+	}
+	p.Port, p.MTU = h.port, h.mtu
+	for _, x := range s.table(s.n.hosts[h.port].index, h.addr.Is6()) {
+		if a, ok := netip.AddrFromSlice(x.IP); ok && a.Unmap() == h.addr && len(x.HardwareAddr) == 6 && usable(x.State) {
+			p.MAC, p.Resolved = [6]byte(x.HardwareAddr), true
+			s.inUse[h] = x.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) == 0
+		}
+	}
+	if !p.Resolved {
+		s.n.ask(h)
+	}
+	return p
+}
+
+// usable tells whether an entry has an address to send to.
+func usable(state int) bool {
+	return state&(netlink.NUD_PERMANENT|netlink.NUD_NOARP|netlink.NUD_REACHABLE|netlink.NUD_STALE|netlink.NUD_DELAY|netlink.NUD_PROBE) != 0
+}
+
+// route asks the host for the first hop.
+func (s *survey) route(local, remote netip.Addr) hop {
+	ends := [2]netip.Addr{local, remote}
+	if h, known := s.routes[ends]; known {
+		return h
+	}
+	h := s.n.route(local, remote)
+	s.routes[ends] = h
+	return h
+}
+
+func (n *neighbours) route(local, remote netip.Addr) hop {
+	routes, err := n.nl.RouteGetWithOptions(remote.AsSlice(), &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), Mark: offload.OuterMark})
+	if err != nil || len(routes) == 0 {
+		return hop{}
+	}
+	r := routes[0]
+	port := slices.IndexFunc(n.hosts, func(d *hostDevice) bool { return d.index == r.LinkIndex })
+	if port < 0 {
+		return hop{}
+	}
+	h := hop{known: true, port: port, addr: remote, mtu: uint16(min(r.MTU, 65535))}
+	if via, ok := netip.AddrFromSlice(r.Gw); ok {
+		h.addr = via.Unmap()
+	}
+	if h.mtu == 0 {
+		if link, err := n.nl.LinkByIndex(r.LinkIndex); err == nil {
+			h.mtu = uint16(min(link.Attrs().MTU, 65535))
+		}
+	}
+	return h
+}
+
+// table lists the neighbours behind a port.
+func (s *survey) table(index int, v6 bool) []netlink.Neigh {
+	key, family := index*2, netlink.FAMILY_V4
+	if v6 {
+		key, family = index*2+1, netlink.FAMILY_V6
+	}
+	if t, known := s.tables[key]; known {
+		return t
+	}
+	t, err := s.n.nl.NeighList(index, family)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		t = nil
+	}
+	s.tables[key] = t
+	return t
+}
+
+// ask has the host find out who has an address; the answer is a change that is
+// watched for.
+func (n *neighbours) ask(h hop) {
+	x := &netlink.Neigh{LinkIndex: n.hosts[h.port].index, IP: net.IP(h.addr.AsSlice()), Family: netlink.FAMILY_V4, Flags: netlink.NTF_USE}
+	if h.addr.Is6() {
+		x.Family = netlink.FAMILY_V6
+	}
+	_ = n.nl.NeighSet(x) // a host that does not ask is told again at the next review
+}
+
+// confirm has the host find out whether the first hops that were looked up are still
+// there. Asking for an entry that an operator made would unmake it.
+func (s *survey) confirm() {
+	for h, mayGo := range s.inUse {
+		if mayGo {
+			s.n.ask(h)
+		}
+	}
+}
+
+// reroute brings the paths of all SAs up to date.
+func (e *Engine) reroute(confirm bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.usable() != nil {
+		return
+	}
+	s := e.network.hops.survey()
+	for _, a := range e.sas {
+		if a.Direction != ipsec.Outbound {
+			continue
+		}
+		if err := e.setPath(s, a, a.path.Endpoint); err != nil {
+			e.log.Error("path not changed", slog.Any("sa", a.ID), slog.Any("error", err))
+		}
+	}
+	if confirm {
+		s.confirm()
+	}
+}
+
+// setPath looks up a path and gives it to an SA when it is another one. An inbound
+// SA needs its ends only.
+func (e *Engine) setPath(s *survey, a *association, to offload.Endpoint) error {
+	next := loop.Path{Endpoint: to}
+	if a.Direction == ipsec.Outbound {
+		next = s.path(to)
+	}
+	if a.placed && a.path == next {
+		return nil
+	}
+	var known uint16
+	if a.placed {
+		known = a.loop.Usage().MTUKnown
+	}
+	if err := e.network.plane.SetPath(a.loop, next); err != nil {
+		return err
+	}
+	a.path, a.placed = next, true
+	if u := a.loop.Usage(); u.MTUKnown != known && u.MTUKnown != 0 && u.Role == offload.Active && a.Direction == ipsec.Outbound {
+		e.network.plane.NoticeMTU(a.serial, u.MTUKnown)
+	}
+	return nil
+}
+
+// changeWatcher hears of changes from the kernel.
+type changeWatcher struct{ file *os.File }
+
+func newChangeWatcher() (*changeWatcher, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("watch neighbours: %w", err)
+	}
+	groups := uint32(1<<(unix.RTNLGRP_NEIGH-1) | 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_ROUTE-1) |
+		1<<(unix.RTNLGRP_IPV6_ROUTE-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1))
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		return nil, errors.Join(fmt.Errorf("watch neighbours: %w", err), unix.Close(fd))
+	}
+	return &changeWatcher{os.NewFile(uintptr(fd), "netlink")}, nil
+}
+
+// run puts a token into changes whenever there is news, until close. What the news
+// are does not matter, and so not whether some were lost.
+func (w *changeWatcher) run(changes chan<- struct{}) {
+	b := make([]byte, 1<<14)
+	for {
+		if _, err := w.file.Read(b); err != nil && !errors.Is(err, unix.ENOBUFS) {
+			return
+		}
+		select {
+		case changes <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (w *changeWatcher) close() { _ = w.file.Close() }

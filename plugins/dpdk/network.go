@@ -1,0 +1,191 @@
+//go:build dpdk
+
+package dpdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/dpdk/loop"
+)
+
+// spareSessions are for SAs that are replaced while others are in use.
+const spareSessions = 64
+
+// ethernetLen is the octets of a frame around an IP packet.
+const ethernetLen = 14
+
+// network is what the first Configure opened: devices of the host, ports, workers,
+// and the goroutines that go with them.
+type network struct {
+	plane   *loop.Plane
+	nl      *netlink.Handle
+	tun     *hostDevice
+	hosts   []*hostDevice // one for each port
+	hops    *neighbours
+	made    []string // virtual devices
+	notices *os.File // readable when workers noticed something
+	cancel  context.CancelFunc
+	tasks   sync.WaitGroup
+	mtu     int // of the TUN device
+}
+
+// openNetwork opens everything in the namespace of the calling thread, and starts
+// the workers.
+func openNetwork(e *Engine, s settings) (n *network, err error) {
+	n = &network{mtu: s.tunMTU}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.abandon())
+		}
+	}()
+	if n.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return n, fmt.Errorf("open netlink: %w", err)
+	}
+	if n.tun, err = openHostDevice(n.nl, s.tunName, unix.IFF_TUN, s.workers); err != nil {
+		return n, err
+	}
+	n.plane, err = loop.NewPlane(loop.Config{
+		CPUs: s.cpus, Buffers: s.buffers, MaxSAs: s.maxSAs + spareSessions, Frame: s.frame, Spin: s.spin,
+	})
+	if err != nil {
+		return n, fmt.Errorf("%w: raise -m of setting eal, or lower buffers or max-sas", err)
+	}
+	for i, d := range s.ports {
+		if err := n.addPort(d, s.hostInterfaces[i], s); err != nil {
+			return n, err
+		}
+	}
+	if err := n.tun.up(n.nl, s.tunMTU, nil); err != nil {
+		return n, err
+	}
+	if n.hops, err = watchNeighbours(n.nl, n.hosts); err != nil {
+		return n, err
+	}
+	return n, n.start(e)
+}
+
+// addPort makes a device, its host's end, and joins them.
+func (n *network) addPort(d device, host string, s settings) error {
+	tap, err := openHostDevice(n.nl, host, unix.IFF_TAP, s.workers)
+	if err != nil {
+		return err
+	}
+	n.hosts = append(n.hosts, tap)
+	if d.virtual() {
+		if err := loop.AddDevice(d.name, d.args); err != nil {
+			return err
+		}
+		n.made = append(n.made, d.name)
+	}
+	_, mac, err := n.plane.AddPort(d.name, tap.fds)
+	switch {
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%w: is the device bound to vfio-pci, and named in setting eal (-a)?", err)
+	case errors.Is(err, unix.ERANGE):
+		return fmt.Errorf("%w: fewer workers are needed, or a device with more queues (qpairs of net_af_packet)", err)
+	case err != nil:
+		return err
+	}
+	return tap.up(n.nl, min(s.frame-ethernetLen, 1500), net.HardwareAddr(mac[:]))
+}
+
+// start starts workers and goroutines.
+func (n *network) start(e *Engine) error {
+	fd, err := unix.Dup(n.plane.EventFD())
+	if err != nil {
+		return fmt.Errorf("watch the workers: %w", err)
+	}
+	n.notices = os.NewFile(uintptr(fd), "eventfd")
+	if err := n.plane.Start(n.tun.fds); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel = cancel
+	n.tasks.Go(func() { n.listen(e) })
+	n.tasks.Go(func() { n.hops.run(ctx, e.reroute) })
+	return nil
+}
+
+// listen hands over what workers notice, until notices is closed.
+func (n *network) listen(e *Engine) {
+	var b [8]byte
+	for {
+		if _, err := n.notices.Read(b[:]); err != nil {
+			return
+		}
+		e.pump(n.plane)
+	}
+}
+
+// adjust makes what may change in a running network as c and s say.
+func (n *network) adjust(c offload.Config, s settings) error {
+	if s.tunMTU != n.mtu {
+		if err := n.tun.up(n.nl, s.tunMTU, nil); err != nil {
+			return err
+		}
+		n.mtu = s.tunMTU
+	}
+	var addrs []netip.Addr
+	for _, a := range c.Addresses {
+		if a = a.Unmap(); !slices.Contains(addrs, a) {
+			addrs = append(addrs, a)
+		}
+	}
+	n.plane.SetAddresses(addrs)
+	n.plane.Drain()
+	return nil
+}
+
+// stopTasks ends the goroutines.
+func (n *network) stopTasks() {
+	if n.cancel != nil {
+		n.cancel()
+	}
+	if n.notices != nil {
+		_ = n.notices.Close() // that is what ends listen
+	}
+	if n.hops != nil {
+		n.hops.close()
+	}
+	n.tasks.Wait()
+}
+
+// abandon gives back what a failed start has opened.
+func (n *network) abandon() error {
+	n.stopTasks()
+	if n.plane != nil {
+		n.plane.Stop()
+	}
+	return n.free()
+}
+
+// free gives everything back, after Plane.Stop.
+func (n *network) free() error {
+	var errs []error
+	if n.plane != nil {
+		n.plane.Free()
+	}
+	for _, name := range n.made {
+		errs = append(errs, loop.RemoveDevice(name))
+	}
+	for _, d := range append(n.hosts, n.tun) {
+		if d != nil {
+			errs = append(errs, d.close())
+		}
+	}
+	if n.nl != nil {
+		n.nl.Close()
+	}
+	return errors.Join(errs...)
+}
