@@ -19,7 +19,7 @@ import (
 // TestMain moves the tests to a machine whose kernel has ESP.
 func TestMain(m *testing.M) {
 	if !vm.Inside() {
-		os.Exit(vm.RunTests(vm.Machine{Modules: []string{"esp4", "esp6", "xfrm_user", "xfrm_interface"}, NetDevSim: true}))
+		os.Exit(vm.RunTests(vm.Machine{Modules: vm.ESP(), Sealed: true, NetDevSim: true}))
 	}
 	if err := warmUp(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

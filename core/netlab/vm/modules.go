@@ -13,6 +13,17 @@ import (
 // to its ports; Debian's has them as modules.
 var bootModules = [...]string{"virtio_pci", "virtio_console", "virtiofs", "overlay"}
 
+// ESP returns the modules of the kernel's ESP, with all algorithms that the project
+// knows, of its interfaces, of nftables and of virtual Ethernet.
+func ESP() []string {
+	return []string{
+		"esp4", "esp6", "xfrm_user", "xfrm_interface",
+		"aesni_intel", "cryptd", "gcm", "ctr", "ecb", "authenc", "authencesn", "seqiv", "echainiv", "drbg", "jitterentropy_rng",
+		"sha512_generic", "des_generic", "chacha_generic", "poly1305_generic", "chacha20poly1305",
+		"nf_tables", "nft_xfrm", "nft_limit", "nft_log", "nfnetlink_log", "nft_dup_ipv4", "nft_dup_ipv6", "veth",
+	}
+}
+
 // dependencies is what depmod writes to modules.dep: for each module's file the
 // files that it needs, itself excluded.
 type dependencies map[string][]string

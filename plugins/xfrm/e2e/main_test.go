@@ -53,7 +53,7 @@ func outside() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return vm.RunTests(vm.Machine{Modules: []string{"esp4", "esp6", "xfrm_user", "xfrm_interface"}, CPUs: 4})
+	return vm.RunTests(vm.Machine{Modules: append(vm.ESP(), "bridge"), Sealed: true, CPUs: 4})
 }
 
 func build(dir string) error {

@@ -22,7 +22,13 @@ func loadModules(j job.Job) error {
 			return fmt.Errorf("modprobe %s: %w: %s", strings.Join(j.Load, " "), err, out)
 		}
 	}
-	return insert(j.Insert)
+	if err := insert(j.Insert); err != nil || !j.Sealed {
+		return err
+	}
+	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte("\n"), 0); err != nil {
+		return fmt.Errorf("keep the kernel from loading modules: %w", err)
+	}
+	return nil
 }
 
 // execute runs the command and returns how it ended.

@@ -36,6 +36,8 @@ type Job struct {
 	Load []string
 	// Insert are files of further modules, which are loaded after them.
 	Insert []string
+	// Sealed: the kernel loads no module by itself.
+	Sealed bool
 	// Path, Args, Dir and Env are those of exec.Cmd.
 	Path string
 	Args []string
