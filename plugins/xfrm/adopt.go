@@ -33,9 +33,18 @@ func (e *Engine) adopt() error {
 			held[id] = h
 		}
 	}
+	asides, err := e.kernel.gate.Asides()
+	if err != nil {
+		return err
+	}
+	e.linked = len(asides) > 0
 	strays, err := e.adoptStates(notes, held, told)
 	if err != nil {
 		return err
+	}
+	for id, a := range e.byReqID {
+		a.aside = asides[id]
+		a.held.aside = a.aside
 	}
 	foreign, err := e.adoptPolicies()
 	if err != nil {
@@ -44,7 +53,11 @@ func (e *Engine) adopt() error {
 	if len(e.sas)+len(strays)+len(foreign) > 0 {
 		e.log.Info("sas adopted", "count", len(e.sas), "stray_states", len(strays), "stray_policies", len(foreign))
 	}
-	return errors.Join(e.discard(strays, foreign), e.forgetAll(notes, held, told))
+	failed := []error{e.discard(strays, foreign), e.forgetAll(notes, held, told, asides)}
+	for _, a := range e.links {
+		failed = append(failed, e.relink(a.link.Member))
+	}
+	return errors.Join(failed...)
 }
 
 // adoptStates makes associations of states and notes, and returns the states that
@@ -77,6 +90,8 @@ func (a *association) resume(st xfrmnl.State, h gate.Held, held, told bool) {
 	a.softTold = a.lifetime.Soft != (ipsec.Limits{}) && st.Lifetime.SoftBytes == xfrmnl.Unlimited && st.Lifetime.SoftPackets == xfrmnl.Unlimited
 	switch {
 	case !held:
+	case !h.Shut && a.link != nil:
+		a.held = hold{kind: linked}
 	case !h.Shut:
 		a.role = offload.Standby
 		// What it carried in this role is not known; nothing more is dropped by that.
@@ -100,16 +115,22 @@ func (e *Engine) adoptPolicies() (strays []xfrmnl.Policy, err error) {
 			known = known || t.ReqID == acquireReqID
 			if a := e.byReqID[t.ReqID]; a != nil {
 				known = true
-				if p.Dir != xfrmnl.Forward {
+				if p.Dir != xfrmnl.Forward && a.link == nil {
 					a.selectors = append(a.selectors, p.Selector)
 				}
 			}
+		}
+		if ours(p.Mark.Value) && p.IfID == e.settings.ifID { // of what comes over a link
+			known, mine = e.byReqID[p.Mark.Value] != nil, true
 		}
 		if mine && !known {
 			strays = append(strays, p)
 		}
 	})
 	for _, a := range e.sas {
+		if a.link != nil {
+			a.selectors = everything()
+		}
 		e.policies.join(a)
 	}
 	return strays, err
@@ -133,7 +154,7 @@ func (e *Engine) discard(states []xfrmnl.State, policies []xfrmnl.Policy) error 
 
 // forgetAll removes from the gate what belongs to no SA: those that came to their
 // end while nobody looked.
-func (e *Engine) forgetAll(notes map[uint32][]byte, held map[uint32]gate.Held, told map[uint32]bool) error {
+func (e *Engine) forgetAll(notes map[uint32][]byte, held map[uint32]gate.Held, told map[uint32]bool, asides map[uint32]gate.Aside) error {
 	c := e.changes()
 	for id, b := range notes {
 		if e.byReqID[id] != nil {
@@ -149,7 +170,7 @@ func (e *Engine) forgetAll(notes map[uint32][]byte, held map[uint32]gate.Held, t
 				a.held.kind = shut
 			}
 		}
-		a.told = told[id]
+		a.told, a.aside = told[id], asides[id]
 		c.forget(a)
 		c.room()
 	}
@@ -166,7 +187,8 @@ func (e *Engine) rebuild() error {
 	}
 	c := e.changes()
 	for _, a := range e.sas {
-		a.held, a.told = hold{}, false
+		a.relayed += a.aside.Relayed
+		a.held, a.told, a.aside = hold{}, false, gate.Aside{}
 		c.note(a, true)
 		c.hold(a, 0)
 		c.room()
@@ -174,6 +196,8 @@ func (e *Engine) rebuild() error {
 	for g := range e.groups {
 		if e.groups[g].armed {
 			c.tx.Arm(uint8(g))
+		} else {
+			e.holdBack(c, offload.Group(g))
 		}
 	}
 	return c.commit()

@@ -63,7 +63,7 @@ func (e *Engine) start(s settings) (err error) {
 	if err := e.probe(); err != nil {
 		return err
 	}
-	if err := k.prepare(s); err != nil {
+	if err := e.prepare(); err != nil {
 		return explain(err)
 	}
 	e.shortenAcquires()
@@ -161,34 +161,45 @@ func testKey(octets int) ipsec.Key {
 }
 
 // prepare makes the interface and what else belongs to the network namespace.
-func (k *kernel) prepare(s settings) error {
-	dir := filepath.Join("/proc/self/task", strconv.Itoa(unix.Gettid()))
+func (e *Engine) prepare() error {
+	k, dir := e.kernel, filepath.Join("/proc/self/task", strconv.Itoa(unix.Gettid()))
 	f, err := os.Open(filepath.Join(dir, "net/xfrm_stat"))
 	if err == nil {
 		k.statFile = f
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("open the kernel's counters: %w", err)
 	}
-	if s.link == "" {
+	if e.settings.link == "" {
 		return nil
 	}
-	return k.makeInterface(s)
+	device, err := k.makeInterface(e.settings)
+	if err != nil {
+		return err
+	}
+	return e.prepareLinks(device)
 }
 
 // shortenAcquires makes the kernel ask again soon: a packet without an SA makes it
 // ask, and then wait without asking for any other packet. A second is what the
 // contract merges.
 func (e *Engine) shortenAcquires() {
-	if err := os.WriteFile("/proc/sys/net/core/xfrm_acq_expires", []byte("1"), 0); err != nil {
+	if err := sysctl("net/core/xfrm_acq_expires", "1"); err != nil {
 		e.log.Warn("kernel asks for sas at its own pace", "error", err)
 	}
+}
+
+// sysctl sets a parameter of the calling thread's network namespace.
+func sysctl(name, value string) error {
+	return os.WriteFile(filepath.Join("/proc/sys", name), []byte(value), 0)
 }
 
 // makeInterface makes the XFRM interface, or adopts one of that name and if_id.
 //
 // Its segments leave one by one, as then each packet takes one number, and the
 // kernel's limit of packets is that of numbers.
-func (k *kernel) makeInterface(s settings) error {
+//
+// It returns the interface's number.
+func (k *kernel) makeInterface(s settings) (int, error) {
 	h := k.links
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = s.link
@@ -198,27 +209,27 @@ func (k *kernel) makeInterface(s settings) error {
 	case errors.As(err, &missing):
 		if err := h.LinkAdd(&netlink.Xfrmi{LinkAttrs: attrs, Ifid: s.ifID}); err != nil {
 			if errors.Is(err, unix.EOPNOTSUPP) {
-				return fmt.Errorf("make interface %s: the kernel has no xfrm interfaces (CONFIG_XFRM_INTERFACE, module xfrm_interface); setting interface: none does without: %w", s.link, err)
+				return 0, fmt.Errorf("make interface %s: the kernel has no xfrm interfaces (CONFIG_XFRM_INTERFACE, module xfrm_interface); setting interface: none does without: %w", s.link, err)
 			}
-			return fmt.Errorf("make interface %s with if-id %#x: %w", s.link, s.ifID, err)
+			return 0, fmt.Errorf("make interface %s with if-id %#x: %w", s.link, s.ifID, err)
 		}
 		if link, err = h.LinkByName(s.link); err != nil {
-			return fmt.Errorf("find interface %s: %w", s.link, err)
+			return 0, fmt.Errorf("find interface %s: %w", s.link, err)
 		}
 	case err != nil:
-		return fmt.Errorf("find interface %s: %w", s.link, err)
+		return 0, fmt.Errorf("find interface %s: %w", s.link, err)
 	}
 	if x, ok := link.(*netlink.Xfrmi); !ok || x.Ifid != s.ifID {
-		return fmt.Errorf("interface %s is there already, and no xfrm interface with if-id %#x", s.link, s.ifID)
+		return 0, fmt.Errorf("interface %s is there already, and no xfrm interface with if-id %#x", s.link, s.ifID)
 	}
 	if err := h.LinkSetGSOMaxSegs(link, 1); err != nil {
-		return fmt.Errorf("make interface %s send single segments: %w", s.link, err)
+		return 0, fmt.Errorf("make interface %s send single segments: %w", s.link, err)
 	}
 	if err := h.LinkSetMTU(link, s.mtu); err != nil {
-		return fmt.Errorf("set mtu %d of interface %s: %w", s.mtu, s.link, err)
+		return 0, fmt.Errorf("set mtu %d of interface %s: %w", s.mtu, s.link, err)
 	}
 	if err := h.LinkSetUp(link); err != nil {
-		return fmt.Errorf("start interface %s: %w", s.link, err)
+		return 0, fmt.Errorf("start interface %s: %w", s.link, err)
 	}
-	return nil
+	return link.Attrs().Index, nil
 }

@@ -43,7 +43,7 @@ func TestXFRMKeepsTheContract(t *testing.T) { // B8
 		}
 		w := newWire(t, number, e)
 		return &offloadtest.Harness{
-			Engine: w, Local: w.local, Remote: w.remote, Traffic: w,
+			Engine: w, Local: w.local, Remote: w.remote, Traffic: w, Links: w,
 			Close: func() error { w.close(); return e.Close() },
 		}, nil
 	})
@@ -66,6 +66,7 @@ func newWire(t *testing.T, number int, e *xfrm.Engine) *wire {
 	w.gateway, w.peer = lab.Namespace(fmt.Sprintf("gateway%d", number)), lab.Namespace(fmt.Sprintf("peer%d", number))
 	lab.Link(w.gateway.Port("wan", "192.0.2.1/24"), w.peer.Port("wan", "192.0.2.2/24"))
 	w.gateway.Loopback(suiteInner.String() + "/32")
+	w.gateway.Forward()
 	return w
 }
 

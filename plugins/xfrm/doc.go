@@ -63,6 +63,19 @@
 // the kernel does in the background (cryptd) may still end after it, on packets that
 // had their numbers before.
 //
+// # Links
+//
+// A packet whose SA stands by for a member that we have a link to is sent into the
+// interface once more, as a copy with a mark (nftables' dup: the kernel has chosen the
+// packet's SA when the gate sees it, and has no other way to choose again). By that
+// mark a policy leads it to the link. What comes over a link gets the reqid of the
+// link's SA as its mark: only such packets may be forwarded as what came by that SA,
+// they go to no link again, and where no SA selects one it meets a policy of its own
+// before it could ask for an SA. Marks within the host are the price: rules of others
+// that change the marks of such packets on the way keep them from their links. Links
+// need the interface; without nft_dup_ipv4 and nft_dup_ipv6 there are none, and
+// Info.Links says so.
+//
 // # Restarts
 //
 // Everything stays in the kernel when the process ends, and goes on: active SAs up
@@ -74,9 +87,8 @@
 //
 // # Not here
 //
-// Links between members (Info.Links), DF set on the outer header, a DSCP other than 0
-// in the place of a hidden one, OPAQUE ports and ranges of ICMP types: such SAs are
-// refused with offload.ErrUnsupported. Inbound packets outside of their SA's
+// DF set on the outer header, a DSCP other than 0 in the place of a hidden one, OPAQUE
+// ports and ranges of ICMP types: such SAs are refused with offload.ErrUnsupported. Inbound packets outside of their SA's
 // selectors are dropped by policy and count in Stats (in-no-policy,
 // in-template-mismatch), as the kernel does not say whose they were.
 package xfrm

@@ -55,6 +55,8 @@ type Engine struct {
 	sas        map[ipsec.SAID]*association
 	byReqID    map[uint32]*association
 	tunnels    map[ipsec.TunnelID][]*association
+	links      []*association // SAs of links, in no order
+	linked     bool           // there has been such an SA
 	groups     [offload.MaxGroups]group
 	policies   policyTable
 	serial     uint32
@@ -128,6 +130,7 @@ func (e *Engine) info() offload.Info {
 	if e.kernel != nil {
 		i.PlaintextInterface = e.settings.link
 		i.TransportMode = e.settings.link == ""
+		i.Links = e.kernel.gate.Relays()
 		for _, n := range e.kernel.npus {
 			i.NPUs = append(i.NPUs, offload.NPU{ID: n.id(), Name: n.name, Emulated: n.emulated})
 		}

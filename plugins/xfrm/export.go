@@ -54,10 +54,18 @@ func (e *Engine) inventory(g offload.Group) ([]offload.Counters, error) {
 			return nil, err
 		}
 	}
+	asides, err := e.asides()
+	if err != nil {
+		return nil, err
+	}
+	late, stray, err := e.kernel.gate.Strays()
+	if err != nil {
+		return nil, err
+	}
 	at := now()
 	var out []offload.Counters
 	for id, a := range e.byReqID {
-		if g != offload.AllGroups && a.group != g {
+		if g != offload.AllGroups && !a.in(g) {
 			continue
 		}
 		st, ok := states[id]
@@ -66,7 +74,11 @@ func (e *Engine) inventory(g offload.Group) ([]offload.Counters, error) {
 			st = a.state
 			st.Replay.Sent = a.beyond(a.shift)
 		}
-		out = append(out, a.counters(st, held[a.direction][id].Packets, at))
+		a.aside = asides[id]
+		c := a.counters(st, held[a.direction][id].Packets, at)
+		c.Drops.Standby += late[id]
+		c.Drops.Selector += stray[id]
+		out = append(out, c)
 	}
 	return out, nil
 }

@@ -158,7 +158,11 @@ func (e *Engine) ended(a *association, last xfrmnl.State) error {
 		a.drops.Ceiling++
 		e.exhaust(a, sent)
 	}
-	if held, err := e.kernel.gate.Held(a.direction, a.reqID); a.held.kind != passes && err == nil {
+	held, err := e.kernel.gate.Held(a.direction, a.reqID)
+	if err == nil {
+		err = e.lookAside(a)
+	}
+	if a.held.kind != passes && err == nil {
 		a.countHeld(&a.drops, held.Packets, total.Packets)
 	}
 	a.bury(last)

@@ -63,9 +63,11 @@ func (c *changes) hold(a *association, carried uint64) {
 		c.tx.Standby(a.direction, a.reqID, uint8(want.group))
 	case shut:
 		c.tx.Shut(a.direction, a.reqID)
+	case linked:
+		c.tx.Link(a.direction, a.reqID)
 	case passes:
 	}
-	want.before = carried
+	want.before, want.aside = carried, a.aside
 	c.done = append(c.done, func() { a.held = want })
 }
 
@@ -84,8 +86,11 @@ func (c *changes) tell(a *association, told bool) {
 
 // note replaces what the gate keeps of a for later processes.
 func (c *changes) note(a *association, first bool) {
-	if !first {
+	switch {
+	case !first:
 		c.tx.Forget(a.reqID)
+	case a.link != nil && !a.outbound():
+		c.tx.Count(a.reqID)
 	}
 	c.tx.Note(a.reqID, a.note())
 }
@@ -98,8 +103,12 @@ func (c *changes) forget(a *association) {
 	if a.told {
 		c.tx.Untold(a.reqID)
 	}
+	if a.link != nil && !a.outbound() {
+		c.tx.Uncount(a.reqID)
+	}
+	c.tx.ForgetAside(a.reqID, a.aside)
 	c.tx.Forget(a.reqID)
-	c.done = append(c.done, func() { a.held, a.told = hold{}, false })
+	c.done = append(c.done, func() { a.held, a.told, a.aside = hold{}, false, gate.Aside{} })
 }
 
 // setRole changes the role of one SA. What the gate has counted under the old one
@@ -139,6 +148,9 @@ func (e *Engine) account(a *association) (xfrmnl.State, error) {
 		return st, err
 	}
 	held, err := e.kernel.gate.Held(a.direction, a.reqID)
+	if err == nil {
+		err = e.lookAside(a)
+	}
 	if err != nil {
 		return st, err
 	}

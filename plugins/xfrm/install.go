@@ -29,8 +29,10 @@ func (e *Engine) Install(_ context.Context, epoch offload.Epoch, role offload.Ro
 		if errs[i] = e.checkSA(sa); errs[i] != nil {
 			continue
 		}
-		touched.add(offload.Group(sa.Group))
-		if old := e.sas[sa.ID]; old != nil {
+		if sa.Link == nil {
+			touched.add(offload.Group(sa.Group))
+		}
+		if old := e.sas[sa.ID]; old != nil && old.link == nil {
 			touched.add(old.group)
 		}
 	}
@@ -53,6 +55,9 @@ func (e *Engine) checkSA(sa ipsec.SA) error {
 	}
 	if !e.info().Supports(sa.Algorithms) {
 		return fmt.Errorf("%w: %v", offload.ErrUnsupported, sa.Algorithms)
+	}
+	if sa.Link != nil && !e.kernel.gate.Relays() {
+		return fmt.Errorf("%w: links between members", offload.ErrUnsupported)
 	}
 	return e.settings.supports(sa)
 }
@@ -98,6 +103,9 @@ func (e *Engine) installSome(role offload.Role, sas []ipsec.SA, errs []error, st
 // newAssociation makes an association of an SA that is not there.
 func (e *Engine) newAssociation(role offload.Role, sa ipsec.SA) (*association, error) {
 	a := &association{id: sa.ID, reqID: e.newReqID(), direction: sa.Direction, role: role}
+	if sa.Link != nil {
+		a.role = offload.Active
+	}
 	if err := e.describe(a, sa); err != nil {
 		return nil, err
 	}
@@ -117,11 +125,13 @@ func (e *Engine) describe(a *association, sa ipsec.SA) error {
 	if err != nil {
 		return err
 	}
-	selectors, err := selectorsOf(sa.Selectors, sa.Direction)
-	if err != nil {
-		return err
+	selectors := everything()
+	if sa.Link == nil {
+		if selectors, err = selectorsOf(sa.Selectors, sa.Direction); err != nil {
+			return err
+		}
 	}
-	a.state, a.selectors = st, selectors
+	a.state, a.selectors, a.link = st, selectors, sa.Link
 	a.tunnel, a.group, a.generation = sa.Tunnel, offload.Group(sa.Group), sa.Generation
 	a.lifetime, a.algorithms = sa.Lifetime, sa.Algorithms
 	if sa.PathMTU != 0 {
@@ -131,11 +141,11 @@ func (e *Engine) describe(a *association, sa ipsec.SA) error {
 }
 
 // newReqID names an SA for the kernel. Numbers rise with age, until they begin
-// again.
+// again. One is a mark as well, and not that of outer packets.
 func (e *Engine) newReqID() uint32 {
 	for {
 		e.serial = e.serial%serialMask + 1
-		if id := ourReqIDs | e.serial; e.byReqID[id] == nil {
+		if id := ourReqIDs | e.serial; e.byReqID[id] == nil && id != offload.OuterMark {
 			return id
 		}
 	}
@@ -157,18 +167,29 @@ func (e *Engine) bring(a *association) error {
 		return errors.Join(e.unsupported(err), c.commit())
 	}
 	e.enlist(a)
+	if a.link != nil {
+		return e.relink(a.link.Member)
+	}
 	return nil
 }
 
 // enlist makes an SA known under its names; strike is the reverse.
 func (e *Engine) enlist(a *association) {
 	e.sas[a.id], e.byReqID[a.reqID] = a, a
+	if a.link != nil {
+		e.links = append(e.links, a)
+		return
+	}
 	e.tunnels[a.tunnel] = append(e.tunnels[a.tunnel], a)
 }
 
 func (e *Engine) strike(a *association) {
 	delete(e.sas, a.id)
 	delete(e.byReqID, a.reqID)
+	if a.link != nil {
+		e.links = slices.DeleteFunc(e.links, func(o *association) bool { return o == a })
+		return
+	}
 	rest := slices.DeleteFunc(slices.Clone(e.tunnels[a.tunnel]), func(o *association) bool { return o == a })
 	if e.tunnels[a.tunnel] = rest; len(rest) == 0 {
 		delete(e.tunnels, a.tunnel)
@@ -193,6 +214,8 @@ func (e *Engine) replace(a *association, role offload.Role, sa ipsec.SA) error {
 		return nil
 	case a.direction != sa.Direction:
 		return fmt.Errorf("%w: %v is installed for the other direction", offload.ErrInvalid, sa.ID)
+	case (a.link == nil) != (sa.Link == nil) || a.link != nil && *a.link != *sa.Link:
+		return fmt.Errorf("%w: %v is installed, and of a link or not as it was", offload.ErrInvalid, sa.ID)
 	}
 	next := &association{reqID: a.reqID}
 	if err := e.describe(next, sa); err != nil {
@@ -207,7 +230,10 @@ func (e *Engine) replace(a *association, role offload.Role, sa ipsec.SA) error {
 		a.softTold = false
 	}
 	e.strike(a)
-	a.tunnel, a.group, a.generation, a.lifetime, a.role = next.tunnel, next.group, next.generation, next.lifetime, role
+	a.tunnel, a.group, a.generation, a.lifetime = next.tunnel, next.group, next.generation, next.lifetime
+	if a.link == nil {
+		a.role = role
+	}
 	a.algorithms = next.algorithms
 	e.enlist(a)
 	if next.pathMTU != 0 {
@@ -277,7 +303,9 @@ func (e *Engine) Delete(_ context.Context, epoch offload.Epoch, ids ...ipsec.SAI
 		if a := e.sas[id]; a != nil && !known[a] {
 			known[a] = true
 			gone = append(gone, a)
-			touched.add(a.group)
+			if a.link == nil {
+				touched.add(a.group)
+			}
 		}
 	}
 	if err := e.enter(epoch, touched); err != nil {
@@ -305,6 +333,12 @@ func (e *Engine) Delete(_ context.Context, epoch offload.Epoch, ids ...ipsec.SAI
 // remove takes an SA out of the kernel, its policies first, so that no packet asks
 // for a state that is gone; the gate stays as it is.
 func (e *Engine) remove(a *association) (offload.Counters, error) {
+	if a.link != nil { // others go on first
+		e.links = slices.DeleteFunc(e.links, func(o *association) bool { return o == a })
+		if err := e.relink(a.link.Member); err != nil {
+			return offload.Counters{}, err
+		}
+	}
 	keys := a.keys()
 	e.policies.leave(a)
 	if err := e.settle(keys); err != nil {
@@ -329,6 +363,10 @@ func (e *Engine) remove(a *association) (offload.Counters, error) {
 		last = a.state
 		last.Replay.Sent = a.beyond(a.shift)
 	}
+	if err := e.lookAside(a); err != nil {
+		return offload.Counters{}, err
+	}
 	e.strike(a)
-	return a.counters(last, held, now()), nil
+	c := a.counters(last, held, now())
+	return c, e.addStrays(&c, a)
 }

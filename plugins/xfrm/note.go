@@ -15,6 +15,9 @@ const noteVersion = 1
 // noteSize is the length of a note in octets.
 const noteSize = 2 + 16 + 1 + 4 + 8 + 1 + 8 + 8 + 8 + 2 + 6*8 + 2 + 7
 
+// linkNote tells the member of a link from a group.
+const linkNote = 0x80
+
 // note is what the kernel keeps of an SA for a later process of this dataplane. It
 // holds no secret.
 func (a *association) note() []byte {
@@ -25,7 +28,11 @@ func (a *association) note() []byte {
 	b = append(b, uint8(a.id.Dst.BitLen()/8))
 	b = binary.BigEndian.AppendUint32(b, uint32(a.id.SPI))
 	b = binary.BigEndian.AppendUint64(b, uint64(a.tunnel))
-	b = append(b, uint8(a.group))
+	if a.link == nil {
+		b = append(b, uint8(a.group))
+	} else {
+		b = append(b, linkNote|uint8(a.link.Member))
+	}
 	b = binary.BigEndian.AppendUint64(b, a.generation)
 	b = binary.BigEndian.AppendUint64(b, a.ceiling)
 	b = binary.BigEndian.AppendUint64(b, a.lease)
@@ -59,8 +66,12 @@ func readNote(reqID uint32, b []byte) (*association, error) {
 	}
 	a.id = ipsec.SAID{SPI: ipsec.SPI(binary.BigEndian.Uint32(b[19:])), Dst: dst, Proto: ipsec.ESP}
 	a.tunnel = ipsec.TunnelID(binary.BigEndian.Uint64(b[23:]))
-	a.group = offload.Group(b[31])
-	if a.group >= offload.MaxGroups {
+	if b[31]&linkNote != 0 {
+		a.link = &ipsec.Link{Member: ipsec.MemberID(b[31] &^ linkNote)}
+	} else {
+		a.group = offload.Group(b[31])
+	}
+	if a.group >= offload.MaxGroups || a.link != nil && a.link.Member >= ipsec.MaxMembers {
 		return nil, errNote
 	}
 	a.generation = binary.BigEndian.Uint64(b[32:])

@@ -65,8 +65,6 @@ func (s settings) plan(sa ipsec.SA, reqID uint32) (xfrmnl.State, error) {
 // supports tells what of a good SA the kernel has not.
 func (s settings) supports(sa ipsec.SA) error {
 	switch {
-	case sa.Link != nil:
-		return fmt.Errorf("%w: links between members", offload.ErrUnsupported)
 	case sa.Mode == ipsec.Transport && s.link != "":
 		// A packet of the host's own that is routed into the interface would find
 		// its way there again when it is encrypted.

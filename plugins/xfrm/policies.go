@@ -15,6 +15,7 @@ import (
 type policyKey struct {
 	dir      xfrmnl.Direction
 	selector xfrmnl.Selector
+	mark     xfrmnl.Mark // of links only
 }
 
 // policyTable knows the SAs of each policy, newest first. Outbound, the newest is
@@ -24,12 +25,15 @@ type policyTable map[policyKey][]*association
 
 // keys are those of all policies of an SA.
 func (a *association) keys() []policyKey {
+	if a.link != nil {
+		return a.linkKeys()
+	}
 	var out []policyKey
 	for _, s := range a.selectors {
 		if a.outbound() {
-			out = append(out, policyKey{xfrmnl.Out, s})
+			out = append(out, policyKey{dir: xfrmnl.Out, selector: s})
 		} else {
-			out = append(out, policyKey{xfrmnl.In, s}, policyKey{xfrmnl.Forward, s})
+			out = append(out, policyKey{dir: xfrmnl.In, selector: s}, policyKey{dir: xfrmnl.Forward, selector: s})
 		}
 	}
 	return out
@@ -67,8 +71,11 @@ func (e *Engine) settle(keys []policyKey) error {
 }
 
 func (e *Engine) settleOne(k policyKey) error {
-	p := xfrmnl.Policy{Selector: k.selector, Dir: k.dir, IfID: e.settings.ifID, Priority: priorityOf(k.selector, k.dir)}
+	p := xfrmnl.Policy{Selector: k.selector, Dir: k.dir, Mark: k.mark, IfID: e.settings.ifID, Priority: priorityOf(k.selector, k.dir)}
 	sas := e.policies[k]
+	if k.mark != (xfrmnl.Mark{}) {
+		p.Priority = linkPriority
+	}
 	switch {
 	case len(sas) == 0 && e.asks(k):
 		return e.kernel.conn.SetPolicy(e.acquirePolicy(k.selector))
@@ -77,6 +84,8 @@ func (e *Engine) settleOne(k policyKey) error {
 			return err
 		}
 		return nil
+	case k.dir == xfrmnl.Out && !sas[0].outbound():
+		p = e.strayPolicy(k, sas[0])
 	case k.dir == xfrmnl.Out:
 		p.Templates = []xfrmnl.Template{sas[0].template()}
 	default:
@@ -105,15 +114,18 @@ func everything() []xfrmnl.Selector {
 
 // asks tells whether a policy without SAs stays, to ask for one.
 func (e *Engine) asks(k policyKey) bool {
-	return e.settings.link != "" && k.dir == xfrmnl.Out && slices.Contains(everything(), k.selector)
+	return e.settings.link != "" && k.dir == xfrmnl.Out && k.mark == (xfrmnl.Mark{}) && slices.Contains(everything(), k.selector)
 }
+
+// acquirePriority is that of policies that ask, behind all others.
+const acquirePriority = 1 << 30
 
 // acquirePolicy makes the kernel ask for an SA when a packet enters the interface
 // that no SA selects. Its template leads nowhere: to the dummy address of RFC 7600.
 func (e *Engine) acquirePolicy(s xfrmnl.Selector) xfrmnl.Policy {
 	dummy := netip.AddrFrom4([4]byte{192, 0, 0, 8})
 	return xfrmnl.Policy{
-		Selector: s, Dir: xfrmnl.Out, IfID: e.settings.ifID, Priority: 1 << 30,
+		Selector: s, Dir: xfrmnl.Out, IfID: e.settings.ifID, Priority: acquirePriority,
 		Templates: []xfrmnl.Template{{Dst: dummy, Src: dummy, Mode: xfrmnl.ModeTunnel, ReqID: acquireReqID}},
 	}
 }
@@ -121,7 +133,7 @@ func (e *Engine) acquirePolicy(s xfrmnl.Selector) xfrmnl.Policy {
 // setAcquire installs the policies that ask.
 func (e *Engine) setAcquire() error {
 	for _, s := range everything() {
-		k := policyKey{xfrmnl.Out, s}
+		k := policyKey{dir: xfrmnl.Out, selector: s}
 		if !e.asks(k) || len(e.policies[k]) > 0 {
 			continue
 		}

@@ -107,7 +107,7 @@ func (e *Engine) tell(a *association, l xfrmnl.Lifetime) error {
 
 // jump moves the next number of a ahead.
 func (e *Engine) jump(a *association, next uint64) error {
-	if a.held.kind != passes && !e.groups[a.group].armed {
+	if a.held.kind == shut || a.held.kind == standsBy && !e.groups[a.group].armed {
 		st, err := e.read(a)
 		if err != nil {
 			return err

@@ -67,7 +67,7 @@ func (e *Engine) Demote(_ context.Context, g offload.Group, epoch offload.Epoch)
 func (e *Engine) setRoles(g offload.Group, state *group, r offload.Role) error {
 	c := e.changes()
 	if state.armed {
-		c.tx.Disarm(uint8(g))
+		e.holdBack(c, g)
 		c.done = append(c.done, func() { state.armed = false })
 		if err := c.commit(); err != nil {
 			return err
@@ -75,7 +75,7 @@ func (e *Engine) setRoles(g offload.Group, state *group, r offload.Role) error {
 		e.settled()
 	}
 	for _, a := range e.sas {
-		if a.group != g {
+		if !a.in(g) {
 			continue
 		}
 		if err := c.setRole(a, r); err != nil {

@@ -6,17 +6,20 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/xfrm/gate"
 	"github.com/evergate/evergate/plugins/xfrm/xfrmnl"
 )
 
 // association is an installed SA: what the kernel does not know of it, and what it
 // takes to give the SA to the kernel again. The engine's mutex guards it.
 type association struct {
-	id         ipsec.SAID // its name for good, also when its endpoints move
-	reqID      uint32
-	direction  ipsec.Direction
-	tunnel     ipsec.TunnelID
-	group      offload.Group
+	id        ipsec.SAID // its name for good, also when its endpoints move
+	reqID     uint32
+	direction ipsec.Direction
+	tunnel    ipsec.TunnelID
+	group     offload.Group
+	// link is set for an SA of a link; it has no tunnel and no group then.
+	link       *ipsec.Link
 	generation uint64
 	role       offload.Role
 	pathMTU    uint16
@@ -52,6 +55,10 @@ type association struct {
 	seen   uint64
 	seenAt time.Time
 
+	// aside is what the gate has counted aside, relayed what of that earlier tables had.
+	aside   gate.Aside
+	relayed uint64
+
 	held    hold
 	end     end
 	drops   offload.Drops
@@ -68,6 +75,8 @@ type hold struct {
 	group offload.Group // of a standby
 	// before is what the SA had carried when the hold began.
 	before uint64
+	// aside is what the gate had counted aside by then.
+	aside gate.Aside
 }
 
 type holdKind uint8
@@ -76,6 +85,7 @@ const (
 	passes holdKind = iota
 	standsBy
 	shut
+	linked // of a link: nothing is held back
 )
 
 // end tells why an SA is shut.
@@ -89,11 +99,16 @@ const (
 
 func (a *association) outbound() bool { return a.direction == ipsec.Outbound }
 
+// in tells whether a is of a group.
+func (a *association) in(g offload.Group) bool { return a.link == nil && a.group == g }
+
 // wanted is the hold that follows from role and end.
 func (a *association) wanted() hold {
 	switch {
 	case a.end != goesOn:
 		return hold{kind: shut}
+	case a.link != nil:
+		return hold{kind: linked}
 	case a.role == offload.Standby:
 		return hold{kind: standsBy, group: a.group}
 	default:
@@ -200,8 +215,9 @@ func (a *association) placement() offload.Placement {
 func (a *association) counters(st xfrmnl.State, held uint64, now time.Time) offload.Counters {
 	total := a.carried(st.Current)
 	c := offload.Counters{
-		Placement: a.placement(), Direction: a.direction, Tunnel: a.tunnel, Group: a.group, Generation: a.generation,
+		Placement: a.placement(), Direction: a.direction, Tunnel: a.tunnel, Group: a.group, Link: a.link, Generation: a.generation,
 		Packets: total.Packets, Bytes: total.Bytes, Idle: -1, PathMTU: a.pathMTU, Drops: a.drops,
+		Relayed: a.relayed + a.aside.Relayed,
 	}
 	a.countHeld(&c.Drops, held, total.Packets)
 	c.Drops.Replayed += uint64(a.earlierBad.Replayed) + uint64(a.earlierBad.OutsideWindow) + uint64(st.Stats.Replayed) + uint64(st.Stats.OutsideWindow)
@@ -221,11 +237,13 @@ func (a *association) counters(st xfrmnl.State, held uint64, now time.Time) offl
 }
 
 // countHeld adds what the gate held back: held packets met it, of which those
-// passed that the SA has carried since.
+// passed that the SA has carried since, and those are no drops of the SA that are
+// counted aside.
 func (a *association) countHeld(d *offload.Drops, held, carried uint64) {
 	switch {
 	case a.held.kind == standsBy && a.outbound():
-		d.Standby += above(held, above(carried, a.held.before))
+		aside := above(a.aside.Relayed+a.aside.Late, a.held.aside.Relayed+a.held.aside.Late)
+		d.Standby += above(held, above(carried, a.held.before)+aside)
 	case a.held.kind == shut && a.end == atCeiling:
 		d.Ceiling += held
 	case a.held.kind == shut:

@@ -23,7 +23,9 @@ func (e *Engine) Update(_ context.Context, epoch offload.Epoch, all ...offload.C
 		if errs[i] = e.checkChange(c); errs[i] != nil {
 			continue
 		}
-		touched.add(e.sas[c.ID].group)
+		if a := e.sas[c.ID]; a.link == nil {
+			touched.add(a.group)
+		}
 		if c.Group != nil {
 			touched.add(*c.Group)
 		}
@@ -50,8 +52,14 @@ func (e *Engine) Update(_ context.Context, epoch offload.Epoch, all ...offload.C
 }
 
 func (e *Engine) checkChange(c offload.Change) error {
-	if e.sas[c.ID] == nil {
+	a := e.sas[c.ID]
+	if a == nil {
 		return offload.ErrNotFound
+	}
+	if a.link != nil {
+		if err := offload.CheckLinkChange(c); err != nil {
+			return err
+		}
 	}
 	if c.Endpoint != nil {
 		if err := offload.CheckEndpoint(*c.Endpoint); err != nil {

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,7 +94,7 @@ func identity(t diag.Tunnel) string {
 // TestTunnelOutlivesMembersOfAnyDataplane passes one tunnel on from the kernel's ESP
 // to the kernel's, to the dataplane in Go and back, under traffic, and kills a
 // plugin on the way.
-func TestTunnelOutlivesMembersOfAnyDataplane(t *testing.T) { // F4, F5, F12, F19, F23, B1, B6
+func TestTunnelOutlivesMembersOfAnyDataplane(t *testing.T) { // F4, F5, F9, F12, F19, F23, B1, B5, B6
 	g := newGroup(t)
 	if err := g.client.Initiate("lan"); err != nil {
 		t.Fatal(err)
@@ -112,6 +113,9 @@ func TestTunnelOutlivesMembersOfAnyDataplane(t *testing.T) { // F4, F5, F12, F19
 		From: g.site.Client, Source: gateway.ClientHost, To: g.site.Server, Dest: gateway.ServerLoopback, Every: 20 * time.Millisecond,
 	}.Start(t)
 	g.wantTraffic(stream, "at first")
+	g.wantRelayed(stream, two)
+	g.wantRelayed(stream, three)
+	g.site.Lead(g.site.Members[0])
 
 	one.Kill()
 	g.site.Lead(g.site.Members[1])
@@ -131,6 +135,7 @@ func TestTunnelOutlivesMembersOfAnyDataplane(t *testing.T) { // F4, F5, F12, F19
 	one.Restart()
 	g.waitSynced(one, three)
 	g.waitRole(one, "standby")
+	g.wantRelayed(stream, one)
 	three.Kill()
 	g.site.Lead(g.site.Members[0])
 	g.wantTraffic(stream, "after the third member's death, over the kernel's ESP again")
@@ -157,6 +162,25 @@ func (g *group) wantTraffic(stream *netlab.Streaming, when string) {
 		r, err := g.site.Client.Ping(g.t.Context(), netlab.Ping{To: gateway.ServerLoopback, From: gateway.ClientHost, Count: 3})
 		return errors.Join(err, r.Err())
 	})
+}
+
+// wantRelayed has the server's packets come to a member that stands by, which gives
+// them to the owner over their link.
+func (g *group) wantRelayed(stream *netlab.Streaming, by *gateway.Daemon) {
+	g.t.Helper()
+	netlab.Eventually(g.t, limit, "the members have links", func() error {
+		s, err := by.Status()
+		if err == nil && (len(s.Links) == 0 || slices.ContainsFunc(s.Links, func(l diag.MemberLink) bool { return l.State != "up" })) {
+			err = fmt.Errorf("they are %+v", s.Links)
+		}
+		return err
+	})
+	g.site.LeadDown(g.site.Members[slices.Index(g.members, by)])
+	g.wantTraffic(stream, "while the server's come to a member that stands by")
+	if n := by.Tunnel("vpn1_1").Proxies[0].SAs[0].Relayed; n < 3 {
+		g.t.Errorf("The member that stands by should have given the owner three packets or more, it counts %d.", n)
+	}
+	g.waitRole(by, "standby")
 }
 
 // waitPlugin waits until another process than before is the dataplane.

@@ -11,10 +11,27 @@
 //	map out, in        an SA that is held back, with a counter:
 //	                     jump out-standby-G, in-standby-G   standby in group G
 //	                     drop                               at its end
-//	chain out-standby-G  tell, if not in @told; drop. While G is armed: tell
+//	chain out-standby-G  tell, if not in @told; drop if the mark is in @late; drop.
+//	                     With a link to member G: mark for it instead of the last.
+//	                     While G is armed: tell
 //	chain in-standby-G   tell, if not in @told. While G is armed: tell
+//	                     link-in, link-out                  of a link between members
+//	chain link-in        mark the packet with the reqid
+//	chain link-out       drop what is in @stray by its mark
+//	chain forward        the same, of what leaves by another interface
 //	set told           SAs whose first packet was told, until their role changes
 //	set notes          what the dataplane keeps of each SA, across its restarts
+//
+//	sets late, stray     inbound SAs of links, with counters of what they brought for
+//	                     a standby SA, and for none
+//	set aside            standby SAs, with counters of what they did not drop for
+//	                     their own sake: it went to a link, or counts in @late
+//
+// What is marked for a link is sent into the interface once more by tables of that
+// name for IPv4 and IPv6, as the family inet has no dup, and dropped here after that:
+//
+//	chain postrouting  a little later: note if DF is clear; dup to the interface
+//	chain output       clear DF again, which dup has set; mark the copy as such
 //
 // What is in no map passes. To tell is to log into an NFLOG group, with the reqid
 // in the place of the packet's mark. Arming a group replaces two chains, however

@@ -35,6 +35,8 @@ type Gate struct {
 	ask   *nl.Socket // requests and their answers
 	tells *nl.Socket // NFLOG
 	guard *nl.Socket // changes of tables by others
+	// device is the interface of tunnels; 0 where nothing is relayed.
+	device uint32
 }
 
 // Open opens the gate of the calling thread's network namespace, with the table's
@@ -69,26 +71,29 @@ func (g *Gate) Close() error {
 }
 
 // Begin makes an empty transaction.
-func (g *Gate) Begin() *Transaction { return &Transaction{table: g.table, group: g.group} }
+func (g *Gate) Begin() *Transaction {
+	return &Transaction{table: g.table, family: inet, group: g.group}
+}
 
 // Build makes the table, as far as it is not there, with all groups disarmed. What
 // is held back stays so, and notes stay.
 func (g *Gate) Build() error {
 	t := g.Begin()
 	t.newTable()
-	t.newSet(setTold, 1, false)
-	t.newSet(setNotes, 2, false)
+	t.newSet(setTold, 1, setPlain)
+	t.newSet(setNotes, 2, setPlain)
+	t.newSet(setLate, 5, setPlain)
+	t.newSet(setAside, 6, setCounting)
 	for n := range uint8(groups) {
-		t.newChain(standby(ipsec.Inbound, n), nil)
-		t.newChain(standby(ipsec.Outbound, n), nil)
+		t.newChain(standby(ipsec.Inbound, n))
+		t.newChain(standby(ipsec.Outbound, n))
 		t.Disarm(n)
 	}
 	for i, d := range []ipsec.Direction{ipsec.Inbound, ipsec.Outbound} {
-		t.newSet(mapOf(d), uint32(3+i), true)
+		t.newSet(mapOf(d), uint32(3+i), setVerdicts)
 	}
-	in, out := uint32(hookPrerouting), uint32(hookPostrouting)
-	t.newChain("prerouting", &in)
-	t.newChain("postrouting", &out)
+	t.newBaseChain("prerouting", hookPrerouting, priority)
+	t.newBaseChain("postrouting", hookPostrouting, priority)
 	t.rules("prerouting", []expression{loadReqID(xfrmIn), follow("in")})
 	t.rules("postrouting", []expression{loadReqID(xfrmOut), follow("out")})
 	err := g.Apply(t)
@@ -97,16 +102,11 @@ func (g *Gate) Build() error {
 		return fmt.Errorf("gate: build table %s: the kernel lacks nf_tables (CONFIG_NF_TABLES_INET), nft_xfrm, nft_limit or nft_log (NFLOG): %w", g.table, err)
 	case err != nil:
 		return fmt.Errorf("gate: build table %s: %w", g.table, err)
+	case g.Relays():
+		return g.BuildRelay(g.device)
 	default:
 		return nil
 	}
-}
-
-// Remove removes the table, and so opens the gate.
-func (g *Gate) Remove() error {
-	t := g.Begin()
-	t.add(unix.NFT_MSG_DELTABLE, 0, func(ae *attributes) { ae.String(unix.NFTA_TABLE_NAME, t.table) })
-	return g.Apply(t)
 }
 
 // Apply makes the changes of t, all or none. Empty ones are free.

@@ -18,7 +18,7 @@ const (
 	dropVerdict = 0 // NF_DROP
 	jumpVerdict = -3
 
-	hookPrerouting, hookPostrouting = 0, 4
+	hookPrerouting, hookForward, hookOutput, hookPostrouting = 0, 2, 3, 4
 	// priority is before that of connection tracking and mangling.
 	priority = -300
 
@@ -31,6 +31,8 @@ const (
 	registerVerdict = unix.NFT_REG_VERDICT
 	registerReqID   = unix.NFT_REG_1
 	registerMark    = unix.NFT_REG_2
+	registerHeader  = unix.NFT_REG_3
+	registerDevice  = unix.NFT_REG_4
 )
 
 // attributes are encoded in network byte order, as nf_tables wants them.
@@ -81,12 +83,21 @@ func follow(set string) expression {
 	}}
 }
 
-// unlessIn breaks off where the reqid is in a set.
-func unlessIn(set string) expression {
+// unlessTold breaks off where the reqid is in setTold.
+func unlessTold() expression {
 	return expression{"lookup", func(ae *attributes) {
-		ae.String(unix.NFTA_LOOKUP_SET, set)
+		ae.String(unix.NFTA_LOOKUP_SET, setTold)
 		ae.Uint32(unix.NFTA_LOOKUP_SREG, registerReqID)
 		ae.Uint32(unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV)
+	}}
+}
+
+// isIn breaks off where a register is in no element of a set; the element counts
+// otherwise.
+func isIn(set string, register uint32) expression {
+	return expression{"lookup", func(ae *attributes) {
+		ae.String(unix.NFTA_LOOKUP_SET, set)
+		ae.Uint32(unix.NFTA_LOOKUP_SREG, register)
 	}}
 }
 
@@ -100,10 +111,12 @@ func limited(perSecond uint64) expression {
 	}}
 }
 
-func loadMark(register uint32) expression {
+func loadMark() expression { return loadMeta(unix.NFT_META_MARK, registerMark) }
+
+func loadMeta(key, register uint32) expression {
 	return expression{"meta", func(ae *attributes) {
 		ae.Uint32(unix.NFTA_META_DREG, register)
-		ae.Uint32(unix.NFTA_META_KEY, unix.NFT_META_MARK)
+		ae.Uint32(unix.NFTA_META_KEY, key)
 	}}
 }
 
@@ -111,6 +124,92 @@ func storeMark(register uint32) expression {
 	return expression{"meta", func(ae *attributes) {
 		ae.Uint32(unix.NFTA_META_SREG, register)
 		ae.Uint32(unix.NFTA_META_KEY, unix.NFT_META_MARK)
+	}}
+}
+
+// native is a number as registers have it.
+func native(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+
+// value is NFTA_DATA_VALUE.
+func value(ae *attributes, typ uint16, b []byte) {
+	nested(ae, typ, func(ae *attributes) { ae.Bytes(unix.NFTA_DATA_VALUE, b) })
+}
+
+// compare breaks off where a register has not what it should.
+func compare(register, op uint32, with []byte) expression {
+	return expression{"cmp", func(ae *attributes) {
+		ae.Uint32(unix.NFTA_CMP_SREG, register)
+		ae.Uint32(unix.NFTA_CMP_OP, op)
+		value(ae, unix.NFTA_CMP_DATA, with)
+	}}
+}
+
+// bits puts (from & mask) ^ flip into another register.
+func bits(from, to uint32, mask, flip []byte) expression {
+	return expression{"bitwise", func(ae *attributes) {
+		ae.Uint32(unix.NFTA_BITWISE_SREG, from)
+		ae.Uint32(unix.NFTA_BITWISE_DREG, to)
+		ae.Uint32(unix.NFTA_BITWISE_LEN, uint32(len(mask)))
+		value(ae, unix.NFTA_BITWISE_MASK, mask)
+		value(ae, unix.NFTA_BITWISE_XOR, flip)
+	}}
+}
+
+// load puts a constant into a register.
+func load(register uint32, b []byte) expression {
+	return expression{"immediate", func(ae *attributes) {
+		ae.Uint32(unix.NFTA_IMMEDIATE_DREG, register)
+		value(ae, unix.NFTA_IMMEDIATE_DATA, b)
+	}}
+}
+
+// header is a part of the packet's IP header.
+func header(at, octets uint32, rest func(*attributes)) expression {
+	return expression{"payload", func(ae *attributes) {
+		ae.Uint32(unix.NFTA_PAYLOAD_BASE, unix.NFT_PAYLOAD_NETWORK_HEADER)
+		ae.Uint32(unix.NFTA_PAYLOAD_OFFSET, at)
+		ae.Uint32(unix.NFTA_PAYLOAD_LEN, octets)
+		rest(ae)
+	}}
+}
+
+func loadHeader(at, octets uint32) expression {
+	return header(at, octets, func(ae *attributes) { ae.Uint32(unix.NFTA_PAYLOAD_DREG, registerHeader) })
+}
+
+// storeHeader changes an IPv4 header, and its checksum.
+func storeHeader(at, octets uint32) expression {
+	return header(at, octets, func(ae *attributes) {
+		ae.Uint32(unix.NFTA_PAYLOAD_SREG, registerHeader)
+		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_TYPE, unix.NFT_PAYLOAD_CSUM_INET)
+		ae.Uint32(unix.NFTA_PAYLOAD_CSUM_OFFSET, 10)
+	})
+}
+
+// duplicate sends a copy of the packet to the address and the device in their
+// registers, from the output hook on.
+func duplicate() expression {
+	return expression{"dup", func(ae *attributes) {
+		ae.Uint32(unix.NFTA_DUP_SREG_ADDR, registerHeader)
+		ae.Uint32(unix.NFTA_DUP_SREG_DEV, registerDevice)
+	}}
+}
+
+// countIn counts in the element of a set that a register names, and makes it.
+func countIn(set string, register uint32) expression {
+	return expression{"dynset", func(ae *attributes) {
+		ae.String(unix.NFTA_DYNSET_SET_NAME, set)
+		ae.Uint32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
+		ae.Uint32(unix.NFTA_DYNSET_SREG_KEY, register)
+		nested(ae, unix.NFTA_DYNSET_EXPR, counter().put)
+	}}
+}
+
+// counter counts what an element is found for.
+func counter() expression {
+	return expression{"counter", func(ae *attributes) {
+		ae.Uint64(unix.NFTA_COUNTER_BYTES, 0)
+		ae.Uint64(unix.NFTA_COUNTER_PACKETS, 0)
 	}}
 }
 

@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -18,6 +17,7 @@ const MaxNote = 256
 // no gate; Gate.Begin makes one.
 type Transaction struct {
 	table    string
+	family   uint8
 	group    uint16 // of NFLOG
 	requests []netlink.Message
 	err      error
@@ -36,7 +36,7 @@ func (t *Transaction) add(typ uint16, flags netlink.HeaderFlags, fill func(*attr
 		Header: netlink.Header{
 			Type: netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | typ), Flags: netlink.Request | flags,
 		},
-		Data: append([]byte{inet, unix.NFNETLINK_V0, 0, 0}, data...),
+		Data: append([]byte{t.family, unix.NFNETLINK_V0, 0, 0}, data...),
 	})
 }
 
@@ -49,35 +49,55 @@ func (t *Transaction) newTable() {
 	t.add(unix.NFT_MSG_NEWTABLE, create, func(ae *attributes) { ae.String(unix.NFTA_TABLE_NAME, t.table) })
 }
 
-// newChain makes a chain, or a base chain at a hook where hook is not nil.
-func (t *Transaction) newChain(name string, hook *uint32) {
-	t.add(unix.NFT_MSG_NEWCHAIN, create, func(ae *attributes) {
-		ae.String(unix.NFTA_CHAIN_TABLE, t.table)
-		ae.String(unix.NFTA_CHAIN_NAME, name)
-		if hook == nil {
-			return
-		}
-		before := int32(priority)
+// newChain makes a chain that others jump to.
+func (t *Transaction) newChain(name string) { t.chain(name, nil) }
+
+// newBaseChain makes a chain at a hook; those of lower priority come first.
+func (t *Transaction) newBaseChain(name string, hook uint32, priority int32) {
+	t.chain(name, func(ae *attributes) {
 		nested(ae, unix.NFTA_CHAIN_HOOK, func(ae *attributes) {
-			ae.Uint32(unix.NFTA_HOOK_HOOKNUM, *hook)
-			ae.Uint32(unix.NFTA_HOOK_PRIORITY, uint32(before))
+			ae.Uint32(unix.NFTA_HOOK_HOOKNUM, hook)
+			ae.Uint32(unix.NFTA_HOOK_PRIORITY, uint32(priority))
 		})
 		ae.String(unix.NFTA_CHAIN_TYPE, "filter")
 	})
 }
 
-// newSet makes a set of reqids, or a map of them to verdicts.
-func (t *Transaction) newSet(name string, id uint32, verdicts bool) {
+func (t *Transaction) chain(name string, rest func(*attributes)) {
+	t.add(unix.NFT_MSG_NEWCHAIN, create, func(ae *attributes) {
+		ae.String(unix.NFTA_CHAIN_TABLE, t.table)
+		ae.String(unix.NFTA_CHAIN_NAME, name)
+		if rest != nil {
+			rest(ae)
+		}
+	})
+}
+
+// setKind is what the elements of a set have beside their reqids.
+type setKind uint8
+
+const (
+	setPlain    setKind = iota // nothing, or a counter each
+	setVerdicts                // what becomes of the packet
+	setCounting                // a counter; packets make them
+)
+
+func (t *Transaction) newSet(name string, id uint32, kind setKind) {
 	t.add(unix.NFT_MSG_NEWSET, create, func(ae *attributes) {
 		ae.String(unix.NFTA_SET_TABLE, t.table)
 		ae.String(unix.NFTA_SET_NAME, name)
 		ae.Uint32(unix.NFTA_SET_ID, id)
 		ae.Uint32(unix.NFTA_SET_KEY_TYPE, markType)
 		ae.Uint32(unix.NFTA_SET_KEY_LEN, 4)
-		if verdicts {
+		switch kind {
+		case setVerdicts:
 			ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_MAP)
 			ae.Uint32(unix.NFTA_SET_DATA_TYPE, verdictType)
 			ae.Uint32(unix.NFTA_SET_DATA_LEN, 0)
+		case setCounting:
+			ae.Uint32(unix.NFTA_SET_FLAGS, unix.NFT_SET_EVAL)
+			nested(ae, unix.NFTA_SET_DESC, func(ae *attributes) { ae.Uint32(unix.NFTA_SET_DESC_SIZE, maxAside) })
+		case setPlain:
 		}
 	})
 }
@@ -118,7 +138,7 @@ func elements(ae *attributes, table, set string, rest func(*attributes), reqIDs 
 		for _, id := range reqIDs {
 			nested(ae, unix.NFTA_LIST_ELEM, func(ae *attributes) {
 				nested(ae, unix.NFTA_SET_ELEM_KEY, func(ae *attributes) {
-					ae.Bytes(unix.NFTA_DATA_VALUE, binary.NativeEndian.AppendUint32(nil, id)) // as the register has it
+					ae.Bytes(unix.NFTA_DATA_VALUE, native(id))
 				})
 				if rest != nil {
 					rest(ae)
@@ -145,13 +165,44 @@ func (t *Transaction) Standby(d ipsec.Direction, reqID uint32, group uint8) {
 // Shut holds an SA back that nothing held back before: it carries nothing.
 func (t *Transaction) Shut(d ipsec.Direction, reqID uint32) { t.hold(d, reqID, dropVerdict, "") }
 
+// Link is for an SA of a link that nothing held back before: what comes over it, and
+// what goes, is known as such.
+func (t *Transaction) Link(d ipsec.Direction, reqID uint32) {
+	chain := chainLinkOut
+	if d == ipsec.Inbound {
+		chain = chainLinkIn
+	}
+	t.hold(d, reqID, jumpVerdict, chain)
+}
+
+// Count begins to count what comes over an inbound SA of a link and goes no further.
+func (t *Transaction) Count(reqID uint32) {
+	for _, set := range []string{setLate, setStray} {
+		t.element(unix.NFT_MSG_NEWSETELEM, set, reqID, func(ae *attributes) { nested(ae, unix.NFTA_SET_ELEM_EXPR, counter().put) })
+	}
+}
+
+// Uncount ends that.
+func (t *Transaction) Uncount(reqID uint32) {
+	for _, set := range []string{setLate, setStray} {
+		t.element(unix.NFT_MSG_DELSETELEM, set, reqID, nil)
+	}
+}
+
+// ForgetAside removes what was counted aside of a standby SA.
+func (t *Transaction) ForgetAside(reqID uint32, a Aside) {
+	if a.Relayed > 0 {
+		t.element(unix.NFT_MSG_DELSETELEM, setAside, reqID, nil)
+	}
+	if a.Late > 0 {
+		t.element(unix.NFT_MSG_DELSETELEM, setAside, reqID^lateBit, nil)
+	}
+}
+
 func (t *Transaction) hold(d ipsec.Direction, reqID uint32, code int32, chain string) {
 	t.element(unix.NFT_MSG_NEWSETELEM, mapOf(d), reqID, func(ae *attributes) {
 		nested(ae, unix.NFTA_SET_ELEM_DATA, func(ae *attributes) { verdict(ae, code, chain) })
-		nested(ae, unix.NFTA_SET_ELEM_EXPR, expression{"counter", func(ae *attributes) {
-			ae.Uint64(unix.NFTA_COUNTER_BYTES, 0)
-			ae.Uint64(unix.NFTA_COUNTER_PACKETS, 0)
-		}}.put)
+		nested(ae, unix.NFTA_SET_ELEM_EXPR, counter().put)
 	})
 }
 
@@ -186,8 +237,15 @@ func (t *Transaction) Arm(group uint8) {
 
 // Disarm holds them back again.
 func (t *Transaction) Disarm(group uint8) {
-	t.rules(standby(ipsec.Inbound, group), t.tell(xfrmIn, unlessIn(setTold)))
-	t.rules(standby(ipsec.Outbound, group), t.tell(xfrmOut, unlessIn(setTold)), []expression{drop()})
+	t.rules(standby(ipsec.Inbound, group), t.tell(xfrmIn, unlessTold()))
+	t.rules(standby(ipsec.Outbound, group), t.tell(xfrmOut, unlessTold()), late(), []expression{drop()})
+}
+
+// Relay is Disarm, but what is held back goes to the link to the group's member. What
+// came over a link does not, and counts there.
+func (t *Transaction) Relay(group uint8) {
+	t.rules(standby(ipsec.Inbound, group), t.tell(xfrmIn, unlessTold()))
+	t.rules(standby(ipsec.Outbound, group), t.tell(xfrmOut, unlessTold()), late(), relay(group))
 }
 
 // tellLimit is how many packets a second are told, of each group and direction.
@@ -196,6 +254,6 @@ const tellLimit = 20000
 // tell is the rule that tells of a packet. The mark is what it was afterwards.
 func (t *Transaction) tell(direction uint8, provided ...expression) []expression {
 	return slices.Concat([]expression{loadReqID(direction)}, provided, []expression{
-		limited(tellLimit), loadMark(registerMark), storeMark(registerReqID), logTo(t.group), storeMark(registerMark),
+		limited(tellLimit), loadMark(), storeMark(registerReqID), logTo(t.group), storeMark(registerMark),
 	})
 }
