@@ -57,6 +57,9 @@
 //   - More than that one lease needs a Grant of every configured member, as a
 //     successor cannot know whom the maker had entrusted. A holder that may have
 //     used numbers itself says so (Refuse), and the owner goes above them.
+//   - A dataplane that stops at no ceiling (Keeps.Unbounded) has no part in leases.
+//     Its owner has all numbers of an SA, so its successors have none and rekey; and
+//     it sends nothing on what it takes over, which is rekeyed too.
 //   - A dataplane that is armed starts by itself, and what it reports may be late
 //     or lost in a disarming. So numbers that it could have used count as used
 //     (child.used) until the owner has gone above them.

@@ -90,8 +90,18 @@ type (
 	// what we own, but are not fit to be routed to.
 	Plane struct{ Up bool }
 
-	// Keeps says how the dataplane keeps its nonces apart from those of others.
-	Keeps struct{ Nonces Nonces }
+	// Keeps says what the dataplane does of what the group rests on.
+	Keeps struct {
+		// Nonces: how it keeps them apart from those of others.
+		Nonces Nonces
+		// Unbounded: it stops at no ceiling. Every SA of ours has all numbers for its
+		// lease then, so that nobody goes on with it, and what we take over is rekeyed
+		// before it sends (I2).
+		Unbounded bool
+		// Blind: it sees no first packet, so arming is not for it, and tunnels of dead
+		// members are adopted at once.
+		Blind bool
+	}
 
 	// Inventory names all SAs that the dataplane holds, after it was found to have
 	// lost its state or its events. It works, then, as Plane says.

@@ -23,7 +23,7 @@ func (n *Node) onInventory(now time.Time, in Inventory) {
 	}
 	for _, p := range n.peers {
 		if p != nil && n.armed[p.id] != 0 {
-			n.order(Order{Kind: Arm, Group: p.id})
+			n.armGroup(p)
 		}
 	}
 }

@@ -26,7 +26,7 @@ type promise struct {
 // beyond is the end of the lease that follows after bound.
 func (n *Node) beyond(c *child, bound uint64) uint64 {
 	last := c.Out.Algorithms.MaxSequence()
-	if bound >= last || last-bound < n.cfg.Lease {
+	if n.unbounded || bound >= last || last-bound < n.cfg.Lease {
 		return last
 	}
 	return bound + n.cfg.Lease
@@ -38,7 +38,7 @@ func (n *Node) beyond(c *child, bound uint64) uint64 {
 func (n *Node) share(c *child) (ipsec.Sequence, bool) {
 	from, last := c.base, c.Out.Algorithms.MaxSequence()
 	to := n.beyond(c, from)
-	if n.cfg.Nonces == UnknownNonces {
+	if n.muted() {
 		return ipsec.Sequence{Next: last, Ceiling: last - 1}, false
 	}
 	if n.cfg.Nonces == SequenceNonces {

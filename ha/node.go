@@ -16,6 +16,8 @@ type Node struct {
 	begun   bool
 	role    Role
 	planeUp bool
+	// unbounded and blind are what Keeps says of it.
+	unbounded, blind bool
 	// leaving: we are about to stop, and take nothing over any more; gone: we have
 	// said goodbye; silent: our own SAs send no more because of that.
 	leaving, gone, silent bool

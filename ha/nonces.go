@@ -23,13 +23,26 @@ func (n *Node) onKeeps(in Keeps) {
 	if in.Nonces > UnknownNonces {
 		in.Nonces = UnknownNonces
 	}
-	if n.cfg.Nonces == in.Nonces {
+	n.blind = in.Blind
+	if n.cfg.Nonces == in.Nonces && n.unbounded == in.Unbounded {
 		return
 	}
-	n.cfg.Nonces = in.Nonces
+	n.cfg.Nonces, n.unbounded = in.Nonces, in.Unbounded
+	if n.unbounded {
+		// What we have has leases that it would not heed.
+		for _, t := range n.ownedBy(n.cfg.Member) {
+			for _, c := range t.pairs() {
+				n.wear(c, NoCeiling)
+			}
+		}
+	}
 	for _, t := range n.others() {
 		for _, c := range t.pairs() {
 			n.reinstall(c)
 		}
 	}
 }
+
+// muted tells whether our dataplane must not send on what others have used: it
+// cannot keep its nonces apart, or would not stop where our share of the numbers ends.
+func (n *Node) muted() bool { return n.cfg.Nonces == UnknownNonces || n.unbounded }

@@ -86,6 +86,8 @@ const (
 	NoNonces
 	// NotEntrusted: it came by way of a third member after its owner had died.
 	NotEntrusted
+	// NoCeiling: our dataplane does not stop where our share of its numbers ends.
+	NoCeiling
 )
 
 // String says it in words.
@@ -99,6 +101,8 @@ func (w Worn) String() string {
 		return "a member may have used it and forgot"
 	case NoNonces:
 		return "the dataplane cannot keep its nonces apart"
+	case NoCeiling:
+		return "the dataplane stops at no ceiling"
 	case NotEntrusted:
 		return "its owner never gave it to us"
 	default:

@@ -29,7 +29,7 @@ func (n *Node) arm(now time.Time, p *peer) {
 	n.nextCount()
 	n.armed[p.id] = NewEpoch(n.hard.Count, n.cfg.Member)
 	n.marked = false
-	n.order(Order{Kind: Arm, Group: p.id})
+	n.armGroup(p)
 	n.stats.Armed++
 	// Traffic came here already, before the death was known.
 	for _, id := range slices.Sorted(maps.Keys(n.strays)) {
@@ -41,6 +41,13 @@ func (n *Node) arm(now time.Time, p *peer) {
 			n.adopt(now, t, now)
 		}
 		delete(n.strays, id)
+	}
+}
+
+// armGroup arms our dataplane for what p owned, if that is for it.
+func (n *Node) armGroup(p *peer) {
+	if !n.blind {
+		n.order(Order{Kind: Arm, Group: p.id})
 	}
 }
 
@@ -235,6 +242,8 @@ func (n *Node) start(c *child) {
 	switch {
 	case !entrusted:
 		n.wear(c, NotEntrusted)
+	case n.unbounded:
+		n.wear(c, NoCeiling)
 	case n.cfg.Nonces == UnknownNonces:
 		n.wear(c, NoNonces)
 	case !enough:
@@ -490,9 +499,13 @@ func (n *Node) sweep(now time.Time) {
 	}
 }
 
-// adoptLater looks after p's tunnels when their first packets have had their time.
+// adoptLater looks after p's tunnels when their first packets have had their time:
+// at once where nobody would see them.
 func (n *Node) adoptLater(now time.Time, p *peer) {
 	p.adoptAt, p.adoptRank = now.Add(n.cfg.AdoptAfter), 0
+	if n.blind {
+		p.adoptAt = now
+	}
 	p.adopting, p.spared = nil, 0
 }
 

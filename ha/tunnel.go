@@ -208,6 +208,9 @@ func (n *Node) onStoreChild(now time.Time, in StoreChild) {
 	c := t.child(in.In.ID)
 	if c == nil {
 		ceiling := min(cmp.Or(in.Out.Sequence.Ceiling, n.cfg.Lease), in.Out.Algorithms.MaxSequence())
+		if n.unbounded {
+			ceiling = in.Out.Algorithms.MaxSequence()
+		}
 		c = &child{of: t, ceiling: ceiling}
 		c.Bound, c.Holders = ceiling, MembersOf(n.cfg.Member)
 		if next := in.Out.Sequence.Next; next > ceiling {

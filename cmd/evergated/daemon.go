@@ -285,7 +285,12 @@ func (d *daemon) configure(ctx context.Context, cfg *config.Config, addrs []neti
 	if err != nil {
 		return fmt.Errorf("configure the dataplane: %w", err)
 	}
-	d.engine.PlaneKeeps(info.IVSource)
+	if d.cluster != nil {
+		if err := engine.Joinable(info); err != nil {
+			return err
+		}
+	}
+	d.engine.PlaneIs(info)
 	return unsupported(cfg, info)
 }
 

@@ -239,11 +239,17 @@ func (e *Engine) ReceiveRelayed(dg ike.Datagram) {
 	e.shards[i].in.offer(message{in: Packets{Datagrams: []ike.Datagram{dg}, Relayed: true}}, maxInbox)
 }
 
-// PlaneKeeps says how the dataplane makes its IVs, which decides what may be sent
-// on SAs that other members have used (I1).
-func (e *Engine) PlaneKeeps(source offload.IVSource) {
+// PlaneIs says what the dataplane can do, as far as what we may send depends on it:
+// how it makes its IVs (I1), whether it stops at ceilings (I2), and whether it sees
+// first packets. It comes after every Configure.
+func (e *Engine) PlaneIs(info offload.Info) {
+	limits := limitsOf(info)
+	e.limits.Store(&limits)
+	for _, s := range e.shards {
+		s.in.push(message{in: Ceilings{Unbounded: limits.unbounded}})
+	}
 	if e.replica != nil {
-		e.replica.in.push(replicaMessage{in: Node{ha.Keeps{Nonces: noncesOf(source)}}})
+		e.replica.in.push(replicaMessage{in: Node{keepsOf(info)}})
 	}
 }
 

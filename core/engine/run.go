@@ -79,6 +79,8 @@ type Engine struct {
 	// links is nil where members have none.
 	links *linkRunner
 	epoch atomic.Uint64
+	// limits are those of the dataplane.
+	limits atomic.Pointer[planeLimits]
 
 	mu     sync.Mutex
 	policy *Policy
@@ -103,6 +105,8 @@ type message struct {
 func New(o Options) *Engine {
 	e := &Engine{o: o, seed: maphash.MakeSeed(), policy: o.Policy}
 	e.epoch.Store(uint64(o.Epoch))
+	e.limits.Store(&planeLimits{})
+	e.o.Plane = boundedPlane{o.Plane, func() planeLimits { return *e.limits.Load() }}
 	names, addresses := NewNameTable(), NewAddressTable()
 	if o.Replication != nil {
 		names, addresses = NewMemberNameTable(o.Member), NewMemberAddressTable(o.Member)

@@ -50,6 +50,7 @@ type Shard struct {
 	// unit: we are a member of one; resting: and not its primary.
 	unit, resting bool
 	lease         uint64 // how many sequence numbers an SA gets at a time
+	leaseSize     uint64 // how many those are of a dataplane that stops at ceilings
 	env           ike.Env
 
 	rd Ready
@@ -119,7 +120,8 @@ func NewShard(o ShardOptions) *Shard {
 	env.Takeovers = s.countTakeover
 	s.env, s.replicated = env, o.Replicated
 	s.unit, s.resting = o.Unit, o.Unit
-	s.lease = cmp.Or(o.Lease, ipsec.LeaseSize)
+	s.leaseSize = cmp.Or(o.Lease, ipsec.LeaseSize)
+	s.lease = s.leaseSize
 	s.machines = machines{v1: v1.NewDemux(env, s.policy, o.Limits, o.Addresses), v2: ike.NewDemux(env, s.policy, o.Limits)}
 	return s
 }
@@ -169,6 +171,10 @@ type (
 		SA      ipsec.SAID
 		Ceiling uint64
 	}
+
+	// Ceilings says whether the dataplane stops at the ceilings of leases. For one that
+	// does not, an SA has all of its numbers for its lease.
+	Ceilings struct{ Unbounded bool }
 
 	// Worn asks for new keys for a pair that cannot go on as it is.
 	Worn struct{ Rekey ha.Rekey }
@@ -225,6 +231,7 @@ func (Packets) input()    {}
 func (Restore) input()    {}
 func (Lose) input()       {}
 func (Raised) input()     {}
+func (Ceilings) input()   {}
 func (Worn) input()       {}
 func (Timeout) input()    {}
 func (PlaneDone) input()  {}
@@ -313,6 +320,11 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 		}
 	case Raised:
 		s.onRaised(in.SA, in.Ceiling)
+	case Ceilings:
+		s.lease = s.leaseSize
+		if in.Unbounded {
+			s.lease = 1<<64 - 1
+		}
 	case Worn:
 		if t := s.tunnels[in.Rekey.Tunnel]; t != nil && !s.overflowing(t) {
 			s.step(now, t, ike.RekeyChild{ID: in.Rekey.Child})
