@@ -22,9 +22,9 @@ const (
 // every is how often the work is looked at.
 const every = 500 * time.Millisecond
 
-// settled is how many looks after it has become calmer the memory that is not needed
-// any more goes back to the system: by itself it does so too, but by and by.
-const settled = 4
+// settled is how many looks are at least between two times that memory is given
+// back: it takes a collection.
+const settled = 8
 
 // Keep keeps the process's memory close to what it needs until ctx ends.
 func Keep(ctx context.Context) {
@@ -34,14 +34,14 @@ func Keep(ctx context.Context) {
 	}
 	before := debug.SetGCPercent(MostPercent)
 	defer debug.SetGCPercent(before)
-	look := time.NewTicker(every)
-	defer look.Stop()
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
 	w := newWork(read())
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-look.C:
+		case <-ticker.C:
 		}
 		change, give := w.note(read())
 		if change {
@@ -63,12 +63,18 @@ func Around(f func()) {
 	f()
 }
 
-// read asks the runtime how many octets were allocated since the start, and how
-// many were in use after the last collection.
-func read() (allocated, live uint64) {
-	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+// look is how the heap stands, in octets.
+type look struct {
+	allocated uint64 // since the start
+	live      uint64 // in use after the last collection
+	free      uint64 // neither in use nor given back
+}
+
+// read asks the runtime.
+func read() look {
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
 	metrics.Read(samples)
-	return samples[0].Value.Uint64(), samples[1].Value.Uint64()
+	return look{samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()}
 }
 
 // work is what a process does to its heap.
@@ -76,43 +82,35 @@ type work struct {
 	// allocated is what was, at each of the last looks of a Span, oldest first.
 	allocated [Span/every + 1]uint64
 	percent   int
-	// quiet counts the looks since percent fell; -1 when it has not, or when the
-	// memory has been given back since.
-	quiet int
+	quiet     int // looks since memory was given back
 }
 
 // newWork starts with what there is.
-func newWork(allocated, _ uint64) *work {
-	w := &work{percent: MostPercent, quiet: -1}
+func newWork(l look) *work {
+	w := &work{percent: MostPercent}
 	for i := range w.allocated {
-		w.allocated[i] = allocated
+		w.allocated[i] = l.allocated
 	}
 	return w
 }
 
 // note takes a look. It tells whether percent changed, by enough to matter, and
-// whether it is time to give back memory after it has fallen.
-func (w *work) note(allocated, live uint64) (change, give bool) {
+// whether there is so much free memory, and so little work, that it is to be given
+// back: by itself the runtime does so too, but by and by.
+func (w *work) note(l look) (change, give bool) {
 	copy(w.allocated[:], w.allocated[1:])
 	last := len(w.allocated) - 1
-	w.allocated[last] = allocated
-	want := percent(allocated-w.allocated[0], live)
+	w.allocated[last] = l.allocated
+	want := percent(l.allocated-w.allocated[0], l.live)
 	// Each change stops the process for a moment, and work comes in bursts.
-	switch {
-	case want > w.percent*3/2:
-		w.percent, w.quiet = want, -1
-		return true, false
-	case want < w.percent/2:
-		w.percent, w.quiet = want, 0
-		return true, false
-	case w.quiet >= 0:
-		w.quiet++
+	if change = want > w.percent*3/2 || want < w.percent*2/3; change {
+		w.percent = want
 	}
-	if w.quiet == settled {
-		w.percent, w.quiet = want, -1
-		return true, true
+	w.quiet++
+	if give = want < MostPercent/2 && l.free > l.live/4 && w.quiet >= settled; give {
+		w.quiet = 0
 	}
-	return false, false
+	return change, give
 }
 
 // percent is the share of live that has room for so many octets.

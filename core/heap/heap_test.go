@@ -15,28 +15,31 @@ const mib = 1 << 20
 // TestRoomFollowsTheWork plays a gateway's day: it fills up, rests, and has a busy
 // hour again. What it needed while it was busy it gives back, once each time.
 func TestRoomFollowsTheWork(t *testing.T) {
+	const live = 200 * mib
 	day := []struct {
 		what  string
 		rate  uint64 // octets a look
+		free  uint64 // at its beginning
 		looks int
 		want  int
 		gives int
 	}{
-		{"clients dial in", 50 * mib, 20, MostPercent, 0},
-		{"nothing but a checkpoint now and then", mib / 2, 60, LeastPercent, 1},
-		{"traffic and rekeying", 15 * mib, 60, 40, 0},
-		{"one busy moment", 300 * mib, 1, MostPercent, 0},
-		{"and the next", 0, 1, MostPercent, 0},
-		{"nothing at all", 0, 60, LeastPercent, 1},
+		{"clients dial in", 50 * mib, 0, 20, MostPercent, 0},
+		{"nothing but a checkpoint now and then", mib / 2, 150 * mib, 60, LeastPercent, 1},
+		{"traffic and rekeying", 15 * mib, 10 * mib, 60, 45, 0},
+		{"one busy moment", 300 * mib, 10 * mib, 1, MostPercent, 0},
+		{"and the next", 0, 200 * mib, 1, MostPercent, 0},
+		{"nothing at all", 0, 200 * mib, 60, LeastPercent, 1},
 	}
-	const live = 200 * mib
-	w, allocated := newWork(mib, 0), uint64(mib)
+	w, l := newWork(look{allocated: mib}), look{allocated: mib, live: live}
 	for _, hour := range day {
 		gives := 0
+		l.free = hour.free
 		for range hour.looks {
-			allocated += hour.rate
-			if _, give := w.note(allocated, live); give {
+			l.allocated += hour.rate
+			if _, give := w.note(l); give {
 				gives++
+				l.free = 0
 			}
 		}
 		if least, most := hour.want*2/3, hour.want*3/2; w.percent < least || w.percent > most {
@@ -83,7 +86,7 @@ func TestTheOperatorsWordCounts(t *testing.T) {
 // TestTheRuntimeIsAsked: both figures are there, so the names are the runtime's.
 func TestTheRuntimeIsAsked(t *testing.T) {
 	debug.FreeOSMemory() // collects
-	if allocated, live := read(); allocated == 0 || live == 0 {
-		t.Errorf("%d octets allocated, %d in use: the runtime was not understood.", allocated, live)
+	if l := read(); l.allocated == 0 || l.live == 0 {
+		t.Errorf("The heap stands as %+v: the runtime was not understood.", l)
 	}
 }
