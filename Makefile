@@ -31,7 +31,7 @@ DPDK := ./plugins/dpdk/... ./cmd/evergate-plugin-dpdk
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
-INTEGRATION := bench/failover bench/scale bench/throughput cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/e2e/ikev1 core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
+INTEGRATION := bench/failover bench/handshake bench/scale bench/throughput cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/e2e/ikev1 core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
 	ha/transport/e2e ha/witness ha/witness/address ha/witness/carrier plugins/softesp plugins/softesp/device plugins/xfrm plugins/xfrm/e2e
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
@@ -118,9 +118,12 @@ bench: ## Run the benchmarks that match BENCH (.), BENCHCOUNT (6) times, into bi
 	@mkdir -p bin
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 0 $(call with-func,Benchmark) | tee bin/bench.txt
 
-.PHONY: bench-failover bench-scale bench-throughput
+.PHONY: bench-failover bench-handshake bench-scale bench-throughput
 bench-failover: build ## What the death of a member costs, with real members and clients between namespaces
 	$(SUDO) bin/evergate bench failover --html bin/failover.html
+
+bench-handshake: deps build ## What a tunnel costs an IKE responder, next to strongSwan; ARGS for more (--memory 1000)
+	$(SUDO) bin/evergate bench handshake --html bin/handshake.html $(ARGS)
 
 bench-scale: build ## What many tunnels cost: join, synchronization, memory; TUNNELS (100000) of them
 	$(SUDO) bin/evergate bench scale --tunnels $(TUNNELS) --html bin/scale.html

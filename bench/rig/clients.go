@@ -54,7 +54,7 @@ type Call struct {
 // Clients makes the clients of a Site; none has dialed yet.
 func (s *Site) Clients() *Clients {
 	return NewClients(s.Client, Call{
-		Gateway: netip.MustParseAddr(gateway.GatewayAddr), Groups: []ipsec.GroupID{ikeGroup}, NATT: ike.NATTOff,
+		Gateway: netip.MustParseAddr(gateway.GatewayAddr), Groups: []ipsec.GroupID{ipsec.GroupX25519}, NATT: ike.NATTOff,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 )
@@ -94,7 +95,6 @@ func (s *Site) config(i int, settings Settings) string {
 	if settings.Plugin != "" {
 		plugin = fmt.Sprintf("dataplane: {plugin: %q}\n", settings.Plugin)
 	}
-	fgsp := map[bool]string{true: "enable", false: "disable"}[settings.Sync]
 	return plugin + fmt.Sprintf(`
 standalone-cluster:
   standalone-group-id: 1
@@ -102,33 +102,8 @@ standalone-cluster:
   interface: port4
   secret: {literal: the members of this rig share it}
   cluster-peers:
-%s%sphase1:
-  - name: vpn1
-    type: dynamic
-    interface: port2
-    local-gw: %s
-    keylife: 90000
-    peertype: any
-    proposal: [%s]
-    dhgrp: [%d]
-    dpd: disable
-    fgsp-sync: %s
-    psksecret: {literal: %s}
-phase2:
-  - name: vpn1
-    phase1name: vpn1
-    proposal: [%s]
-    keylifeseconds: 86400
-`, s.Members[i].ID, peers.String(), sync, gateway.GatewayAddr, ikeProposal, ikeGroup, fgsp, psk, espProposal)
+%s%s%s`, s.Members[i].ID, peers.String(), sync, Dialup(gateway.GatewayAddr, ipsec.GroupX25519, settings.Sync))
 }
-
-// What every client proposes.
-const (
-	psk         = "the clients of this rig share it"
-	ikeProposal = "aes128-sha256"
-	ikeGroup    = 31 // X25519
-	espProposal = "aes128-sha256"
-)
 
 // Peer is what a member knows of another one, by its index.
 type Peer struct{ Alive, Synced, Complete bool }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/evergate/evergate/core/netlab/gateway"
 )
 
@@ -26,22 +28,16 @@ func UsageOf(pid int) (Usage, error) {
 	if err != nil {
 		return Usage{}, fmt.Errorf("rig: look at process %d: %w", pid, err)
 	}
-	stat, err := os.ReadFile(dir + "stat")
-	if err != nil {
-		return Usage{}, fmt.Errorf("rig: look at process %d: %w", pid, err)
+	// The clock of a process is finer than the ticks of its stat:
+	// clock_getcpuclockid(3).
+	const scheduled = 2 // CPUCLOCK_SCHED
+	var clock unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduled), &clock); err != nil {
+		return Usage{}, fmt.Errorf("rig: read the processor time of process %d: %w", pid, err)
 	}
-	u := Usage{Resident: kib(string(status), "VmRSS:"), Peak: kib(string(status), "VmHWM:")}
-	// The name, in parentheses, may hold anything. utime and stime are fields 14
-	// and 15 in clock ticks, of which Linux has 100 a second (proc(5)).
-	_, rest, _ := strings.Cut(string(stat), ") ")
-	fields := strings.Fields(rest)
-	for _, i := range []int{11, 12} {
-		if i < len(fields) {
-			ticks, _ := strconv.ParseInt(fields[i], 10, 64)
-			u.CPU += time.Duration(ticks) * 10 * time.Millisecond
-		}
-	}
-	return u, nil
+	return Usage{
+		Resident: kib(string(status), "VmRSS:"), Peak: kib(string(status), "VmHWM:"), CPU: time.Duration(clock.Nano()),
+	}, nil
 }
 
 // kib finds a value in kB and returns it in octets; 0 when it is not there.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/evergate/evergate/bench/failover"
+	"github.com/evergate/evergate/bench/handshake"
 	"github.com/evergate/evergate/bench/report"
 	"github.com/evergate/evergate/bench/scale"
 	"github.com/evergate/evergate/bench/throughput"
@@ -21,6 +22,7 @@ import (
 type benchOptions struct {
 	daemon, plugin  string
 	tunnels, rounds int
+	handshake       handshake.Options
 	throughput      throughput.Options
 	html, samples   string
 	logf            func(format string, args ...any)
@@ -48,6 +50,14 @@ that makes it possible adds to a handshake.`,
 			run: func(ctx context.Context, o *benchOptions) (reporter, error) {
 				return failover.Run(ctx, failover.Options{Daemon: o.daemon, Plugin: o.plugin, Tunnels: o.tunnels, Rounds: o.rounds, Logf: o.logf})
 			},
+		},
+		{
+			name: "handshake", short: "Measure what a tunnel costs an IKE responder, next to another",
+			long: `Measure what a tunnel costs an IKE responder in processor time and memory, and how long
+its client waits, next to strongSwan with kernel-libipsec, by turns in one run. --tunnels
+is the largest number of tunnels with which memory is looked at, without strongSwan.`,
+			flags: handshakeFlags,
+			run:   runHandshake,
 		},
 		{
 			name: "scale", short: "Measure what very many tunnels cost a group",

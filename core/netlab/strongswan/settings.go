@@ -26,6 +26,8 @@ type Settings struct {
 	// KernelESP leaves ESP to the kernel, which must have it. SAs are then as
 	// the peers agree on them, with or without UDP and extended numbers.
 	KernelESP bool
+	// Quiet keeps the log to what went wrong, for measurements.
+	Quiet bool
 	// More are further settings below charon: "cisco_unity": "yes".
 	More map[string]string
 }
@@ -59,10 +61,13 @@ func (s Settings) render(log, socket string) string {
 		option(name, true, s.More[name])
 	}
 	level := 1
-	if s.LogKeys {
+	switch {
+	case s.LogKeys:
 		level = 4
+	case s.Quiet:
+		level = 0
 	}
-	fmt.Fprintf(&b, "  filelog {\n    log {\n      path = %s\n      flush_line = yes\n      ike_name = yes\n      default = 1\n      ike = %d\n      chd = %d\n    }\n  }\n", log, level, level)
+	fmt.Fprintf(&b, "  filelog {\n    log {\n      path = %s\n      flush_line = yes\n      ike_name = yes\n      default = %d\n      ike = %d\n      chd = %d\n    }\n  }\n", log, min(level, 1), level, level)
 	peerTS := "no"
 	if s.AllowPeerTS {
 		peerTS = "yes"

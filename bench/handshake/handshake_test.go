@@ -1,0 +1,47 @@
+package handshake_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/evergate/evergate/bench/handshake"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestFewHandshakes has a few clients dial in at both responders: the measurement
+// works, and says all that it is to say. The figures of so few say nothing.
+func TestFewHandshakes(t *testing.T) { // F14
+	daemon := filepath.Join(t.TempDir(), "evergated")
+	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", daemon, "github.com/evergate/evergate/cmd/evergated")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("evergated was not built: %v\n%s", err, out)
+	}
+	r, err := handshake.Run(t.Context(), handshake.Options{
+		Daemon: daemon, StrongSwan: true, Handshakes: 8, Rounds: 2, AtOnce: 4,
+		Tunnels: []int{8}, Alone: 4, Settle: time.Second, Logf: t.Logf,
+	})
+	if err != nil {
+		t.Fatalf("The measurement failed: %v.", err)
+	}
+	if want := 2 * len(handshake.Methods()); len(r.Figures) != want {
+		t.Errorf("There are %d figures, want %d: each method with each responder.", len(r.Figures), want)
+	}
+	for _, f := range r.Figures {
+		if len(f.Rounds) != 2 || f.CPU <= 0 || f.Daemon <= 0 || f.PerSecond <= 0 || f.Wait.N != 16 || f.Wait.Median <= 0 {
+			t.Errorf("%s at %s was not measured: %+v.", f.Method, f.Responder, f)
+		}
+	}
+	if len(r.Memory) != 3 {
+		t.Errorf("Memory was looked at %d times, want both with 8 tunnels and one with 4: %+v.", len(r.Memory), r.Memory)
+	}
+	var text strings.Builder
+	if err := r.Report().Write(&text); err != nil || !strings.Contains(text.String(), `{"benchmark":"handshake"`) {
+		t.Errorf("The report has no line of JSON, but is (%v):\n%s", err, text.String())
+	}
+}
