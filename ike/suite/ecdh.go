@@ -44,40 +44,45 @@ func (c curve) publicLen() int { return c.point }
 // case, is at or above the order once in 2^32; only a broken rand needs more.
 const scalarTries = 32
 
-// generate draws the scalar itself: crypto/ecdh's GenerateKey promises nothing
-// about how much it reads.
-func (c curve) generate(rand io.Reader) ([]byte, error) {
+// draw draws the scalar itself: crypto/ecdh's GenerateKey promises nothing about
+// how much it reads.
+func (c curve) draw(rand io.Reader) ([]byte, keyPair, error) {
 	b := make([]byte, c.scalar)
 	for range scalarTries {
 		if _, err := io.ReadFull(rand, b); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		b[0] &= c.top
-		if _, err := c.curve.NewPrivateKey(b); err == nil {
-			return b, nil
+		if p, err := c.pair(b); err == nil {
+			return b, p, nil
 		}
 	}
-	return nil, errors.New("random source yields no valid scalar")
+	return nil, nil, errors.New("random source yields no valid scalar")
 }
 
-func (c curve) public(private []byte) ([]byte, error) {
+func (c curve) pair(private []byte) (keyPair, error) {
 	k, err := c.curve.NewPrivateKey(private)
 	if err != nil {
 		return nil, err
 	}
-	return k.PublicKey().Bytes()[len(c.prefix):], nil
+	return &curvePair{c, k}, nil
 }
+
+// curvePair is a scalar with its point. The standard library makes the point with
+// the scalar, whether or not it is asked for.
+type curvePair struct {
+	curve curve
+	key   *ecdh.PrivateKey
+}
+
+func (p *curvePair) public() []byte { return p.key.PublicKey().Bytes()[len(p.curve.prefix):] }
 
 // shared is the x coordinate for the NIST curves (RFC 5903 section 7), the
 // output of the function for Curve25519 (RFC 8031 section 2).
-func (c curve) shared(private, peer []byte) ([]byte, error) {
-	k, err := c.curve.NewPrivateKey(private)
+func (p *curvePair) shared(peer []byte) ([]byte, error) {
+	point, err := p.curve.curve.NewPublicKey(append(append([]byte(nil), p.curve.prefix...), peer...))
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.curve.NewPublicKey(append(append([]byte(nil), c.prefix...), peer...))
-	if err != nil {
-		return nil, err
-	}
-	return k.ECDH(p)
+	return p.key.ECDH(point)
 }

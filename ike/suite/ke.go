@@ -14,20 +14,27 @@ type KE struct {
 	group   group
 	id      ipsec.GroupID
 	private ipsec.Key
-	public  []byte
+	pair    keyPair
 }
 
 // group is one key exchange method. Private and public values have a fixed
 // length each; publicLen is that of KE payloads.
 type group interface {
 	publicLen() int
-	// generate draws a private value from rand, reading always the same octets
-	// from the same stream.
-	generate(rand io.Reader) ([]byte, error)
-	// public is the public value of a private one, which it checks.
-	public(private []byte) ([]byte, error)
+	// draw draws a private value from rand, reading always the same octets from the
+	// same stream.
+	draw(rand io.Reader) (private []byte, p keyPair, err error)
+	// pair makes the pair of a private value, which it checks and keeps.
+	pair(private []byte) (keyPair, error)
+}
+
+// keyPair is a private value with its public one. To make it is as much work as
+// what it is for, so it is made once.
+type keyPair interface {
+	// public is the caller's to read.
+	public() []byte
 	// shared is g^ir in the form that the key schedule takes.
-	shared(private, peer []byte) ([]byte, error)
+	shared(peer []byte) ([]byte, error)
 }
 
 // NewKE draws a private value from rand. From equal streams come equal values.
@@ -36,11 +43,11 @@ func NewKE(id ipsec.GroupID, rand io.Reader) (*KE, error) {
 	if err != nil {
 		return nil, err
 	}
-	private, err := g.generate(rand)
+	private, pair, err := g.draw(rand)
 	if err != nil {
 		return nil, fmt.Errorf("suite: draw a private value for %v: %w", id, err)
 	}
-	return RestoreKE(id, ipsec.NewKey(private))
+	return &KE{group: g, id: id, private: ipsec.NewKey(private), pair: pair}, nil
 }
 
 // RestoreKE is the KE whose Private this was, on another member perhaps: an
@@ -50,23 +57,24 @@ func RestoreKE(id ipsec.GroupID, private ipsec.Key) (*KE, error) {
 	if err != nil {
 		return nil, err
 	}
-	public, err := g.public(private.Reveal())
+	pair, err := g.pair(private.Reveal())
 	if err != nil {
 		return nil, fmt.Errorf("suite: restore the private value of %v: %w", id, err)
 	}
-	return &KE{group: g, id: id, private: private, public: public}, nil
+	return &KE{group: g, id: id, private: private, pair: pair}, nil
 }
 
 // Group is the key exchange method.
 func (k *KE) Group() ipsec.GroupID { return k.id }
 
 // Public is the Key Exchange Data of our KE payload. The slice is k's.
-func (k *KE) Public() []byte { return k.public }
+func (k *KE) Public() []byte { return k.pair.public() }
 
 // Private is what RestoreKE takes. It is k's.
 func (k *KE) Private() ipsec.Key { return k.private }
 
-// Wipe overwrites the private value, for RestoreKE's caller too.
+// Wipe overwrites the private value, for RestoreKE's caller too. A copy that the
+// standard library made of a scalar is left to the garbage collector.
 func (k *KE) Wipe() { k.private.Wipe() }
 
 // Shared is g^ir, from the Key Exchange Data of the peer's KE payload. An error
@@ -77,7 +85,7 @@ func (k *KE) Shared(peer []byte) (ipsec.Key, error) {
 	if want := k.group.publicLen(); len(peer) != want {
 		return ipsec.Key{}, fmt.Errorf("suite: the peer's key exchange value for %v has %d octets, want %d", k.id, len(peer), want)
 	}
-	shared, err := k.group.shared(k.private.Reveal(), peer)
+	shared, err := k.pair.shared(peer)
 	if err != nil {
 		return ipsec.Key{}, fmt.Errorf("suite: the peer's key exchange value for %v: %w", k.id, err)
 	}

@@ -60,23 +60,38 @@ func newModp(id ipsec.GroupID) (modp, bool) {
 // 3.4.
 func (m modp) publicLen() int { return m.len }
 
-func (m modp) generate(rand io.Reader) ([]byte, error) {
+func (m modp) draw(rand io.Reader) ([]byte, keyPair, error) {
 	x := make([]byte, m.exponent)
 	if _, err := io.ReadFull(rand, x); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return x, nil
+	p, err := m.pair(x)
+	return x, p, err
 }
 
-func (m modp) public(private []byte) ([]byte, error) {
+func (m modp) pair(private []byte) (keyPair, error) {
 	two := make([]byte, m.len)
 	two[m.len-1] = 2
-	return m.power(two, private)
+	power, err := m.power(two, private)
+	if err != nil {
+		return nil, err
+	}
+	return &modpPair{m, private, power}, nil
 }
+
+// modpPair is an exponent, which belongs to the KE, with its power of 2.
+type modpPair struct {
+	group    modp
+	exponent []byte
+	power    []byte
+}
+
+func (p *modpPair) public() []byte { return p.power }
 
 // shared refuses 0, 1, p-1 and all from p on, which is all that a safe prime
 // needs (RFC 6989 section 2.1): no other small subgroup exists.
-func (m modp) shared(private, peer []byte) ([]byte, error) {
+func (p *modpPair) shared(peer []byte) ([]byte, error) {
+	m := p.group
 	one := make([]byte, m.len)
 	one[m.len-1] = 1
 	last := m.prime() // p-1, as p is odd
@@ -84,7 +99,7 @@ func (m modp) shared(private, peer []byte) ([]byte, error) {
 	if bytes.Compare(peer, one) <= 0 || bytes.Compare(peer, last) >= 0 {
 		return nil, errors.New("not between 1 and p-1")
 	}
-	return m.power(peer, private)
+	return m.power(peer, p.exponent)
 }
 
 // power is base^private mod p, as long as p.
