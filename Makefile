@@ -114,9 +114,17 @@ fuzz: ## Run each fuzz target for FUZZTIME (100000x)
 	done
 
 .PHONY: bench
-bench: ## Run the benchmarks that match BENCH (.), BENCHCOUNT (6) times, into bin/bench.txt
+bench: deps build bin/wireguard-go ## All measurements of the whole thing, next to its peers: bin/bench.html, and lines for benchstat in bin/bench.txt
+	$(SUDO) bin/evergate bench all --html bin/bench.html --benchstat bin/bench.txt
+
+.PHONY: bench-go
+bench-go: ## Run the Go benchmarks that match BENCH (.), BENCHCOUNT (6) times, into bin/bench-go.txt
 	@mkdir -p bin
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 0 $(call with-func,Benchmark) | tee bin/bench.txt
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(BENCHCOUNT) -timeout 0 $(call with-func,Benchmark) | tee bin/bench-go.txt
+
+.PHONY: bin/wireguard-go
+bin/wireguard-go:
+	go build -modfile=tools.mod -o $@ golang.zx2c4.com/wireguard
 
 .PHONY: bench-failover bench-handshake bench-scale bench-throughput
 bench-failover: build ## What the death of a member costs, with real members and clients between namespaces
@@ -128,12 +136,11 @@ bench-handshake: deps build ## What a tunnel costs an IKE responder, next to str
 bench-scale: build ## What many tunnels cost: join, synchronization, memory; TUNNELS (100000) of them
 	$(SUDO) bin/evergate bench scale --tunnels $(TUNNELS) --html bin/scale.html
 
-bench-throughput: deps build ## How fast PLUGIN carries packets, next to wireguard-go and strongSwan; ARGS for more (--proposal aes128-sha1)
-	go build -modfile=tools.mod -o bin/wireguard-go golang.zx2c4.com/wireguard
+bench-throughput: deps build bin/wireguard-go ## How fast PLUGIN carries packets, next to wireguard-go and strongSwan; ARGS for more (--proposal aes128-sha1)
 	$(SUDO) bin/evergate bench throughput --plugin $(PLUGIN) --html bin/throughput.html $(ARGS)
 
 .PHONY: benchstat
-benchstat: ## Compare two results: make benchstat OLD=before.txt NEW=bin/bench.txt
+benchstat: ## Compare two results: make benchstat OLD=before.txt NEW=bin/bench-go.txt
 	@$(TOOL) benchstat $(OLD) $(NEW)
 
 ##@ Parts of check

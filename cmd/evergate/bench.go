@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -99,6 +100,43 @@ done goes to standard error.`,
 	for _, b := range benchmarks() {
 		cmd.AddCommand(c.benchmark(b))
 	}
+	cmd.AddCommand(c.allBenchmarks())
+	return cmd
+}
+
+// allBenchmarks makes one page of all of them.
+func (c *cli) allBenchmarks() *cobra.Command {
+	var shared benchOptions
+	cmd := &cobra.Command{
+		Use: "all", Short: "Make all measurements, one after the other", Args: cobra.NoArgs,
+		Long: `Make all measurements, one after the other, each as it is made by itself without
+further flags. What fails is told at the end, and keeps none of the others from
+being made. It takes about half an hour.`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			shared.logTo(cmd.ErrOrStderr())
+			if err := shared.find(); err != nil {
+				return err
+			}
+			var reports []report.Report
+			var failed []error
+			for _, b := range benchmarks() {
+				o := shared
+				b.flags(pflag.NewFlagSet(b.name, pflag.ContinueOnError), &o) // its defaults
+				o.daemon = shared.daemon
+				o.logf("%s", b.name)
+				result, err := b.run(cmd.Context(), &o)
+				if err != nil {
+					failed = append(failed, fmt.Errorf("%s: %w", b.name, err))
+					continue
+				}
+				reports = append(reports, result.Report())
+			}
+			return errors.Join(append(failed, c.show(cmd.OutOrStdout(), shared, reports...))...)
+		},
+	}
+	f := cmd.Flags()
+	shared.addTo(f)
+	f.StringVar(&shared.daemon, "daemon", "", "evergated to measure (the one beside this program)")
 	return cmd
 }
 
@@ -107,7 +145,7 @@ func (c *cli) benchmark(b benchmark) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: b.name, Short: b.short, Long: b.long, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.logf = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
+			o.logTo(cmd.ErrOrStderr())
 			if cmd.Flags().Lookup("daemon") != nil {
 				if err := o.find(); err != nil {
 					return err
@@ -117,16 +155,26 @@ func (c *cli) benchmark(b benchmark) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.show(cmd.OutOrStdout(), result.Report(), o)
+			return c.show(cmd.OutOrStdout(), o, result.Report())
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.plugin, "plugin", "", "dataplane to measure: the name or the path of its plugin (softesp)")
+	o.addTo(f)
 	f.IntVar(&o.rounds, "rounds", 0, "how often to repeat; 0 for the benchmark's own choice")
-	f.StringVar(&o.html, "html", "", "write a page with plots to this `file`")
-	f.StringVar(&o.samples, "benchstat", "", "append lines for benchstat to this `file`")
 	b.flags(f, &o)
 	return cmd
+}
+
+// addTo adds the flags that all have.
+func (o *benchOptions) addTo(f *pflag.FlagSet) {
+	f.StringVar(&o.plugin, "plugin", "", "dataplane to measure: the name or the path of its plugin (softesp)")
+	f.StringVar(&o.html, "html", "", "write a page with plots to this `file`")
+	f.StringVar(&o.samples, "benchstat", "", "append lines for benchstat to this `file`")
+}
+
+// logTo has what is being done written to w.
+func (o *benchOptions) logTo(w io.Writer) {
+	o.logf = func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
 }
 
 // find makes sure of the programs that are to be measured.
@@ -152,24 +200,30 @@ func beside(name string) (string, error) {
 	return filepath.Join(filepath.Dir(self), name), nil
 }
 
-// show prints r and writes the files that were asked for.
-func (c *cli) show(w io.Writer, r report.Report, o benchOptions) error {
-	print := r.Write
-	if c.json {
-		print = r.WriteJSON
+// show prints reports and writes the files that were asked for.
+func (c *cli) show(w io.Writer, o benchOptions, reports ...report.Report) error {
+	if len(reports) == 0 {
+		return nil
 	}
-	if err := print(w); err != nil {
-		return err
-	}
-	if o.html != "" {
-		if err := toFile(o.html, os.O_TRUNC, func(w io.Writer) error { return report.WriteHTML(w, r) }); err != nil {
+	for _, r := range reports {
+		write := r.Write
+		if c.json {
+			write = r.WriteJSON
+		}
+		if err := write(w); err != nil {
+			return err
+		}
+		if o.samples == "" {
+			continue
+		}
+		if err := toFile(o.samples, os.O_APPEND, r.WriteSamples); err != nil {
 			return err
 		}
 	}
-	if o.samples != "" {
-		return toFile(o.samples, os.O_APPEND, r.WriteSamples)
+	if o.html == "" {
+		return nil
 	}
-	return nil
+	return toFile(o.html, os.O_TRUNC, func(w io.Writer) error { return report.WriteHTML(w, reports...) })
 }
 
 // toFile writes a file, anew or at its end.
