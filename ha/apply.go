@@ -182,6 +182,8 @@ func (n *Node) onPutChild(now time.Time, p *peer, r PutChild) {
 	t.version = r.Version
 	id := r.Child.In.ID
 	c := t.child(id)
+	// While p tells all that it has, most of it is new here.
+	fresh := c == nil && n.bare && !p.in.complete
 	if c == nil {
 		c = &child{of: t, used: n.used[id]}
 		delete(n.used, id)
@@ -202,7 +204,7 @@ func (n *Node) onPutChild(now time.Time, p *peer, r PutChild) {
 		t.listed = append(slices.Clone(t.listed), id)
 	}
 	if !c.lingers {
-		n.install(c)
+		n.install(c, fresh)
 	}
 }
 
@@ -224,14 +226,17 @@ func (n *Node) acceptable(t *tunnel, c Child) bool {
 }
 
 // install puts a pair into our dataplane as standby, outbound above all that
-// anybody else may use.
-func (n *Node) install(c *child) {
+// anybody else may use. fresh says that it cannot be there.
+func (n *Node) install(c *child, fresh bool) {
 	in, out := c.In, c.Out
 	in.Group, out.Group = c.of.owner(), c.of.owner()
 	in.Sender, out.Sender = n.cfg.Member, n.cfg.Member
 	n.rebase(c)
 	out.Sequence, _ = n.share(c)
 	n.order(Order{Kind: Install, SAs: []ipsec.SA{in, out}})
+	if fresh {
+		return
+	}
 	// One of the same generation would be left as it is, its replay window too (I9).
 	changes := n.standby(c)
 	if in.Sequence.Highest != 0 {

@@ -88,7 +88,11 @@ type (
 
 	// Plane says whether there is a dataplane that works. Without one we own
 	// what we own, but are not fit to be routed to.
-	Plane struct{ Up bool }
+	Plane struct {
+		Up bool
+		// Bare: it holds no SA of an earlier life of ours.
+		Bare bool
+	}
 
 	// Keeps says what the dataplane does of what the group rests on.
 	Keeps struct {

@@ -10,7 +10,7 @@ import (
 // state or its events. What is ours is the engine's to put back: tunnels whose
 // claim is under way come to life at once, so that it knows of them.
 func (n *Node) onInventory(now time.Time, in Inventory) {
-	n.planeUp = true
+	n.planeUp, n.bare = true, n.bare || len(in.SAs) == 0
 	for _, t := range n.restoring {
 		t.restoreBy = now
 	}
@@ -35,5 +35,5 @@ func (n *Node) reinstall(c *child) {
 	c.base = max(c.base, c.used)
 	// A dataplane that kept half of the pair would keep it as it is.
 	n.order(Order{Kind: Discard, IDs: []ipsec.SAID{c.In.ID, c.Out.ID}})
-	n.install(c)
+	n.install(c, false)
 }

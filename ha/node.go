@@ -18,6 +18,8 @@ type Node struct {
 	planeUp bool
 	// unbounded and blind are what Keeps says of it.
 	unbounded, blind bool
+	// bare: our dataplane holds only what it was given in this life.
+	bare bool
 	// leaving: we are about to stop, and take nothing over any more; gone: we have
 	// said goodbye; silent: our own SAs send no more because of that.
 	leaving, gone, silent bool
@@ -137,7 +139,7 @@ func (n *Node) Step(now time.Time, in Input) Ready {
 	case LeaseLow:
 		n.onLeaseLow(in)
 	case Plane:
-		n.planeUp = in.Up
+		n.planeUp, n.bare = in.Up, in.Up && in.Bare
 	case Keeps:
 		n.onKeeps(in)
 	case Inventory:

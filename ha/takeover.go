@@ -362,7 +362,7 @@ func (n *Node) onSupply(now time.Time, r Supply) {
 		c := &child{of: t, Child: in, since: now}
 		t.add(c)
 		n.bySA[in.In.ID], n.bySA[in.Out.ID] = c, c
-		n.install(c)
+		n.install(c, false)
 		n.start(c)
 	}
 	t.listed = listed

@@ -72,8 +72,10 @@ func (e *Engine) runReplica(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	defer r.in.close()
-	if err := e.carryOutReplica(r.Step(time.Now(), Reconfigured{Policy: e.o.Policy})); err != nil {
-		return err
+	for _, in := range []ReplicaInput{Node{ha.Plane{Up: true, Bare: e.bare(ctx)}}, Reconfigured{Policy: e.o.Policy}} {
+		if err := e.carryOutReplica(r.Step(time.Now(), in)); err != nil {
+			return err
+		}
 	}
 	for {
 		wait := time.Hour
@@ -101,6 +103,16 @@ func (e *Engine) runReplica(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// bare tells whether the dataplane is known to hold no SA.
+func (e *Engine) bare(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
+	defer cancel()
+	for range e.o.Plane.Export(ctx, offload.AllGroups) {
+		return false // one, or an error
+	}
+	return ctx.Err() == nil
 }
 
 // carryOutReplica does the work of a Ready in its order. An error is one of the

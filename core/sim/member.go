@@ -95,6 +95,7 @@ func (m *member) start(withDisk bool) {
 	m.begin(machines...)
 	m.inbox, m.orders = m.daemon.actor(), m.daemon.actor()
 	m.timer = alarm{do: func() { m.tell(engine.Node{Input: ha.Timeout{}}) }}
+	m.tell(engine.Node{Input: ha.Plane{Up: true, Bare: true}})
 	m.tell(engine.Reconfigured{Policy: policy})
 	m.all(engine.Reload{Policy: policy})
 }

@@ -99,6 +99,7 @@ func (m *member) start(withDisk bool) {
 	}
 	m.node = node
 	m.c.tracef("member %d: starts, disk %v", m.id, withDisk)
+	m.step(ha.Plane{Up: true, Bare: true})
 	m.step(ha.Configure{Classes: map[string]uint64{class: 1}})
 	m.counting(m.run)
 }
