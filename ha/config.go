@@ -122,7 +122,7 @@ func (c Config) withDefaults() Config {
 	l := &c.Limits
 	l.Queue = cmp.Or(l.Queue, 1<<16)
 	l.QueueOctets = cmp.Or(l.QueueOctets, 64<<20)
-	l.Window = cmp.Or(l.Window, 1<<10)
+	l.Window = cmp.Or(l.Window, 1<<12)
 	l.Tunnels = cmp.Or(l.Tunnels, 1<<20)
 	l.Children = cmp.Or(l.Children, 1<<10)
 	l.Tombstones = cmp.Or(l.Tombstones, 1<<20)

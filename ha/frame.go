@@ -41,4 +41,7 @@ type Frame struct {
 type Ack struct {
 	Stream, Seq  uint64
 	Notes, After uint64
+	// Arrived is the last record that need not be sent again, 0 when that is not
+	// said.
+	Arrived uint64
 }

@@ -239,7 +239,7 @@ func (n *Node) ack(p *peer) Ack {
 	if len(in.waiting) > 0 {
 		seq = in.waiting[0].seq - 1
 	}
-	return Ack{Stream: in.stream, Seq: seq, Notes: in.notes, After: in.after}
+	return Ack{Stream: in.stream, Seq: seq, Notes: in.notes, After: in.after, Arrived: in.recv}
 }
 
 // note queues a record that qualifies what we acknowledge to p.
@@ -254,6 +254,9 @@ func (n *Node) note(p *peer, r Record) {
 // onAck takes acknowledged records off the queue.
 func (n *Node) onAck(now time.Time, p *peer, a Ack) {
 	o := &p.out
+	if a.Stream == o.stream && o.sent > 0 && a.Arrived == o.base+uint64(o.sent)-1 {
+		o.resendAt = now.Add(n.resendAfter(o)) // nothing was lost: p is at work
+	}
 	if a.Stream != o.stream || a.Seq < o.base || a.Seq > o.end() {
 		return
 	}

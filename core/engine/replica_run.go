@@ -109,8 +109,11 @@ func (e *Engine) runReplica(ctx context.Context) error {
 func (e *Engine) bare(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
 	defer cancel()
-	for range e.o.Plane.Export(ctx, offload.AllGroups) {
-		return false // one, or an error
+	for _, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
+		if err != nil {
+			e.o.Log.Debug("dataplane was not asked what it holds", "error", err)
+		}
+		return false
 	}
 	return ctx.Err() == nil
 }
@@ -165,11 +168,28 @@ func (e *Engine) runOrders(ctx context.Context) {
 			return
 		case <-r.orders.ready:
 		}
-		if batch := r.orders.take(); len(batch) > 0 {
-			refused := e.carryOutOrders(ctx, batch)
-			r.in.push(replicaMessage{in: Node{ha.Carried{Serial: batch[len(batch)-1].serial, Refused: refused}}})
+		for batch := r.orders.take(); len(batch) > 0 && ctx.Err() == nil; {
+			n := portion(batch)
+			refused := e.carryOutOrders(ctx, batch[:n])
+			r.in.push(replicaMessage{in: Node{ha.Carried{Serial: batch[n-1].serial, Refused: refused}}})
+			batch = batch[n:]
 		}
 	}
+}
+
+// portionOrders is after how many orders the replication machine hears of them:
+// while the next ones are carried out the other members send more.
+const portionOrders = 256
+
+// portion is how many Readys to carry out together.
+func portion(batch []orders) int {
+	count := 0
+	for n, o := range batch {
+		if count += len(o.list); count >= portionOrders {
+			return n + 1
+		}
+	}
+	return len(batch)
 }
 
 // carryOutOrders does the work of several Readys at once. A standby is there when

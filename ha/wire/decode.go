@@ -38,6 +38,7 @@ func Unmarshal(b []byte) (ha.Frame, error) {
 		Unfit: m.GetUnfit(), Leaving: m.GetLeaving(),
 		Ack: ha.Ack{
 			Stream: m.GetAck().GetStream(), Seq: m.GetAck().GetSeq(), Notes: m.GetAck().GetNotes(), After: m.GetAck().GetAfter(),
+			Arrived: m.GetAck().GetArrived(),
 		},
 		Stream: m.GetStream(), First: m.GetFirst(), Standing: d.standing(m.GetStanding()),
 	}

@@ -59,7 +59,7 @@ func frame() ha.Frame {
 	digest.Sums[63] = 1
 	return ha.Frame{
 		Protocol: 1, Group: 255, From: 15, To: 3, Life: 4, ToLife: 5, Disk: 6, ToDisk: 10, Count: 7, Unfit: true, Leaving: true, Role: ha.Standby,
-		Ack:      ha.Ack{Stream: 1, Seq: 2, Notes: 3, After: 4},
+		Ack:      ha.Ack{Stream: 1, Seq: 2, Notes: 3, After: 4, Arrived: 44},
 		Standing: &ha.Standing{Unit: 1, Primary: true, Term: 2, Failed: 3, Yielded: 4, Override: true, Priority: 5, Age: 6, Serial: "EG00"},
 		Stream:   8, First: 9,
 		Records: []ha.Record{

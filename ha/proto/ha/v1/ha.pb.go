@@ -416,7 +416,9 @@ type Ack struct {
 	// Which stream of the sender of this frame qualifies that.
 	Notes uint64 `protobuf:"varint,3,opt,name=notes,proto3" json:"notes,omitempty"`
 	// The record of it that must have arrived before this counts.
-	After         uint64 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
+	After uint64 `protobuf:"varint,4,opt,name=after,proto3" json:"after,omitempty"`
+	// The last record that has arrived, as have all before. 0 from who does not say.
+	Arrived       uint64 `protobuf:"varint,5,opt,name=arrived,proto3" json:"arrived,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -475,6 +477,13 @@ func (x *Ack) GetNotes() uint64 {
 func (x *Ack) GetAfter() uint64 {
 	if x != nil {
 		return x.After
+	}
+	return 0
+}
+
+func (x *Ack) GetArrived() uint64 {
+	if x != nil {
+		return x.Arrived
 	}
 	return 0
 }
@@ -3479,12 +3488,13 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\boverride\x18\x06 \x01(\bR\boverride\x12\x1a\n" +
 	"\bpriority\x18\a \x01(\rR\bpriority\x12\x1b\n" +
 	"\tage_nanos\x18\b \x01(\x03R\bageNanos\x12\x16\n" +
-	"\x06serial\x18\t \x01(\tR\x06serial\"[\n" +
+	"\x06serial\x18\t \x01(\tR\x06serial\"u\n" +
 	"\x03Ack\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x04R\x06stream\x12\x10\n" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05notes\x18\x03 \x01(\x04R\x05notes\x12\x14\n" +
-	"\x05after\x18\x04 \x01(\x04R\x05after\"\x96\a\n" +
+	"\x05after\x18\x04 \x01(\x04R\x05after\x12\x18\n" +
+	"\aarrived\x18\x05 \x01(\x04R\aarrived\"\x96\a\n" +
 	"\x06Record\x12$\n" +
 	"\x05hello\x18\x01 \x01(\v2\f.ha.v1.HelloH\x00R\x05hello\x12(\n" +
 	"\aput_ike\x18\x02 \x01(\v2\r.ha.v1.PutIKEH\x00R\x06putIke\x12.\n" +

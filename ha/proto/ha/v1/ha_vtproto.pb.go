@@ -295,6 +295,11 @@ func (m *Ack) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Arrived != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Arrived))
+		i--
+		dAtA[i] = 0x28
+	}
 	if m.After != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.After))
 		i--
@@ -3194,6 +3199,9 @@ func (m *Ack) SizeVT() (n int) {
 	if m.After != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.After))
 	}
+	if m.Arrived != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Arrived))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5101,6 +5109,25 @@ func (m *Ack) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.After |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Arrived", wireType)
+			}
+			m.Arrived = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Arrived |= uint64(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}
