@@ -174,7 +174,7 @@ func (n *network) abandon() error {
 func (n *network) free() error {
 	var errs []error
 	if n.plane != nil {
-		n.plane.Free()
+		errs = append(errs, n.plane.Free())
 	}
 	for _, name := range n.made {
 		errs = append(errs, loop.RemoveDevice(name))

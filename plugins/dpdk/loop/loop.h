@@ -157,7 +157,7 @@ int evg_plane_start(struct evg_plane *p, const int *tun_fds);
 void evg_plane_set_addresses(struct evg_plane *p, const struct evg_addr *a, uint32_t n);
 void evg_plane_drain(struct evg_plane *p);
 void evg_plane_stop(struct evg_plane *p);
-void evg_plane_free(struct evg_plane *p);
+uint32_t evg_plane_free(struct evg_plane *p);
 void evg_plane_stats(struct evg_plane *p, uint64_t out[EVG_STATS]);
 void evg_plane_arm(struct evg_plane *p, uint32_t group, bool armed, uint64_t epoch);
 int evg_plane_event_fd(struct evg_plane *p);

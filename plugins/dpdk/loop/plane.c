@@ -210,20 +210,27 @@ static void free_policies(struct evg_plane *p) {
 	}
 }
 
-// evg_plane_free ends the workers, closes the ports and frees the plane. Its SAs
-// must have been freed before, with evg_plane_stop in front.
-void evg_plane_free(struct evg_plane *p) {
+// left counts what of a pool was not given back.
+static uint32_t left(const struct rte_mempool *pool) {
+	return pool == NULL ? 0 : rte_mempool_in_use_count(pool);
+}
+
+// evg_plane_free frees a plane. Its SAs must have been freed before, with
+// evg_plane_stop in front. It returns how many packets and sessions were lost.
+uint32_t evg_plane_free(struct evg_plane *p) {
 	evg_plane_stop(p);
 	evg_plane_drain(p);
 	free_policies(p);
 	for (uint16_t i = 0; i < MAX_WORKERS; i++)
 		free_worker(p->workers[i]);
+	uint32_t lost = left(p->sessions) + left(p->mbufs);
 	rte_mempool_free(p->sessions);
 	rte_mempool_free(p->mbufs);
 	if (p->events.fd >= 0)
 		close(p->events.fd);
 	free(atomic_load(&p->addresses));
 	free(p);
+	return lost;
 }
 
 // evg_plane_stop ends the workers and closes the ports: nothing looks at SAs

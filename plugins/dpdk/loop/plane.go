@@ -95,8 +95,14 @@ func (p *Plane) Drain() { C.evg_plane_drain(p.c) }
 // Stop ends the workers and gives the ports back.
 func (p *Plane) Stop() { C.evg_plane_stop(p.c) }
 
-// Free frees a plane whose SAs and tunnels were freed, after Stop.
-func (p *Plane) Free() { C.evg_plane_free(p.c) }
+// Free frees a plane whose SAs and tunnels were freed, after Stop. An error tells of
+// packets and sessions that nobody gave back.
+func (p *Plane) Free() error {
+	if lost := C.evg_plane_free(p.c); lost > 0 {
+		return fmt.Errorf("loop: %d packets and sessions were lost", lost)
+	}
+	return nil
+}
 
 // Arm lets the standby SAs of a group start by themselves, or ends that.
 func (p *Plane) Arm(g offload.Group, epoch offload.Epoch) {
