@@ -9,13 +9,37 @@ import (
 // checksum (RFC 1071). Only the last part of what is summed may have an odd
 // length.
 //
-// It adds eight octets at a time with an end-around carry, and in the byte order
-// of most machines: the sum of 64-bit words folds to that of their 16-bit parts,
-// and swapping the octets of all words swaps those of the sum (RFC 1071 section
-// 2). fold swaps them back.
+// It adds in larger words, with an end-around carry, and in the byte order of most
+// machines: the sum of larger words folds to that of their 16-bit parts, and
+// swapping the octets of all words swaps those of the sum (RFC 1071 section 2).
+// fold swaps them back.
 func sum(b []byte, s uint64) uint64 {
+	b, s = sumBlocks(b, s)
+	for len(b) >= 8 {
+		s = addWord(s, binary.LittleEndian.Uint64(b))
+		b = b[8:]
+	}
+	if len(b) > 0 {
+		var last [8]byte
+		copy(last[:], b)
+		s = addWord(s, binary.LittleEndian.Uint64(last[:]))
+	}
+	return s
+}
+
+// addWord adds with an end-around carry.
+func addWord(s, w uint64) uint64 {
+	s, c := bits.Add64(s, w, 0)
+	return s + c // cannot overflow: after a carry s is not all ones
+}
+
+// blockLen is how many octets a turn of sumWords and of its like adds.
+const blockLen = 64
+
+// sumWords adds the whole blocks of b, and returns what is left of b and the sum.
+func sumWords(b []byte, s uint64) ([]byte, uint64) {
 	var c uint64
-	for len(b) >= 64 {
+	for len(b) >= blockLen {
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[8:]), c)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[16:]), c)
@@ -24,21 +48,10 @@ func sum(b []byte, s uint64) uint64 {
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[40:]), c)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[48:]), c)
 		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b[56:]), c)
-		s += c // cannot overflow: after a carry s is not all ones
-		b = b[64:]
-	}
-	for len(b) >= 8 {
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(b), 0)
 		s += c
-		b = b[8:]
+		b = b[blockLen:]
 	}
-	if len(b) > 0 {
-		var last [8]byte
-		copy(last[:], b)
-		s, c = bits.Add64(s, binary.LittleEndian.Uint64(last[:]), 0)
-		s += c
-	}
-	return s
+	return b, s
 }
 
 // fold reduces a running sum to 16 bits, in network byte order.
