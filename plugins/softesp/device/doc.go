@@ -6,4 +6,8 @@
 // goroutine that owns a queue waits for all of its descriptors at once, and one
 // system call moves up to 64 KiB. Nothing allocates per packet. Methods are for
 // one goroutine at a time unless they say otherwise.
+//
+// Calls that move packets never block, so Go's scheduler is not told of them
+// (unix.RawSyscall): it would have a thread of its own look every 20 µs whether
+// somebody else could use the processor meanwhile. Only waiting is made known.
 package device

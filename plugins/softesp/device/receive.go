@@ -82,7 +82,7 @@ func (r *Receiver) Receive(s *Socket) []Received {
 		r.headers[i].Namelen = unix.SizeofSockaddrInet6
 		r.headers[i].SetControllen(controlLen)
 	}
-	n, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.headers[0])),
+	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.headers[0])),
 		receiveSlots, unix.MSG_DONTWAIT, 0, 0)
 	if e != 0 {
 		return nil // nothing there, or an error that the error queue explains

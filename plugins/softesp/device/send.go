@@ -101,7 +101,7 @@ func (d *Sender) sendSome(s *Socket, ms []Message) (int, error) {
 		d.fill(i, s, &ms[i])
 	}
 	for {
-		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&d.headers[0])), uintptr(len(ms)),
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&d.headers[0])), uintptr(len(ms)),
 			unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:

@@ -130,14 +130,15 @@ func (q *Queue) FD() int { return q.fd }
 // there is none.
 func (q *Queue) Read(b []byte) (int, error) {
 	for {
-		n, err := unix.Read(q.fd, b)
-		switch {
-		case err == nil:
-			return n, nil
-		case errors.Is(err, unix.EAGAIN):
+		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(q.fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)))
+		switch e {
+		case 0:
+			return int(n), nil
+		case unix.EAGAIN:
 			return 0, nil
-		case !errors.Is(err, unix.EINTR):
-			return 0, os.NewSyscallError("read", err)
+		case unix.EINTR:
+		default:
+			return 0, os.NewSyscallError("read", e)
 		}
 	}
 }
@@ -161,7 +162,7 @@ func (w *FrameWriter) Write(head []byte, pieces [][]byte) error {
 		w.iov[i+1].SetLen(len(p))
 	}
 	for {
-		_, _, e := unix.Syscall(unix.SYS_WRITEV, uintptr(w.fd), uintptr(unsafe.Pointer(&w.iov[0])), uintptr(1+len(pieces)))
+		_, _, e := unix.RawSyscall(unix.SYS_WRITEV, uintptr(w.fd), uintptr(unsafe.Pointer(&w.iov[0])), uintptr(1+len(pieces)))
 		switch e {
 		case 0:
 			return nil
