@@ -18,6 +18,8 @@
 // call. The tables of SAs are replaced, not changed, behind atomic pointers. A
 // goroutine holds a mutex of its own during a batch, which nobody else wants
 // except to wait for the batch's end: Demote, Delete and closing a socket do.
+// What consecutive packets have in common, the SA of their flow and what they
+// count, is looked up and noted once, and forgotten when the batch ends.
 //
 // With several queues (setting queues) the TUN device spreads flows over them,
 // and arriving packets go to the queue of their SPI, so that all packets of an SA

@@ -9,7 +9,10 @@ import (
 )
 
 // flush sends the batch: one call for each run of messages with the same socket.
+// What was decided for it is forgotten.
 func (t *transmitter) flush() {
+	t.run.settle(t.e, t.now)
+	t.last.sa = nil
 	for start := 0; start < len(t.batched); {
 		end := start + 1
 		for end < len(t.batched) && t.batched[end].socket == t.batched[start].socket {

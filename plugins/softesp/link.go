@@ -50,14 +50,14 @@ func (r *receiver) relay(link *association, inner []byte) {
 		link.drop(dropMalformed, 1)
 		return
 	}
-	a := r.e.outbound.find(&t.super.Header)
+	a := t.find(&t.super.Header)
 	switch {
 	case a == nil:
 		link.drop(dropSelector, 1)
 	case !a.active() && !r.e.knock(a):
 		link.drop(dropStandby, 1)
 	default:
-		r.count(len(inner))
+		r.run.count(1, len(inner))
 		t.carry(a)
 	}
 }

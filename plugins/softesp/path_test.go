@@ -121,6 +121,13 @@ func trainFrame(payload, segment int) []byte {
 // transmit encrypts one frame and forgets it.
 func (b *bench) transmit(frame []byte) {
 	b.tx.packet(frame)
+	b.forget()
+}
+
+// forget ends a batch as flush does, but sends nothing.
+func (b *bench) forget() {
+	b.tx.run.settle(b.e, 0)
+	b.tx.last = decision{}
 	b.tx.batched = b.tx.batched[:0]
 	b.tx.used = 0
 }
@@ -182,7 +189,7 @@ func TestBatchesCostNoAllocation(t *testing.T) {
 		next := 0
 		n = testing.AllocsPerRun(50, func() {
 			b.rx.esp(packets[next])
-			b.rx.settle()
+			b.rx.run.settle(b.e, 0)
 			b.rx.joiner.Flush()
 			next++
 		})
@@ -216,7 +223,8 @@ func TestRelayingCostsNoAllocation(t *testing.T) {
 	next := 0
 	n := testing.AllocsPerRun(50, func() {
 		b.rx.esp(packets[next])
-		b.rx.settle()
+		b.rx.run.settle(b.e, 0)
+		b.rx.onward.run.settle(b.e, 0)
 		b.rx.onward.batched = b.rx.onward.batched[:0]
 		b.rx.onward.used = 0
 		next++
@@ -245,7 +253,7 @@ func FuzzReceive(f *testing.F) {
 		b.rx.from.train = &got
 		b.rx.udp(&got)
 		b.rx.raw(data)
-		b.rx.settle()
+		b.rx.run.settle(b.e, 0)
 		b.rx.joiner.Flush()
 		b.rx.handOver()
 		if n := b.in.packets.Load(); n > 1 {
@@ -280,7 +288,7 @@ func BenchmarkReceive(b *testing.B) {
 		copy(p[c.HeaderLen():], inner)
 		c.Seal(p, len(inner), 4, w.in.ID.SPI, seq, seq) // about half of the time
 		w.rx.esp(p)
-		w.rx.settle()
+		w.rx.run.settle(w.e, 0)
 		w.rx.joiner.Flush()
 	}
 	if w.in.packets.Load() != seq {
@@ -324,6 +332,19 @@ func BenchmarkInboundTable(b *testing.B) {
 		i = (i + 7919) % 100_000
 		if w.e.inbound.find(ipsec.SPI(0x2000_0000+i*40503), benchLocal) == nil {
 			b.Fatal("The SA should be found.")
+		}
+	}
+}
+
+// BenchmarkTransmitSmall encrypts packets of 64 octets, a batch of them at a time.
+func BenchmarkTransmitSmall(b *testing.B) {
+	w := newBench(b, gcm)
+	small, frame := append(make([]byte, packet.VnetLen), ipv4(benchHere, benchThere, packet.ProtoUDP, 36)...), make([]byte, device.FrameLen)
+	b.SetBytes(64)
+	b.ReportAllocs()
+	for b.Loop() {
+		if w.tx.packet(frame[:copy(frame, small)]); len(w.tx.batched) == maxFrames {
+			w.forget()
 		}
 	}
 }

@@ -36,7 +36,9 @@ type receiver struct {
 	header packet.Header
 	from   arrival
 	ike    []ikesock.Datagram
-	run    usageRun
+	run    run
+	// admitted is the flow of the last packet that the selectors of its SA let in.
+	admitted decision
 	// rebuilt is where packets of transport mode are put together.
 	rebuilt [packet.IPv6HeaderLen + 65536]byte
 }
@@ -46,12 +48,6 @@ type arrival struct {
 	socket *device.Socket
 	train  *device.Received
 	class  uint8
-}
-
-// usageRun gathers what consecutive packets of one SA count.
-type usageRun struct {
-	sa             *association
-	packets, bytes uint64
 }
 
 func newReceiver(n *network, index int, wake *device.Wake) *receiver {
@@ -116,7 +112,7 @@ func (r *receiver) once(set *socketSet, s *device.Socket) bool {
 	if r.sockets.Load() != set {
 		return false
 	}
-	r.now = r.e.now()
+	r.now, r.admitted.sa = r.e.now(), nil
 	got := r.memory.Receive(s)
 	for i := range got {
 		r.from = arrival{socket: s, train: &got[i], class: got[i].TrafficClass}
@@ -126,7 +122,7 @@ func (r *receiver) once(set *socketSet, s *device.Socket) bool {
 			r.udp(&got[i])
 		}
 	}
-	r.settle()
+	r.run.settle(r.e, r.now)
 	r.joiner.Flush()
 	r.onward.flush()
 	r.handOver()
@@ -198,7 +194,7 @@ func (r *receiver) esp(p []byte) {
 		return
 	}
 	if r.run.sa != a {
-		r.settle()
+		r.run.settle(r.e, r.now)
 		r.run.sa = a
 	}
 	if a.allowance(1, 0, r.run.packets, r.run.bytes) == 0 {
@@ -258,12 +254,12 @@ func (r *receiver) tunnel(a *association, payload []byte, next uint8) {
 	h := &r.header
 	switch {
 	case next == packet.ProtoNone:
-		r.count(0) // a dummy packet (RFC 4303 section 2.6)
+		r.run.count(1, 0) // a dummy packet (RFC 4303 section 2.6)
 		return
 	case next != packet.ProtoIPv4 && next != packet.ProtoIPv6, !h.Parse(payload), h.V6 != (next == packet.ProtoIPv6):
 		a.drop(dropMalformed, 1)
 		return
-	case a.Link == nil && !a.selectsIn(h):
+	case a.Link == nil && !r.admits(a, h):
 		a.drop(dropSelector, 1)
 		return
 	}
@@ -280,7 +276,7 @@ func (r *receiver) tunnel(a *association, payload []byte, next uint8) {
 		r.relay(a, payload)
 		return
 	}
-	r.count(h.Len)
+	r.run.count(1, h.Len)
 	r.joiner.Add(payload, h)
 }
 
@@ -288,7 +284,7 @@ func (r *receiver) tunnel(a *association, payload []byte, next uint8) {
 // from the SA's peer, whatever a NAT made of its address: the selectors say so.
 func (r *receiver) transport(a *association, payload []byte, next uint8) {
 	if next == packet.ProtoNone {
-		r.count(0)
+		r.run.count(1, 0)
 		return
 	}
 	p := a.path.Load()
@@ -300,31 +296,28 @@ func (r *receiver) transport(a *association, payload []byte, next uint8) {
 	case !h.Parse(whole):
 		a.drop(dropMalformed, 1)
 		return
-	case !a.selectsIn(h):
+	case !r.admits(a, h):
 		a.drop(dropSelector, 1)
 		return
 	}
 	if p.kind == device.UDP {
 		packet.FixTransportChecksum(whole, h)
 	}
-	r.count(h.Len)
+	r.run.count(1, h.Len)
 	r.joiner.Add(whole, h)
 	r.joiner.Flush() // before rebuilt is used again
 }
 
-// count notes an accepted packet of the current run.
-func (r *receiver) count(bytes int) {
-	r.run.packets++
-	r.run.bytes += uint64(bytes)
-}
-
-// settle ends a run: what it counted goes to the SA.
-func (r *receiver) settle() {
-	if r.run.packets > 0 {
-		soft, hard := r.run.sa.account(r.run.packets, r.run.bytes, r.now)
-		r.e.tellExpired(r.run.sa, soft, hard)
+// admits tells whether a packet may come through a (RFC 4301 section 5.2).
+func (r *receiver) admits(a *association, h *packet.Header) bool {
+	if r.admitted.sa == a && r.admitted.holds(h) {
+		return true
 	}
-	r.run = usageRun{}
+	if !a.selectsIn(h) {
+		return false
+	}
+	r.admitted = decision{header: *h, sa: a}
+	return true
 }
 
 // WritePacket gives the TUN device what the joiner made.

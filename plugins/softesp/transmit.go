@@ -45,6 +45,8 @@ type transmitter struct {
 	// messages is scratch of flush.
 	messages [maxMessages]device.Message
 	now      time.Duration
+	last     decision
+	run      run
 	acquires acquireFilter
 	tooBig   tooBigWriter
 }
@@ -124,7 +126,7 @@ func (t *transmitter) packet(frame []byte) {
 		t.e.stats.multicast.Add(1)
 		return
 	}
-	a := t.e.outbound.find(h)
+	a := t.find(h)
 	if a == nil {
 		t.e.stats.noSA.Add(1)
 		if t.acquires.fresh(h, t.now) {
@@ -142,6 +144,14 @@ func (t *transmitter) packet(frame []byte) {
 		a = link
 	}
 	t.carry(a)
+}
+
+// find returns the SA for a packet, nil for none.
+func (t *transmitter) find(h *packet.Header) *association {
+	if !t.last.holds(h) {
+		t.last = decision{header: *h, sa: t.e.outbound.find(h)}
+	}
+	return t.last.sa
 }
 
 // carry encrypts t.super with an active SA, if it fits the path.
@@ -201,7 +211,11 @@ func (t *transmitter) encrypt(a *association, p *path, socket *device.Socket, co
 		a.drop(dropMalformed, count)
 		return
 	}
-	allowed := a.allowance(count, t.super.Largest(), 0, 0)
+	if t.run.sa != a {
+		t.run.settle(t.e, t.now)
+		t.run.sa = a
+	}
+	allowed := a.allowance(count, t.super.Largest(), t.run.packets, t.run.bytes)
 	a.drop(dropLifetime, count-allowed)
 	first, got := a.out.reserve(uint64(allowed))
 	granted := int(got)
@@ -230,7 +244,7 @@ func (t *transmitter) encrypt(a *association, p *path, socket *device.Socket, co
 		t.enqueue(a, p, socket, class, n)
 		sent++
 	}
-	t.account(a, sent)
+	t.run.count(sent, t.super.Bytes(sent))
 }
 
 // seal makes the ESP packet of segment i at the end of t.out, behind lead free
@@ -285,29 +299,10 @@ func (o *outgoing) extend(a *association, p *path, socket *device.Socket, class 
 	return true
 }
 
-// account counts n packets of t.super, and tells what they lead to.
-func (t *transmitter) account(a *association, n int) {
-	soft, hard := a.account(uint64(n), uint64(t.super.Bytes(n)), t.now)
-	t.e.tellExpired(a, soft, hard)
-	if a.out.low() {
-		t.e.events.add(offload.LeaseLow{ID: a.ID, Next: a.out.next.Load()})
-	}
-}
-
 // ceiling drops n packets that no sequence number is left for.
 func (t *transmitter) ceiling(a *association, n int) {
 	a.drop(dropCeiling, n)
 	if a.out.exhausted() {
 		t.e.events.add(offload.LeaseLow{ID: a.ID, Next: a.out.next.Load(), Exhausted: true})
-	}
-}
-
-// tellExpired reports limits that were reached.
-func (e *Engine) tellExpired(a *association, soft, hard bool) {
-	if soft {
-		e.events.add(offload.Expired{ID: a.ID})
-	}
-	if hard {
-		e.events.add(offload.Expired{ID: a.ID, Hard: true})
 	}
 }

@@ -57,6 +57,12 @@ type Header struct {
 	L4, Len int
 }
 
+// SameFlow tells whether selectors see no difference between two packets.
+func (h *Header) SameFlow(o *Header) bool {
+	return h.SrcPort == o.SrcPort && h.DstPort == o.DstPort && h.HasPorts == o.HasPorts && h.Proto == o.Proto &&
+		h.Src == o.Src && h.Dst == o.Dst
+}
+
 // Parse reads the headers of the IP packet at the start of b into h. False means
 // that it is none, or shorter than it says.
 func (h *Header) Parse(b []byte) bool {

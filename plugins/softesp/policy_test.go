@@ -1,6 +1,7 @@
 package softesp
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"slices"
 	"testing"
@@ -12,8 +13,9 @@ import (
 )
 
 // TestPolicyTableFindsTheNewestOfTheLongest plays installations and deletions, in
-// calls of any size, against a list. A reader that still holds an older version
-// goes on finding what was in it.
+// calls of any size, against a list; some remote prefixes have few SAs and some
+// have many. A reader that still holds an older version goes on finding what was in
+// it.
 func TestPolicyTableFindsTheNewestOfTheLongest(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		table := newPolicyTable()
@@ -27,12 +29,15 @@ func TestPolicyTableFindsTheNewestOfTheLongest(t *testing.T) {
 				table.replace(have[i], nil)
 				have = slices.Delete(have, i, i+1)
 			} else {
-				for range rapid.IntRange(1, 6).Draw(t, "sas") {
+				for range rapid.IntRange(1, 12).Draw(t, "sas") {
 					serial++
 					a := &association{serial: serial}
 					a.Selectors = ipsec.Selectors{
-						Local:  []ipsec.TrafficSelector{ipsec.AnySelector(false)},
+						Local:  []ipsec.TrafficSelector{ipsec.SelectorOf(smallPrefix(t))},
 						Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(smallPrefix(t))},
+					}
+					if rapid.Bool().Draw(t, "two") {
+						a.Selectors.Local = append(a.Selectors.Local, ipsec.SelectorOf(smallPrefix(t)))
 					}
 					table.stage(a)
 					have = append(have, a)
@@ -40,12 +45,12 @@ func TestPolicyTableFindsTheNewestOfTheLongest(t *testing.T) {
 				table.commit()
 			}
 			for range 4 {
-				h := packet.Header{Src: netip.MustParseAddr("192.0.2.1"), Dst: smallAddr(t), Proto: 17, HasPorts: true}
+				h := packet.Header{Src: smallAddr(t), Dst: smallAddr(t), Proto: 17, HasPorts: true}
 				if got, want := table.find(&h), newestOfLongest(have, &h); got != want {
-					t.Fatalf("To %v the table finds %+v, the list %+v.", h.Dst, got, want)
+					t.Fatalf("From %v to %v the table finds %+v, the list %+v.", h.Src, h.Dst, got, want)
 				}
 				if got, want := snapshot.find(&h), newestOfLongest(before, &h); got != want {
-					t.Fatalf("To %v the version before finds %+v, the list of that time %+v.", h.Dst, got, want)
+					t.Fatalf("From %v to %v the version before finds %+v, the list of that time %+v.", h.Src, h.Dst, got, want)
 				}
 			}
 		}
@@ -66,9 +71,32 @@ func smallPrefix(t *rapid.T) netip.Prefix {
 func newestOfLongest(sas []*association, h *packet.Header) (best *association) {
 	bits := -1
 	for _, a := range sas { // the newest last
-		if p := remotePrefixes(a)[0]; p.Contains(h.Dst) && p.Bits() >= bits {
+		if p := prefixes(a.Selectors.Remote)[0]; a.selectsOut(h) && p.Bits() >= bits {
 			best, bits = a, p.Bits()
 		}
 	}
 	return best
+}
+
+// BenchmarkPolicyToOneNetwork finds one of 10,000 networks that have tunnels to the
+// same one.
+func BenchmarkPolicyToOneNetwork(b *testing.B) {
+	table := newPolicyTable()
+	for i := range uint32(10_000) {
+		a := &association{serial: uint64(i + 1)}
+		addr := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 0x0a800000+i)))
+		a.Selectors = ipsec.Selectors{
+			Local:  []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(addr, 32))},
+			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(benchThere, 32))},
+		}
+		table.stage(a)
+	}
+	table.commit()
+	h := packet.Header{Src: netip.MustParseAddr("10.128.0.7"), Dst: benchThere, Proto: 17, HasPorts: true}
+	b.ReportAllocs()
+	for b.Loop() {
+		if table.find(&h) == nil {
+			b.Fatal("The tunnel should be found.")
+		}
+	}
 }
