@@ -24,32 +24,46 @@ import (
 // nattPort is that of ESP in UDP (RFC 3948).
 const nattPort = 4500
 
-// openPlugin starts a plugin at both ends and installs n pairs of SAs.
-func openPlugin(tb netlab.TB, o Options, n int, encap bool) (*pair, error) {
+// variant is a plugin with so many pairs of SAs, in UDP or not.
+type variant struct {
+	path  string
+	label string // tells it from others of the same name
+	sas   int
+	encap bool
+}
+
+// name of a variant of a plugin that calls itself so.
+func (v variant) name(plugin string) string {
+	s := "evergate " + plugin
+	if v.label != "" {
+		s += " (" + v.label + ")"
+	}
+	if !v.encap {
+		s += ", protocol 50"
+	}
+	if v.sas > 1 {
+		s += fmt.Sprintf(", %d SAs", v.sas)
+	}
+	return s
+}
+
+// openPlugin starts a plugin at both ends and installs its SAs.
+func openPlugin(tb netlab.TB, o Options, v variant) (*pair, error) {
 	algorithms, err := algorithmsOf(o.Proposal)
 	if err != nil {
 		return nil, err
 	}
+	gateway, client, err := newSAs(algorithms, v.sas, v.encap)
+	if err != nil {
+		return nil, err
+	}
 	p := newPair(tb, "")
-	gateway, client, err := newSAs(algorithms, n, encap)
-	if err != nil {
-		return nil, err
-	}
-	info, err := p.gateway.startPlugin(tb, o, gatewayOuter, clientsNet, gateway)
+	info, err := p.gateway.startPlugin(tb, o, v.path, gatewayOuter, clientsNet, gateway)
 	if err == nil {
-		_, err = p.client.startPlugin(tb, o, clientOuter, senderAddr+"/32", client)
+		_, err = p.client.startPlugin(tb, o, v.path, clientOuter, senderAddr+"/32", client)
 	}
-	if err != nil {
-		return nil, err
-	}
-	p.sas, p.name = n, "evergate "+info.Name
-	if !encap {
-		p.name += ", protocol 50"
-	}
-	if n > 1 {
-		p.name += fmt.Sprintf(", %d SAs", n)
-	}
-	return p, nil
+	p.sas, p.name = v.sas, v.name(info.Name)
+	return p, err
 }
 
 // algorithmsOf reads the one choice of a proposal.
@@ -128,9 +142,9 @@ func mirrored(sa ipsec.SA) ipsec.SA {
 }
 
 // startPlugin starts a plugin in e, gives it its SAs and leads the traffic to it.
-func (e *end) startPlugin(tb netlab.TB, o Options, outer, behind string, sas []ipsec.SA) (offload.Info, error) {
+func (e *end) startPlugin(tb netlab.TB, o Options, path, outer, behind string, sas []ipsec.SA) (offload.Info, error) {
 	ctx := tb.Context()
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), o.Plugin) // Kill comes first and asks
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), path) // Kill comes first and asks
 	process := plugin.NewClient(&plugin.ClientConfig{
 		HandshakeConfig: pluginrpc.Handshake(), Plugins: pluginrpc.Plugins(nil), Cmd: cmd,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC}, AutoMTLS: true, StartTimeout: startLimit,
@@ -143,10 +157,10 @@ func (e *end) startPlugin(tb netlab.TB, o Options, outer, behind string, sas []i
 		return err
 	})
 	if err != nil {
-		return offload.Info{}, fmt.Errorf("throughput: start %s: %w", o.Plugin, err)
+		return offload.Info{}, fmt.Errorf("throughput: start %s: %w", path, err)
 	}
 	if e.pid, err = strconv.Atoi(process.ID()); err != nil {
-		return offload.Info{}, fmt.Errorf("throughput: find the process of %s: %w", o.Plugin, err)
+		return offload.Info{}, fmt.Errorf("throughput: find the process of %s: %w", path, err)
 	}
 	config := offload.Config{Boot: 1, Addresses: []netip.Addr{netip.MustParseAddr(outer)}, Settings: o.Settings}
 	info, err := engine.Configure(ctx, config)

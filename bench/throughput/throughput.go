@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 type Options struct {
 	// Plugin is the path of a dataplane plugin. Required.
 	Plugin string
+	// Others are the paths of further plugins to measure next to it, such as an
+	// earlier build of the same.
+	Others []string
 	// Settings are the plugin's (dataplane.settings in the configuration).
 	Settings map[string]string
 	// Proposal are the algorithms of ESP: aes128gcm. WireGuard has its own.
@@ -198,14 +202,8 @@ func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
 		r.Contestants = append(r.Contestants, Contestant{Name: p.name, Started: time.Since(began)})
 		return nil
 	}
-	for _, n := range o.SAs {
-		if err := add(func() (*pair, error) { return openPlugin(tb, o, n, true) }); err != nil {
-			return nil, err
-		}
-		if !o.Raw {
-			continue
-		}
-		if err := add(func() (*pair, error) { return openPlugin(tb, o, n, false) }); err != nil {
+	for _, v := range o.variants() {
+		if err := add(func() (*pair, error) { return openPlugin(tb, o, v) }); err != nil {
 			return nil, err
 		}
 	}
@@ -220,4 +218,21 @@ func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
 		return nil, err
 	}
 	return pairs, nil
+}
+
+// variants are the ways to measure plugins.
+func (o Options) variants() (out []variant) {
+	for i, path := range append([]string{o.Plugin}, o.Others...) {
+		for _, n := range o.SAs {
+			v := variant{path: path, sas: n, encap: true}
+			if i > 0 {
+				v.label = filepath.Base(path)
+			}
+			out = append(out, v)
+			if v.encap = false; o.Raw {
+				out = append(out, v)
+			}
+		}
+	}
+	return out
 }

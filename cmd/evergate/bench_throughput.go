@@ -16,6 +16,7 @@ import (
 // throughputFlags are those of throughput alone.
 func throughputFlags(f *pflag.FlagSet, o *benchOptions) {
 	t := &o.throughput
+	f.StringSliceVar(&t.Others, "with", nil, "`paths` of plugins to measure next to it, such as an earlier build")
 	f.StringToStringVar(&t.Settings, "set", nil, "settings of the plugin: `name=value`")
 	f.StringVar(&t.Proposal, "proposal", "", "algorithms of ESP, as in a phase2 (aes128gcm)")
 	f.BoolVar(&t.Raw, "raw", false, "measure the plugin without UDP, too")

@@ -36,6 +36,9 @@ func TestPolicyTableFindsTheNewestOfTheLongest(t *testing.T) {
 						Local:  []ipsec.TrafficSelector{ipsec.SelectorOf(smallPrefix(t))},
 						Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(smallPrefix(t))},
 					}
+					if rapid.Bool().Draw(t, "hub") {
+						a.Selectors.Remote[0] = ipsec.SelectorOf(netip.PrefixFrom(smallAddr(t), 8).Masked())
+					}
 					if rapid.Bool().Draw(t, "two") {
 						a.Selectors.Local = append(a.Selectors.Local, ipsec.SelectorOf(smallPrefix(t)))
 					}
