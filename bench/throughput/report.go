@@ -164,8 +164,10 @@ func (r Result) Report() report.Report {
 	for _, s := range r.Samples {
 		name := strings.ReplaceAll(s.Contestant, ",", "")
 		out.Samples = append(out.Samples, report.Sample{Name: "Throughput/test=" + s.Test + "/of=" + name, Values: []report.Value{
-			{Number: s.Bits, Unit: "bit/s"}, {Number: s.Packets, Unit: "packet/s"},
-			{Number: s.Gateway, Unit: "gateway-s/GB"}, {Number: s.Client, Unit: "client-s/GB"},
+			{Number: s.Bits, Unit: "bit/s"},
+			{Number: s.Packets, Unit: "packet/s"},
+			{Number: s.Gateway, Unit: "gateway-s/GB"},
+			{Number: s.Client, Unit: "client-s/GB"},
 		}})
 	}
 	return out
