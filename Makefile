@@ -97,7 +97,7 @@ dpdk-test: dpdk-deps ## Vet, lint and test the dataplane on DPDK, under the race
 	go vet -tags dpdk $(DPDK)
 	$(TOOL) golangci-lint run --build-tags dpdk $(DPDK)
 	go test -tags dpdk -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(DPDK)
-	ASAN_OPTIONS=detect_leaks=0 go test -tags dpdk,sanitize -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestSAsComeAndGo' ./plugins/dpdk
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 go test -tags dpdk,sanitize -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^TestSAsComeAndGo' ./plugins/dpdk
 
 .PHONY: race
 race: ## The unit tests of `check`, under the race detector

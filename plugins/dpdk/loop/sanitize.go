@@ -2,6 +2,6 @@
 
 package loop
 
-// #cgo CFLAGS: -fsanitize=address,undefined -fno-sanitize=alignment -fno-omit-frame-pointer
+// #cgo CFLAGS: -fsanitize=address,bounds,shift,signed-integer-overflow,integer-divide-by-zero,bool,enum,unreachable
 // #cgo LDFLAGS: -fsanitize=address,undefined
 import "C"
