@@ -22,7 +22,7 @@ var ErrNoSuchTunnel = errors.New("engine: no such tunnel")
 func (e *Engine) Tunnels(ctx context.Context) ([]TunnelStatus, error) {
 	fresh, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	if err := e.checkpoint(fresh); err != nil {
+	if err := e.checkpoint(fresh, offload.AllGroups); err != nil {
 		e.o.Log.Debug("dataplane counters were not read", "error", err)
 	}
 	var out []TunnelStatus

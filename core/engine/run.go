@@ -28,6 +28,9 @@ const (
 	// it is done less often, so that it costs at most a twentieth of the time.
 	checkpointEvery = time.Second
 	checkpointShare = 20
+	// standbyCheckpoints is how many checkpoints of our own SAs there are for one
+	// of all.
+	standbyCheckpoints = 10
 	// checkpointPart is how many counters a shard is handed at a time.
 	checkpointPart = 256
 )
@@ -442,23 +445,32 @@ func (e *Engine) onEvent(ctx context.Context, ev offload.Event) {
 // runCheckpoints reads the counters again and again.
 func (e *Engine) runCheckpoints(ctx context.Context) {
 	wait := checkpointEvery
-	for {
+	for count := 0; ; count++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
 		}
 		start := time.Now()
-		if err := e.checkpoint(ctx); err != nil && ctx.Err() == nil {
+		if err := e.checkpoint(ctx, e.counted(count)); err != nil && ctx.Err() == nil {
 			e.o.Log.Debug("dataplane counters were not read", "error", err)
 		}
 		wait = max(checkpointEvery, checkpointShare*time.Since(start))
 	}
 }
 
-// checkpoint reads all counters and hands them to those who live on them, part by
+// counted is the group whose counters are read the next time: mostly our own. SAs
+// that stand by count little, and nobody waits for it.
+func (e *Engine) counted(count int) offload.Group {
+	if e.replica == nil || count%standbyCheckpoints == 0 {
+		return offload.AllGroups
+	}
+	return offload.Group(e.o.Member)
+}
+
+// checkpoint reads the counters of a group and hands them to those who live on them, part by
 // part: of a hundred thousand SAs they are tens of megabytes.
-func (e *Engine) checkpoint(ctx context.Context) error {
+func (e *Engine) checkpoint(ctx context.Context, g offload.Group) error {
 	parts := make([][]offload.Counters, len(e.shards))
 	hand := func(shard int) {
 		part := parts[shard]
@@ -468,7 +480,7 @@ func (e *Engine) checkpoint(ctx context.Context) error {
 			e.replica.in.push(replicaMessage{in: Counted{part}})
 		}
 	}
-	err := e.export(ctx, false, func(c offload.Counters) {
+	err := e.export(ctx, g, false, func(c offload.Counters) {
 		i := ShardOf(uint64(c.Tunnel), len(e.shards))
 		if parts[i] == nil {
 			parts[i] = make([]offload.Counters, 0, checkpointPart)
@@ -489,7 +501,7 @@ func (e *Engine) checkpoint(ctx context.Context) error {
 // the replication machine says first what of it is the shards'.
 func (e *Engine) inventory(ctx context.Context) error {
 	var all []offload.Counters
-	if err := e.export(ctx, true, func(c offload.Counters) { all = append(all, c) }); err != nil {
+	if err := e.export(ctx, offload.AllGroups, true, func(c offload.Counters) { all = append(all, c) }); err != nil {
 		return err
 	}
 	if e.replica != nil {
@@ -512,13 +524,13 @@ func (e *Engine) deal(all []offload.Counters, in func([]offload.Counters) Input)
 	}
 }
 
-// export reads the counters of all SAs of tunnels and hands them over. Those of
+// export reads the counters of the SAs of a group and hands them over. Those of
 // links go where links are made; complete says that events were lost.
-func (e *Engine) export(ctx context.Context, complete bool, take func(offload.Counters)) error {
+func (e *Engine) export(ctx context.Context, g offload.Group, complete bool, take func(offload.Counters)) error {
 	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
 	defer cancel()
 	var links []offload.Counters
-	for c, err := range e.o.Plane.Export(ctx, offload.AllGroups) {
+	for c, err := range e.o.Plane.Export(ctx, g) {
 		if err != nil {
 			return fmt.Errorf("engine: export counters: %w", err)
 		}
