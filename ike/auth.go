@@ -70,7 +70,7 @@ func (t *Tunnel) onAuthResponse(sa *ikeSA, payloads []wire.Payload) {
 	t.support = syncSupportOf(payloads)
 	t.up()
 	t.out.Established = &Established{Remote: t.remoteID}
-	t.log().Info("ike sa up", "remote", t.remote, "remote_id", t.remoteID.String(), "suite", sa.suite.String(), "nat", t.nat.encap)
+	t.info("ike sa up", "remote", t.remote, "remote_id", text(t.remoteID.String), "suite", text(sa.suite.String), "nat", t.nat.encap)
 	t.firstChild(s, payloads)
 	if s.child == childNamed(t.conn, "").Name {
 		for _, c := range t.conn.Children[1:] {
@@ -169,7 +169,7 @@ func (t *Tunnel) onAuthRequest(sa *ikeSA, payloads []wire.Payload) {
 	x := childExchange{sa: sa, ni: t.setup.ni, nr: t.setup.nr, first: true}
 	t.up()
 	t.out.Established = &Established{Remote: t.remoteID, InitialContact: contact}
-	t.log().Info("ike sa up", "remote", t.remote, "remote_id", t.remoteID.String(), "suite", sa.suite.String(), "nat", t.nat.encap)
+	t.info("ike sa up", "remote", t.remote, "remote_id", text(t.remoteID.String), "suite", text(sa.suite.String), "nat", t.nat.encap)
 	c, child, err := t.answerChild(x, nil, payloads)
 	if err != nil {
 		t.refuseChild(err)

@@ -107,8 +107,8 @@ func (t *Tunnel) installInbound(c *childSA) {
 	t.children = append(t.children, c)
 	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Inbound))
 	t.env.Stats.ChildrenCreated++
-	t.log().Info("child sa installed", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String(),
-		"algorithms", c.algorithms.String(), "selectors", selectorNames(c.selectors))
+	t.info("child sa installed", "child", c.conf.Name, "in", text(c.in.String), "out", text(c.out.String),
+		"algorithms", text(c.algorithms.String), "selectors", text(func() string { return selectorNames(c.selectors) }))
 	t.publish()
 }
 

@@ -294,7 +294,7 @@ func (t *Tunnel) matchChild(sa *wire.SA, wanted ipsec.Selectors, transport, firs
 	if old != nil {
 		confs = []*Child{old.conf}
 	}
-	lerr := refuse(wire.TSUnacceptable, FailSelectors, "the peer asks for %s, we accept %s", selectorNames(wanted), childSelectors(confs))
+	var lerr *LocalError
 	for _, conf := range confs {
 		m := childMatch{conf: conf}
 		asked := wanted
@@ -316,6 +316,9 @@ func (t *Tunnel) matchChild(sa *wire.SA, wanted ipsec.Selectors, transport, firs
 			continue
 		}
 		return m, nil
+	}
+	if lerr == nil {
+		lerr = refuse(wire.TSUnacceptable, FailSelectors, "the peer asks for %s, we accept %s", selectorNames(wanted), childSelectors(confs))
 	}
 	return childMatch{}, lerr
 }

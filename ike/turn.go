@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"context"
 	"log/slog"
 	"time"
 )
@@ -55,3 +56,17 @@ func (t *Tunnel) log() *slog.Logger {
 	}
 	return l
 }
+
+// info says what happens in the life of every tunnel, if anybody listens: to find
+// the words for it is a noticeable part of a handshake.
+func (t *Tunnel) info(what string, attrs ...any) {
+	if t.env.Log.Enabled(context.Background(), slog.LevelInfo) {
+		t.log().Info(what, attrs...) //nolint:sloglint // the callers' are constant
+	}
+}
+
+// text is made when it is written.
+type text func() string
+
+// LogValue implements slog.LogValuer.
+func (f text) LogValue() slog.Value { return slog.StringValue(f()) }

@@ -6,7 +6,7 @@
 // the default share it takes twice the memory of its tunnels, for garbage that it
 // does not make. So the share follows the work: there is room for what is allocated
 // in a few seconds (Span), but never less than LeastPercent of what is in use, and
-// never more than Go's default. What is not needed any more goes back to the system
+// never more than Go's default, unless that is little (AnyRoom). What is not needed any more goes back to the system
 // at once.
 //
 // The price is bounded as well, because the collector runs no more often than

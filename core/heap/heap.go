@@ -19,6 +19,10 @@ const (
 	MostPercent  = 100 // Go's default
 )
 
+// AnyRoom is room that is not worth to collect garbage for, in octets: a small heap may
+// grow by as much, whatever share of it that is.
+const AnyRoom = 32 << 20
+
 // every is how often the work is looked at.
 const every = 500 * time.Millisecond
 
@@ -118,5 +122,6 @@ func percent(room, live uint64) int {
 	if live == 0 {
 		return MostPercent
 	}
-	return int(min(MostPercent, max(LeastPercent, 100*room/live)))
+	most := max(MostPercent, 100*AnyRoom/live)
+	return int(min(most, max(LeastPercent, 100*room/live)))
 }

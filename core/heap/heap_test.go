@@ -58,6 +58,18 @@ func TestASmallHeapIsGosOwnBusiness(t *testing.T) {
 	}
 }
 
+// TestASmallHeapHasRoom: a process that begins to work is not held up by its size.
+func TestASmallHeapHasRoom(t *testing.T) {
+	for live, want := range map[uint64]int{4 * mib: 800, 32 * mib: MostPercent, 64 * mib: MostPercent} {
+		if got := percent(1<<40, live); got != want {
+			t.Errorf("A heap of %d MiB that works hard may grow by %d %%, want %d %%.", live/mib, got, want)
+		}
+	}
+	if got := percent(0, 4*mib); got != LeastPercent {
+		t.Errorf("A small heap at rest may grow by %d %%, want %d %%.", got, LeastPercent)
+	}
+}
+
 // TestKeepLeavesThingsAsTheyWere: nothing of it outlives its context.
 func TestKeepLeavesThingsAsTheyWere(t *testing.T) {
 	const before = 73
