@@ -216,6 +216,15 @@
 // lease [ceiling.raise]. A promoted standby goes on from its own Next, which the
 // core put above the last owner's Ceiling [promote.above].
 //
+// An SA whose Next is its highest number or more, and beyond its Ceiling, will never
+// send again: only a successor can, as where new keys are the price of a takeover. Where
+// Info.HoldsPackets says so, an active one keeps the packets that it selects, up to a
+// limit of the dataplane in number, octets and time, and counts them in Counters.Held
+// instead of Drops.Ceiling. They leave, in their order and dealt with like new ones, as
+// soon as an outbound SA of the same tunnel is installed as active [hold.sends]. What
+// finds no room, or waits too long, is counted in Drops.Queue. LeaseLow{Exhausted}
+// reports the first of them as ever.
+//
 // Inbound, a number is accepted once; a replayed one and one left of the window
 // are dropped and counted [replay.once, replay.window]. The window is as asked
 // for, up to Info.MaxReplayWindow, and never off. Highest and Bitmap of Export
@@ -294,6 +303,7 @@
 //	eyes for the first packet          ReportsFirstPacket false   ErrUnsupported to Arm; no FirstPacket
 //	an exact stop at the ceiling       CeilingMargin              nothing: it runs over by no more
 //	any stop at the ceiling            EnforcesCeiling false      nothing: LeaseLow is all that it does
+//	room for packets that must wait    HoldsPackets false         nothing: it drops them
 //	member-unique IVs                  IVSource                   nothing: see "IVs"
 //	NPU room, algorithms, directions   Transforms, in part        nothing: Placement.WhyNot
 //
@@ -324,6 +334,7 @@
 //	1.2  links between members: SA.Link, Info.Links, Counters.Link, Counters.Relayed;
 //	     SAID.Port, so a plugin from before holds one SA of two that differ in it
 //	1.3  Info.ContractMinor
+//	1.4  packets that wait for a successor: Info.HoldsPackets, Counters.Held
 //
 // Each one is on record, and the conformance suite runs with each between a daemon
 // and a dataplane of today. In Go, adding a method to Engine asks vendors for a

@@ -198,6 +198,9 @@ type Info struct {
 	// is how many packets it may run over, where it can only approximate.
 	EnforcesCeiling bool
 	CeilingMargin   uint64
+	// HoldsPackets: packets that an SA without a number left would have sent wait for
+	// its successor.
+	HoldsPackets bool
 	// ReportsFirstPacket: FirstPacket and Activated are sent, and Arm works.
 	ReportsFirstPacket bool
 	// OwnsNATT: the dataplane owns UDP port 4500 and hands over the IKE packets
@@ -296,7 +299,10 @@ type Counters struct {
 	// Relayed counts the outbound packets of a standby SA that went to the owner
 	// over a link.
 	Relayed uint64
-	Drops   Drops
+	// Held counts the outbound packets that waited for the SA's successor. What it
+	// then sends counts there, and what was given up is in Drops.Queue too.
+	Held  uint64
+	Drops Drops
 }
 
 // Stat counts packets that belong to no SA, or that no SA can be blamed for:

@@ -279,7 +279,7 @@ func (w *wire) counters(ctx context.Context, id ipsec.SAID) (offload.Counters, e
 // counted is how many packets an SA has dealt with.
 func counted(c offload.Counters) uint64 {
 	d := c.Drops
-	return c.Packets + c.Relayed + d.Replayed + d.Authentication + d.Malformed + d.Selector + d.Lifetime + d.Ceiling + d.Standby + d.TooBig + d.Queue
+	return c.Packets + c.Relayed + c.Held + d.Replayed + d.Authentication + d.Malformed + d.Selector + d.Lifetime + d.Ceiling + d.Standby + d.TooBig + d.Queue
 }
 
 // udpPacket makes an IPv4 packet of UDP, without a UDP checksum.

@@ -93,8 +93,8 @@ func (s *shell) showInfo(ctx context.Context, _ []string) error {
 		return err
 	}
 	fmt.Fprintf(s.out, "%s %s, contract %s, boot id %s\n", i.Name, i.Version, contract(i), i.BootID)
-	fmt.Fprintf(s.out, "max SAs %d, max replay window %d, IV source %d, ceilings enforced %v (margin %d)\n",
-		i.MaxSAs, i.MaxReplayWindow, i.IVSource, i.EnforcesCeiling, i.CeilingMargin)
+	fmt.Fprintf(s.out, "max SAs %d, max replay window %d, IV source %d, ceilings enforced %v (margin %d), packets held %v\n",
+		i.MaxSAs, i.MaxReplayWindow, i.IVSource, i.EnforcesCeiling, i.CeilingMargin, i.HoldsPackets)
 	fmt.Fprintf(s.out, "first packets reported %v, links %v, transport mode %v, owns port 4500 %v, plaintext interface %q\n",
 		i.ReportsFirstPacket, i.Links, i.TransportMode, i.OwnsNATT, i.PlaintextInterface)
 	for _, n := range i.NPUs {

@@ -43,7 +43,9 @@ var _ offload.Engine = (*plane)(nil)
 // newPlane makes the dataplane of one life of a machine, not configured yet.
 func newPlane(c *Cluster, of string, now func() time.Time) *plane {
 	p := &plane{c: c, of: of, down: true, had: make(map[ipsec.SAID]bool)}
-	p.Engine = mem.New(mem.Options{Name: of, Now: now})
+	p.Engine = mem.New(mem.Options{Name: of, Now: now, Adjust: func(i *offload.Info) {
+		i.HoldsPackets = false // the ledger must see every packet where it leaves
+	}})
 	p.forget()
 	return p
 }

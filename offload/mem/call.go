@@ -68,6 +68,7 @@ func (e *Engine) install(role offload.Role, sa ipsec.SA) error {
 			old.replace(sa)
 			e.link(old)
 			e.setRole(old, role)
+			e.succeed(old)
 		}
 		return nil
 	}
@@ -79,6 +80,7 @@ func (e *Engine) install(role offload.Role, sa ipsec.SA) error {
 	e.sas[sa.ID] = n
 	e.link(n)
 	e.place(n)
+	e.succeed(n)
 	return nil
 }
 

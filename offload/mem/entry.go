@@ -20,7 +20,7 @@ type entry struct {
 	packets, bytes     uint64
 	last               time.Time // of the last packet, zero for never
 	drops              offload.Drops
-	relayed            uint64
+	relayed, held      uint64
 	reported           bool // FirstPacket was sent for this role
 	softSent, hardSent bool
 
@@ -78,6 +78,11 @@ func (sa *entry) end() uint64 {
 	return min(sa.ceiling, highest)
 }
 
+// spent tells whether sa will never send again.
+func (sa *entry) spent() bool {
+	return sa.left() == 0 && sa.next >= min(sa.desc.Algorithms.MaxSequence(), 1<<64-2)
+}
+
 // left is how many numbers may be sent.
 func (sa *entry) left() uint64 {
 	if sa.next > sa.end() {
@@ -125,6 +130,7 @@ func (sa *entry) export(now time.Time) offload.Counters {
 		Idle:       -1,
 		PathMTU:    sa.desc.PathMTU,
 		Relayed:    sa.relayed,
+		Held:       sa.held,
 		Drops:      sa.drops,
 	}
 	if !sa.last.IsZero() {

@@ -34,7 +34,8 @@ type Options struct {
 	Settings []string
 	// Adjust changes what Info says about itself, such as IVSource. It does not
 	// change what the engine does, except that ReportsFirstPacket false makes
-	// Arm unsupported, and Links false the SAs of links.
+	// Arm unsupported, Links false the SAs of links, and HoldsPackets false drops what
+	// would wait.
 	Adjust func(*offload.Info)
 }
 
@@ -56,6 +57,8 @@ type Engine struct {
 	sas        map[ipsec.SAID]*entry
 	tunnels    map[ipsec.TunnelID][]*entry
 	groups     [offload.MaxGroups]group
+	held       map[ipsec.TunnelID]int // packets that wait
+	released   []Packet
 	npuUse     map[offload.NPUID]int
 	faults     map[Call][]Fault
 	stats      stats
@@ -97,6 +100,7 @@ func (e *Engine) forget() {
 	e.sas = make(map[ipsec.SAID]*entry)
 	e.tunnels = make(map[ipsec.TunnelID][]*entry)
 	e.groups = [offload.MaxGroups]group{}
+	e.held = make(map[ipsec.TunnelID]int)
 	e.npuUse = make(map[offload.NPUID]int)
 }
 
@@ -162,6 +166,7 @@ func (e *Engine) describe() offload.Info {
 		Links:              true,
 		IVSource:           offload.IVMember,
 		EnforcesCeiling:    true,
+		HoldsPackets:       true,
 		ReportsFirstPacket: true,
 	}
 	for _, n := range e.options.NPUs {

@@ -20,6 +20,7 @@ var (
 	ErrStandby  = errors.New("mem: a standby sa sends nothing")
 	ErrNoNumber = errors.New("mem: no leased sequence number is left")
 	ErrExpired  = errors.New("mem: the sa is beyond its hard limit")
+	ErrHeld     = errors.New("mem: the packet waits for the successor of its sa")
 	ErrReplayed = errors.New("mem: the packet was received before or is left of the window")
 	ErrNoSA     = errors.New("mem: no sa selects the packet that came over the link")
 )
@@ -37,7 +38,7 @@ type Packet struct {
 }
 
 // Outbound plays a packet that SA id selects. Errors: offload.ErrNotFound,
-// ErrStandby, ErrNoNumber, ErrExpired.
+// ErrStandby, ErrNoNumber, ErrHeld, ErrExpired.
 func (e *Engine) Outbound(id ipsec.SAID) (Packet, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -158,12 +159,12 @@ func (e *Engine) expired(sa *entry) bool {
 // take returns the next sequence number of sa.
 func (e *Engine) take(sa *entry) (uint64, error) {
 	if sa.left() == 0 {
-		sa.drops.Ceiling++
+		err := e.wait(sa)
 		if !sa.lease.noneSent {
 			sa.lease.noneSent = true
 			e.events.push(offload.LeaseLow{ID: sa.desc.ID, Next: sa.next, Exhausted: true})
 		}
-		return 0, ErrNoNumber
+		return 0, err
 	}
 	seq := sa.next
 	sa.next++

@@ -167,6 +167,10 @@ func (b *broken) Deliver(ctx context.Context, sa ipsec.SA, seqs ...uint64) (int,
 	return n, err
 }
 
+func (b *broken) SendHeld(ctx context.Context, sa ipsec.SA, n int, successor ipsec.SA, install func() error) ([]offloadtest.Sent, error) {
+	return played{b.Engine}.SendHeld(ctx, sa, n, successor, install)
+}
+
 func (b *broken) Reset(ctx context.Context) error {
 	if b.reset != nil {
 		b.reset()
@@ -195,7 +199,7 @@ func TestEveryClauseFindsItsBug(t *testing.T) { // B8
 				if b.Engine == nil {
 					b.Engine = mem.New(b.options)
 				}
-				return &offloadtest.Harness{Engine: b, Traffic: b, Links: b, Faults: b, Close: b.Close}, nil
+				return &offloadtest.Harness{Engine: b, Traffic: b, Links: b, Holds: b, Faults: b, Close: b.Close}, nil
 			})
 			if r.Outcome != offloadtest.Failed {
 				t.Errorf("A plane that %s should fail %s, but the clause %s: %q.", bug.what, bug.clause, r.Outcome, r.Notes)
@@ -531,6 +535,13 @@ func trafficBugs() []bug {
 			}
 		}},
 		{"ceiling.raise", "ignores a raised ceiling", changesChanges(func(c *offload.Change) { c.Sequence = nil })},
+		{"hold.sends", "drops what it says it keeps", func(_ context.Context, b *broken) {
+			b.options.Adjust = func(i *offload.Info) { i.HoldsPackets = false }
+			b.info = func(i offload.Info) offload.Info {
+				i.HoldsPackets = true
+				return i
+			}
+		}},
 		{"replay.once", "forwards what it has seen", func(_ context.Context, b *broken) { b.forwardsAlways = true }},
 		{"replay.window", "forwards what is too old", func(_ context.Context, b *broken) { b.forwardsAlways = true }},
 		{"replay.import", "exports an empty window", func(_ context.Context, b *broken) {

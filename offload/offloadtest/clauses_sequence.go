@@ -17,6 +17,7 @@ func sequenceClauses() []Clause {
 		{"ceiling.cycle", "Without ESN nothing is sent after 2^32-1.", traffic, ceilingCycle},
 		{"ceiling.low", "LeaseLow is sent once below half of the lease, and once more when a packet found no number.", traffic, ceilingLow},
 		{"ceiling.raise", "A raised ceiling is a new lease.", traffic, ceilingRaise},
+		{"hold.sends", "What an SA without numbers keeps leaves by its successor, in order.", 0, holdSends},
 		{"replay.once", "A sequence number is accepted once.", traffic, replayOnce},
 		{"replay.window", "A number left of the window is dropped, one within it is accepted.", traffic, replayWindow},
 		{"replay.import", "What Export marked as received is not accepted where it is imported.", traffic, replayImport},
@@ -200,6 +201,32 @@ func ceilingRaise(p *probe) {
 	}
 	p.send(out, 110+margin)
 	p.until(s, "the raised lease to run out", exhausted(out))
+}
+
+func holdSends(p *probe) {
+	if info := p.configured(); !info.HoldsPackets {
+		p.notExercised("the dataplane keeps no packets for an SA to come")
+	}
+	if p.Holds == nil {
+		p.notExercised("the harness moves no packets that wait")
+	}
+	last, beyond := p.outbound(1), p.outbound(2)
+	last.Sequence = ipsec.Sequence{Next: 1<<32 - 1, Ceiling: 1<<32 - 2}
+	beyond.Sequence = ipsec.Sequence{Next: 1 << 32, Ceiling: 1<<32 - 1}
+	for i, spent := range []ipsec.SA{last, beyond} {
+		p.install(epoch(1), offload.Active, spent)
+		successor := p.outbound(uint32(11 + i))
+		successor.Tunnel, successor.Selectors = spent.Tunnel, spent.Selectors
+		sent, err := p.Holds.SendHeld(p.ctx, spent, 5, successor, func() error {
+			_, err := p.Engine.Install(p.ctx, epoch(1), offload.Active, successor)
+			return err
+		})
+		p.must("Packets for an SA without numbers", err)
+		p.wantNumbers(fmt.Sprintf("Five waited at an SA with next %d", spent.Sequence.Next), sent, counting(1, 5))
+		if got := p.exported(spent.ID); got.Held != 5 || got.Drops != (offload.Drops{}) || got.Packets != 0 {
+			p.errorf("Five packets waited and left by the successor, but the SA counts %d of them, %d packets, and dropped %+v.", got.Held, got.Packets, got.Drops)
+		}
+	}
 }
 
 func exhausted(sa ipsec.SA) func(offload.Event) bool {

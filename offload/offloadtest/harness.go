@@ -22,6 +22,8 @@ type Harness struct {
 	Traffic Traffic
 	// Links moves packets over links between members; nil when nothing can.
 	Links Links
+	// Holds moves packets that wait in the plane; nil when nothing can.
+	Holds Holds
 	// Faults make the plane lose things; nil when nothing can.
 	Faults Faults
 	// Close ends the plane; nil when there is nothing to end.
@@ -59,6 +61,15 @@ type Links interface {
 	// them are packets that the outbound sa selects. It returns those that left as
 	// ESP by sa, or by one of the links, in order.
 	DeliverOver(ctx context.Context, link ipsec.SA, seqs []uint64, sa ipsec.SA, links ...ipsec.SA) ([]Sent, error)
+}
+
+// Holds moves packets that wait for the successor of their SA, as Traffic does
+// otherwise.
+type Holds interface {
+	// SendHeld gives the plane n packets that the outbound sa selects, which has no
+	// number for them. Then it calls install, which puts the successor in its place,
+	// and returns what leaves by that, in order.
+	SendHeld(ctx context.Context, sa ipsec.SA, n int, successor ipsec.SA, install func() error) ([]Sent, error)
 }
 
 // Sent is an ESP packet that left the plane.

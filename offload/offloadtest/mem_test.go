@@ -60,6 +60,21 @@ func (p played) DeliverOver(_ context.Context, link ipsec.SA, seqs []uint64, sa 
 	return sent, nil
 }
 
+func (p played) SendHeld(_ context.Context, sa ipsec.SA, n int, _ ipsec.SA, install func() error) ([]offloadtest.Sent, error) {
+	p.Released()
+	for range n {
+		_, _ = p.Outbound(sa.ID) // it waits, or is lost
+	}
+	if err := install(); err != nil {
+		return nil, err
+	}
+	var sent []offloadtest.Sent
+	for _, packet := range p.Released() {
+		sent = append(sent, offloadtest.Sent{SPI: packet.By.SPI, Seq: packet.Seq})
+	}
+	return sent, nil
+}
+
 func (p played) Reset(context.Context) error {
 	p.Engine.Reset()
 	return nil
@@ -79,7 +94,7 @@ func memory(o mem.Options) offloadtest.Open {
 		o := o
 		o.Name = fmt.Sprintf("plane-%d", opened.Add(1))
 		e := mem.New(o)
-		return &offloadtest.Harness{Engine: e, Traffic: played{e}, Links: played{e}, Faults: played{e}, Close: e.Close}, nil
+		return &offloadtest.Harness{Engine: e, Traffic: played{e}, Links: played{e}, Holds: played{e}, Faults: played{e}, Close: e.Close}, nil
 	}
 }
 

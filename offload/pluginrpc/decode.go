@@ -225,6 +225,7 @@ func (d *decoder) counters(m *offloadv1.Counters) offload.Counters {
 		Sequence:   decodeSequence(m.GetSequence()),
 		PathMTU:    narrow[uint16](d, "counters.path_mtu", m.GetPathMtu()),
 		Relayed:    m.GetRelayed(),
+		Held:       m.GetHeld(),
 		Drops: offload.Drops{
 			Replayed:       drops.GetReplayed(),
 			Authentication: drops.GetAuthentication(),
@@ -273,6 +274,7 @@ func (d *decoder) info(m *offloadv1.InfoResponse) offload.Info {
 		Links:              m.GetLinks(),
 		IVSource:           decodeIVSource(m.GetIvSource()),
 		EnforcesCeiling:    m.GetEnforcesCeiling(),
+		HoldsPackets:       m.GetHoldsPackets(),
 		CeilingMargin:      m.GetCeilingMargin(),
 		ReportsFirstPacket: m.GetReportsFirstPacket(),
 		OwnsNATT:           m.GetOwnsNatt(),

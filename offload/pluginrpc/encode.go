@@ -202,6 +202,7 @@ func encodeCounters(c offload.Counters) *offloadv1.Counters {
 		PathMtu:    uint32(c.PathMTU),
 		Link:       encodeLink(c.Link),
 		Relayed:    c.Relayed,
+		Held:       c.Held,
 		Drops:      encodeDrops(c.Drops),
 	}
 }
@@ -256,6 +257,7 @@ func encodeInfo(i offload.Info) *offloadv1.InfoResponse {
 		Links:              i.Links,
 		IvSource:           offloadv1.IVSource(i.IVSource),
 		EnforcesCeiling:    i.EnforcesCeiling,
+		HoldsPackets:       i.HoldsPackets,
 		CeilingMargin:      i.CeilingMargin,
 		ReportsFirstPacket: i.ReportsFirstPacket,
 		OwnsNatt:           i.OwnsNATT,

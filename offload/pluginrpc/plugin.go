@@ -18,7 +18,7 @@ const (
 	// "Versions" of package offload has the list. Before anything is added the
 	// version so far goes on record (make contract-record), for the tests that
 	// play the ends that were built against it.
-	ContractMinor = 3
+	ContractMinor = 4
 	// PluginName is the one plugin that an executable serves.
 	PluginName = "offload"
 )

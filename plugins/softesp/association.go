@@ -47,7 +47,7 @@ type usage struct {
 	last               atomic.Int64
 	softTold, hardTold atomic.Bool
 	drops              [dropReasons]atomic.Uint64
-	relayed            atomic.Uint64
+	relayed, held      atomic.Uint64
 }
 
 // dropReason is an index of usage.drops, a field of offload.Drops.

@@ -38,7 +38,7 @@ func TestSoftespKeepsTheContract(t *testing.T) { // B8
 		}
 		w := newWire(t, number, e)
 		return &offloadtest.Harness{
-			Engine: w, Local: w.local, Remote: w.remote, Traffic: w, Links: w,
+			Engine: w, Local: w.local, Remote: w.remote, Traffic: w, Links: w, Holds: w,
 			Close: func() error { w.close(); return e.Close() },
 		}, nil
 	})
@@ -132,7 +132,7 @@ func (w *wire) settled(ctx context.Context, id ipsec.SAID, before offload.Counte
 
 func dealtWith(c offload.Counters) uint64 {
 	d := c.Drops
-	return c.Packets + d.Replayed + d.Authentication + d.Malformed + d.Selector + d.Lifetime + d.Ceiling + d.Standby + d.TooBig + d.Queue + c.Relayed
+	return c.Packets + d.Replayed + d.Authentication + d.Malformed + d.Selector + d.Lifetime + d.Ceiling + d.Standby + d.TooBig + d.Queue + c.Relayed + c.Held
 }
 
 func (w *wire) count(ctx context.Context, id ipsec.SAID) (offload.Counters, error) {

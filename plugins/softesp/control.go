@@ -105,6 +105,7 @@ func (e *Engine) install(role offload.Role, sa ipsec.SA) (stopped bool, err erro
 		return false, err
 	}
 	e.publish(old, a)
+	e.succeed(a)
 	e.ask(a)
 	if role == offload.Standby {
 		a.tunnel.started.Store(false) // its start is news again

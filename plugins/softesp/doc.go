@@ -99,4 +99,9 @@
 // reports the first authentic packet, and sends nothing. Once its group is armed,
 // the first packet of a tunnel in either direction makes all of its SAs active
 // right there.
+//
+// An SA that is taken over without a number left keeps its packets for its successor
+// (hold.go): up to 512 in a tunnel, 16 MiB in all of them, for 30 seconds. They are
+// copied, one by one, and the goroutine of the first queue sends them as soon as the
+// successor is there.
 package softesp

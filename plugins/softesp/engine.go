@@ -50,6 +50,7 @@ type Engine struct {
 	outbound *policyTable
 	groups   [offload.MaxGroups]*group
 	links    linkTable
+	held     holder
 	// unowned is the group of what belongs to none: the SAs of links.
 	unowned *group
 
@@ -89,6 +90,7 @@ func New(o Options) (*Engine, error) {
 		sas:    make(map[ipsec.SAID]*association), tunnels: make(map[ipsec.TunnelID]*tunnel),
 		slots: make(map[netip.Addr]int), tried: make(map[ipsec.Algorithms]bool),
 	}
+	e.held.stats = &e.stats
 	e.unowned = new(group)
 	for i := range e.groups {
 		e.groups[i] = &group{id: offload.Group(i)}
@@ -137,6 +139,7 @@ func (e *Engine) info() offload.Info {
 		Links:              true,
 		IVSource:           offload.IVMember,
 		EnforcesCeiling:    true,
+		HoldsPackets:       true,
 		ReportsFirstPacket: true,
 		OwnsNATT:           true,
 	}

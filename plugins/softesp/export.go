@@ -55,7 +55,7 @@ func (e *Engine) countersOf(a *association) offload.Counters {
 		Direction: a.Direction, Tunnel: a.tunnel.id, Group: a.group.Load().id,
 		Link: a.Link, Generation: a.Generation,
 		Packets: a.packets.Load(), Bytes: a.bytes.Load(),
-		Idle: a.idle(e.now()), Relayed: a.relayed.Load(), Drops: a.dropped(),
+		Idle: a.idle(e.now()), Relayed: a.relayed.Load(), Held: a.held.Load(), Drops: a.dropped(),
 	}
 	c.PathMTU = pathMTUOf(a)
 	if a.window != nil {

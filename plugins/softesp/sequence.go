@@ -76,6 +76,13 @@ func (q *sequencer) end() uint64 {
 	return q.last
 }
 
+// spent tells whether no number will ever be left: only a successor of the SA sends
+// again.
+func (q *sequencer) spent() bool {
+	next := q.next.Load()
+	return next >= q.last && next > q.end()
+}
+
 // reserve takes up to n sequence numbers: first and those that follow it. Fewer
 // than n are left under the ceiling when got is less.
 func (q *sequencer) reserve(n uint64) (first, got uint64) {

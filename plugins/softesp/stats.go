@@ -28,6 +28,8 @@ type counters struct {
 	noSA      atomic.Uint64 // selected by no SA
 	multicast atomic.Uint64 // multicast and link-local, which no tunnel carries
 	malformed atomic.Uint64 // no IP packet
+	held      atomic.Uint64 // waited for the successor of their SA
+	heldLost  atomic.Uint64 // of those, and of such: waited too long, or found no room
 	// Could not leave.
 	tunFull   atomic.Uint64 // the kernel did not take a frame from us
 	noSocket  atomic.Uint64 // the SA's local address is not configured
@@ -50,6 +52,8 @@ func (c *counters) list() []offload.Stat {
 		{Name: "no-sa", Value: c.noSA.Load()},
 		{Name: "multicast", Value: c.multicast.Load()},
 		{Name: "malformed", Value: c.malformed.Load()},
+		{Name: "held", Value: c.held.Load()},
+		{Name: "held-lost", Value: c.heldLost.Load()},
 		{Name: "tun-full", Value: c.tunFull.Load()},
 		{Name: "no-socket", Value: c.noSocket.Load()},
 		{Name: "send-error", Value: c.sendError.Load()},

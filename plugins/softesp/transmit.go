@@ -34,7 +34,9 @@ type transmitter struct {
 	slot  int
 	queue *device.Queue // nil for one that carries on what a receiver gives it
 	// back writes ICMP messages to the TUN device.
-	back   *device.FrameWriter
+	back *device.FrameWriter
+	// again is scratch of resend.
+	again  []heldPacket
 	sender device.Sender
 
 	frame   []byte
@@ -102,7 +104,7 @@ func (t *transmitter) once() bool {
 	t.batch.Lock()
 	defer t.batch.Unlock()
 	t.now = t.e.now()
-	frames := 0
+	frames := t.resend()
 	for frames < maxFrames && t.used < flushAt {
 		n, err := t.queue.Read(t.frame)
 		if n == 0 || err != nil {
@@ -121,6 +123,11 @@ func (t *transmitter) packet(frame []byte) {
 		t.e.stats.malformed.Add(1)
 		return
 	}
+	t.forward()
+}
+
+// forward sends t.super by the SA that selects it.
+func (t *transmitter) forward() {
 	h := &t.super.Header
 	if h.Dst.IsMulticast() || h.Dst.IsLinkLocalUnicast() || h.Src.IsUnspecified() {
 		t.e.stats.multicast.Add(1)
@@ -220,14 +227,15 @@ func (t *transmitter) encrypt(a *association, p *path, socket *device.Socket, co
 	first, got := a.out.reserve(uint64(allowed))
 	granted := int(got)
 	if granted < allowed {
-		t.ceiling(a, allowed-granted)
+		t.ceiling(a, granted, allowed)
 	}
 	if granted == 0 {
 		return
 	}
 	counter, ok := a.out.counters(got)
 	if !ok {
-		t.ceiling(a, granted)
+		a.drop(dropCeiling, granted)
+		t.e.tellExhausted(a)
 		return
 	}
 	class := packet.OuterTrafficClass(t.super.TrafficClass, a.Header.HideDSCP, a.Header.DSCP)
@@ -299,10 +307,21 @@ func (o *outgoing) extend(a *association, p *path, socket *device.Socket, class 
 	return true
 }
 
-// ceiling drops n packets that no sequence number is left for.
-func (t *transmitter) ceiling(a *association, n int) {
-	a.drop(dropCeiling, n)
+// ceiling deals with the segments of t.super, from one to the one before another, that
+// no sequence number is left for: they wait for a successor, where only that can send
+// them, or are dropped.
+func (t *transmitter) ceiling(a *association, from, to int) {
+	if a.Link == nil && a.out.spent() {
+		t.e.held.keep(a, &t.super, from, to, t.now)
+	} else {
+		a.drop(dropCeiling, to-from)
+	}
+	t.e.tellExhausted(a)
+}
+
+// tellExhausted reports, once per lease, that nothing is left of it.
+func (e *Engine) tellExhausted(a *association) {
 	if a.out.exhausted() {
-		t.e.events.add(offload.LeaseLow{ID: a.ID, Next: a.out.next.Load(), Exhausted: true})
+		e.events.add(offload.LeaseLow{ID: a.ID, Next: a.out.next.Load(), Exhausted: true})
 	}
 }

@@ -1675,7 +1675,9 @@ type Counters struct {
 	// Present for the SAs of links, which are in no group.
 	Link *Link `protobuf:"bytes,12,opt,name=link,proto3" json:"link,omitempty"`
 	// Outbound packets of a standby SA that went to the owner over a link.
-	Relayed       uint64 `protobuf:"varint,13,opt,name=relayed,proto3" json:"relayed,omitempty"`
+	Relayed uint64 `protobuf:"varint,13,opt,name=relayed,proto3" json:"relayed,omitempty"`
+	// Outbound packets that waited for the SA's successor.
+	Held          uint64 `protobuf:"varint,14,opt,name=held,proto3" json:"held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1797,6 +1799,13 @@ func (x *Counters) GetLink() *Link {
 func (x *Counters) GetRelayed() uint64 {
 	if x != nil {
 		return x.Relayed
+	}
+	return 0
+}
+
+func (x *Counters) GetHeld() uint64 {
+	if x != nil {
+		return x.Held
 	}
 	return 0
 }
@@ -2201,6 +2210,8 @@ type InfoResponse struct {
 	// The minor version of the contract that the plugin was built against, as
 	// "Versions" of package offload counts them; 0 from before they were told.
 	ContractMinor uint32 `protobuf:"varint,17,opt,name=contract_minor,json=contractMinor,proto3" json:"contract_minor,omitempty"`
+	// Packets wait for the successor of an SA that has no number left.
+	HoldsPackets  bool `protobuf:"varint,18,opt,name=holds_packets,json=holdsPackets,proto3" json:"holds_packets,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2352,6 +2363,13 @@ func (x *InfoResponse) GetContractMinor() uint32 {
 		return x.ContractMinor
 	}
 	return 0
+}
+
+func (x *InfoResponse) GetHoldsPackets() bool {
+	if x != nil {
+		return x.HoldsPackets
+	}
+	return false
 }
 
 // InstallRequest adds SAs in one role.
@@ -4262,7 +4280,7 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\aceiling\x18\x06 \x01(\x04R\aceiling\x12\x18\n" +
 	"\astandby\x18\a \x01(\x04R\astandby\x12\x17\n" +
 	"\atoo_big\x18\b \x01(\x04R\x06tooBig\x12\x14\n" +
-	"\x05queue\x18\t \x01(\x04R\x05queue\"\xc7\x03\n" +
+	"\x05queue\x18\t \x01(\x04R\x05queue\"\xdb\x03\n" +
 	"\bCounters\x123\n" +
 	"\tplacement\x18\x01 \x01(\v2\x15.offload.v1.PlacementR\tplacement\x123\n" +
 	"\tdirection\x18\x02 \x01(\x0e2\x15.offload.v1.DirectionR\tdirection\x12\x16\n" +
@@ -4280,7 +4298,8 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	" \x01(\rR\apathMtu\x12'\n" +
 	"\x05drops\x18\v \x01(\v2\x11.offload.v1.DropsR\x05drops\x12$\n" +
 	"\x04link\x18\f \x01(\v2\x10.offload.v1.LinkR\x04link\x12\x18\n" +
-	"\arelayed\x18\r \x01(\x04R\arelayed\"E\n" +
+	"\arelayed\x18\r \x01(\x04R\arelayed\x12\x12\n" +
+	"\x04held\x18\x0e \x01(\x04R\x04held\"E\n" +
 	"\x03NPU\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1a\n" +
@@ -4309,7 +4328,7 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"A\n" +
 	"\x11ConfigureResponse\x12,\n" +
 	"\x04info\x18\x01 \x01(\v2\x18.offload.v1.InfoResponseR\x04info\"\r\n" +
-	"\vInfoRequest\"\xa1\x05\n" +
+	"\vInfoRequest\"\xc6\x05\n" +
 	"\fInfoResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x17\n" +
@@ -4330,7 +4349,8 @@ const file_offload_v1_offload_proto_rawDesc = "" +
 	"\x0esocket_options\x18\x0e \x03(\v2\x18.offload.v1.SocketOptionR\rsocketOptions\x12/\n" +
 	"\x13plaintext_interface\x18\x0f \x01(\tR\x12plaintextInterface\x12\x14\n" +
 	"\x05links\x18\x10 \x01(\bR\x05links\x12%\n" +
-	"\x0econtract_minor\x18\x11 \x01(\rR\rcontractMinor\"n\n" +
+	"\x0econtract_minor\x18\x11 \x01(\rR\rcontractMinor\x12#\n" +
+	"\rholds_packets\x18\x12 \x01(\bR\fholdsPackets\"n\n" +
 	"\x0eInstallRequest\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x12$\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x10.offload.v1.RoleR\x04role\x12 \n" +

@@ -988,6 +988,11 @@ func (m *Counters) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Held != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Held))
+		i--
+		dAtA[i] = 0x70
+	}
 	if m.Relayed != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Relayed))
 		i--
@@ -1426,6 +1431,18 @@ func (m *InfoResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.HoldsPackets {
+		i--
+		if m.HoldsPackets {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
 	}
 	if m.ContractMinor != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ContractMinor))
@@ -3672,6 +3689,9 @@ func (m *Counters) SizeVT() (n int) {
 	if m.Relayed != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Relayed))
 	}
+	if m.Held != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Held))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -3862,6 +3882,9 @@ func (m *InfoResponse) SizeVT() (n int) {
 	}
 	if m.ContractMinor != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.ContractMinor))
+	}
+	if m.HoldsPackets {
+		n += 3
 	}
 	n += len(m.unknownFields)
 	return n
@@ -7277,6 +7300,25 @@ func (m *Counters) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Held", wireType)
+			}
+			m.Held = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Held |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -8528,6 +8570,26 @@ func (m *InfoResponse) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 18:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field HoldsPackets", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.HoldsPackets = bool(v != 0)
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
