@@ -51,6 +51,7 @@ type childSA struct {
 	softAt   time.Time
 	hardAt   time.Time
 	removeAt time.Time // of childReplaced and childGone
+	sendAt   time.Time // of childUp that has a predecessor send until then
 
 	unknown []byte // fields of a newer version's snapshot
 }
@@ -110,14 +111,62 @@ func (t *Tunnel) installInbound(c *childSA) {
 	t.publish()
 }
 
-// startSending puts the outbound SA of a pair into the dataplane, and with it in
-// the place of those that carry the same traffic.
+// startSending completes a pair that the peer is known to have, and sends on it.
 func (t *Tunnel) startSending(c *childSA) {
+	if t.completePair(c); c.state == childUp {
+		t.takeTraffic(c)
+	}
+}
+
+// startSendingSoon completes a pair that the peer has once it has heard of it. Until
+// then its predecessors send; where there are none, nothing is gained by a wait.
+func (t *Tunnel) startSendingSoon(c *childSA) {
+	t.completePair(c)
+	switch {
+	case c.state != childUp:
+	case slices.ContainsFunc(t.children, func(o *childSA) bool { return t.sendsFor(o, c) }):
+		c.sendAt = t.now.Add(confirmTime)
+	default:
+		t.takeTraffic(c)
+	}
+}
+
+// sendsFor tells whether a replaced pair still carries the traffic of c.
+func (t *Tunnel) sendsFor(o, c *childSA) bool {
+	return o != c && o.sending && o.state != childUp && o.conf == c.conf && sameSelectors(o.selectors, c.selectors)
+}
+
+// takeTraffic puts the outbound SA of a pair into the dataplane, in the place of those
+// that carry the same traffic.
+func (t *Tunnel) takeTraffic(c *childSA) {
+	c.sendAt = time.Time{}
 	if c.sending {
 		return
 	}
-	c.sending, c.state = true, childUp
+	c.sending = true
 	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Outbound))
+	for _, o := range t.children {
+		if t.sendsFor(o, c) {
+			t.stopSending(o)
+		}
+	}
+	t.publish()
+}
+
+// passOn has the successor of a pair that ends send at once: the peer has it, or the
+// traffic has nothing else.
+func (t *Tunnel) passOn(c *childSA) {
+	if s := t.childByIn(c.successor); s != nil && !s.sendAt.IsZero() {
+		t.takeTraffic(s)
+	}
+}
+
+// completePair makes a pair the one for its traffic, in the place of others.
+func (t *Tunnel) completePair(c *childSA) {
+	if c.state != childPending {
+		return
+	}
+	c.state = childUp
 	t.env.Stats.ChildrenCreated++
 	t.log.Info("child sa installed", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String(),
 		"algorithms", c.algorithms.String(), "selectors", selectorNames(c.selectors))
@@ -171,8 +220,7 @@ func (t *Tunnel) patience() time.Duration {
 func (t *Tunnel) replace(old, next *childSA, wait time.Duration) {
 	t.env.Stats.ChildRekeys++
 	old.state, old.successor = childReplaced, next.in
-	old.softAt, old.removeAt = time.Time{}, t.now.Add(wait)
-	t.stopSending(old)
+	old.softAt, old.sendAt, old.removeAt = time.Time{}, time.Time{}, t.now.Add(wait)
 	t.log.Info("child sa replaced", "child", old.conf.Name, "in", old.in.String(), "successor", next.in.String())
 	t.publish()
 }
@@ -201,6 +249,7 @@ func (t *Tunnel) peerDeleted(c *childSA) {
 	}
 	t.env.Stats.ChildrenDeleted++
 	t.stopSending(c)
+	t.passOn(c)
 	c.state = childGone
 	c.removeAt = t.now.Add(lingerTime)
 	t.publish()
@@ -215,6 +264,7 @@ func (t *Tunnel) remove(c *childSA) {
 	t.children = append(t.children[:i:i], t.children[i+1:]...)
 	t.out.Remove = append(t.out.Remove, c.inID)
 	t.stopSending(c)
+	t.passOn(c)
 	if c.state == childUp || c.state == childReplaced {
 		t.env.Stats.ChildrenDeleted++
 		t.log.Info("child sa deleted", "child", c.conf.Name, "in", c.in.String(), "out", c.out.String())
@@ -227,7 +277,11 @@ func (t *Tunnel) remove(c *childSA) {
 func (t *Tunnel) reinstate(c *childSA) {
 	for _, o := range t.children {
 		if o.state == childReplaced && o.successor == c.in && t.state == ike.StateUp {
-			o.state, o.successor, o.removeAt, o.sending = childUp, 0, time.Time{}, true
+			o.state, o.successor, o.removeAt = childUp, 0, time.Time{}
+			if o.sending {
+				continue
+			}
+			o.sending = true
 			t.out.Remove = slices.DeleteFunc(t.out.Remove, func(id ipsec.SAID) bool { return id == o.outID })
 			t.generation++
 			o.generation = t.generation

@@ -33,6 +33,10 @@ const (
 	// lingerTime is how long a replaced inbound SA goes on decrypting ESP that was
 	// overtaken by the switch.
 	lingerTime = 5 * time.Second
+	// confirmTime is how long a replaced outbound SA goes on after the third message of
+	// a quick mode, which has no answer: that must be at the peer, by way of our
+	// standbys, before the peer can take what the new one carries.
+	confirmTime = 200 * time.Millisecond
 	// replacedTime is how long a replaced SA waits for the peer's Delete.
 	replacedTime = 60 * time.Second
 	// carryOverTime is how long a rekeyed ISAKMP SA of ours stays, so that the peer

@@ -464,7 +464,7 @@ func (t *Tunnel) quick2(x *exchange, h wire.Header, payloads []wire.Payload) {
 	t.refusal = &refusal{x: x, child: c}
 	commit := h.Flags&wire.FlagCommit != 0
 	if !commit {
-		t.startSending(c)
+		t.startSendingSoon(c)
 	}
 	// "If set(1), the entity which did not set the Commit Bit MUST wait for an
 	// Informational Exchange containing a Notify payload (with the CONNECTED

@@ -19,7 +19,7 @@ func TestRekeyChild(t *testing.T) {
 			p := v1test.Establish(t, v1test.PFS(ipsec.GroupECP256), v1test.Twins(v1.Resume))
 			before, _ := p.A.Child()
 			rekeyChild(who(p))
-			p.Deliver()
+			p.Pass(confirmTime)
 			// Both ends send on the new pair, and still receive on the old one.
 			p.WantPairs(1)
 			if n := len(p.A.Installed); n != 3 {
@@ -39,6 +39,44 @@ func TestRekeyChild(t *testing.T) {
 	}
 }
 
+// confirmTime is the machine's: for how long a predecessor still sends.
+const confirmTime = 200 * time.Millisecond
+
+// TestNewPairWaitsForThePeer: nothing answers the last message of a quick mode, and
+// what is sent on the new pair may overtake it. So its initiator sends on the old one
+// for a moment, unless the peer shows that it has the new one, by the end of the old.
+func TestNewPairWaitsForThePeer(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meanwhile func(p *v1test.Pair, old ipsec.SAID)
+		wait      time.Duration
+	}{
+		"for a moment":           {func(*v1test.Pair, ipsec.SAID) {}, confirmTime},
+		"until the old one ends": {func(p *v1test.Pair, old ipsec.SAID) { p.B.Do(ike.CloseChild{ID: old}) }, 0},
+		"across a takeover":      {func(p *v1test.Pair, _ ipsec.SAID) { p.A.Crash() }, confirmTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := v1test.Establish(t, v1test.Twins(v1.Resume))
+			_, before := p.A.Child()
+			in, out := p.B.Child()
+			rekeyChild(p.A)
+			p.Deliver()
+			if _, now := p.A.Child(); now.ID != before.ID {
+				t.Fatal("A sends on the new pair before B can have it")
+			}
+			if _, now := p.B.Child(); now.ID == out.ID {
+				t.Error("B knows that A has the new pair, and sends on the old one")
+			}
+			tt.meanwhile(p, in.ID)
+			p.Pass(tt.wait)
+			if _, now := p.A.Child(); now.ID == before.ID {
+				t.Error("A sends on the old pair still")
+			}
+			p.Pass(3 * time.Minute)
+			p.WantPairs(1)
+		})
+	}
+}
+
 // TestRekeyingHasTheKeyExchangeOfThePair: B would rather have one, A has none.
 func TestRekeyingHasTheKeyExchangeOfThePair(t *testing.T) {
 	p := v1test.Establish(t, func(c *v1test.Config) {
@@ -47,7 +85,7 @@ func TestRekeyingHasTheKeyExchangeOfThePair(t *testing.T) {
 	})
 	before, _ := p.B.Child()
 	rekeyChild(p.B)
-	p.Deliver()
+	p.Pass(confirmTime)
 	p.WantPairs(1)
 	p.Pass(time.Minute)
 	if now, _ := p.B.Child(); now.ID == before.ID {

@@ -312,7 +312,7 @@ func (r *reader) child(m *statepb.Child) *childSA {
 		selectors:  r.selectors(m.Selectors),
 		life:       ipsec.Lifetime{Soft: limitsOf(m.SoftLimits), Hard: limitsOf(m.HardLimits)},
 		generation: m.Generation, sending: m.Sending, successor: ipsec.SPI(m.Successor),
-		began: m.Began, made: m.Made, born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), removeAt: r.time(m.Remove),
+		began: m.Began, made: m.Made, born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), removeAt: r.time(m.Remove), sendAt: r.time(m.Send),
 		unknown: m.ProtoReflect().GetUnknown(),
 	}
 	if c.conf == nil || len(c.selectors.Local) != 1 || len(c.selectors.Remote) != 1 {

@@ -180,7 +180,7 @@ func (w writer) child(c *childSA) *statepb.Child {
 		OutEncryption: c.outKeys.Encryption.Reveal(), OutIntegrity: c.outKeys.Integrity.Reveal(),
 		Selectors: selectorState(c.selectors), SoftLimits: limitState(c.life.Soft), HardLimits: limitState(c.life.Hard),
 		Generation: c.generation, Sending: c.sending, Successor: uint32(c.successor),
-		Began: c.began, Made: c.made, Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt),
+		Began: c.began, Made: c.made, Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt), Send: w.time(c.sendAt),
 	}
 	m.ProtoReflect().SetUnknown(c.unknown)
 	return m

@@ -72,7 +72,7 @@ func TestTakeover(t *testing.T) { // B2, F5, C7
 	if len(p.B.Installed) != installed {
 		t.Errorf("the takeover changed the SAs from %d to %d", installed, len(p.B.Installed))
 	}
-	p.Deliver()
+	p.Pass(confirmTime)
 	p.WantPairs(1)
 	rekeyChild(p.B)
 	p.Pass(time.Minute)

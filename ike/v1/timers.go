@@ -20,6 +20,7 @@ const (
 	evSoft                   // a pair is to be rekeyed
 	evHard                   // a pair is over
 	evRemove                 // a replaced pair goes
+	evSend                   // a new pair takes the traffic
 	evTask                   // a task that was put off is due
 	evProbe                  // the peer was silent
 	evKeepalive              // the NAT's mapping wants a packet
@@ -73,6 +74,7 @@ func (t *Tunnel) timers() []timer {
 		}
 		add(timer{at: c.hardAt, event: evHard, child: c})
 		add(timer{at: c.removeAt, event: evRemove, child: c})
+		add(timer{at: c.sendAt, event: evSend, child: c})
 	}
 	t.taskTimers(add)
 	add(timer{at: t.probeDue(), event: evProbe})
@@ -147,6 +149,10 @@ func (t *Tunnel) fire(tm timer) {
 	case evRemove:
 		if slices.Contains(t.children, tm.child) {
 			t.onRemove(tm.child)
+		}
+	case evSend:
+		if !tm.child.sendAt.IsZero() && slices.Contains(t.children, tm.child) {
+			t.takeTraffic(tm.child)
 		}
 	case evTask:
 		// pump does it.

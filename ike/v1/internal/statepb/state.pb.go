@@ -1539,7 +1539,9 @@ type Child struct {
 	Made uint64 `protobuf:"varint,29,opt,name=made,proto3" json:"made,omitempty"`
 	// The peer's UDP port when the pair was made, part of the name of its outbound
 	// SA; 0 without encapsulation.
-	RemotePort    uint32 `protobuf:"varint,30,opt,name=remote_port,json=remotePort,proto3" json:"remote_port,omitempty"`
+	RemotePort uint32 `protobuf:"varint,30,opt,name=remote_port,json=remotePort,proto3" json:"remote_port,omitempty"`
+	// When it takes the traffic of its predecessor.
+	Send          *int64 `protobuf:"zigzag64,31,opt,name=send,proto3,oneof" json:"send,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1784,6 +1786,13 @@ func (x *Child) GetRemotePort() uint32 {
 	return 0
 }
 
+func (x *Child) GetSend() int64 {
+	if x != nil && x.Send != nil {
+		return *x.Send
+	}
+	return 0
+}
+
 var File_ikev1_v1_state_proto protoreflect.FileDescriptor
 
 const file_ikev1_v1_state_proto_rawDesc = "" +
@@ -1951,7 +1960,7 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x05Parts\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\"\n" +
-	"\x05parts\x18\x03 \x03(\v2\f.ike.v1.PartR\x05parts\"\xaa\a\n" +
+	"\x05parts\x18\x03 \x03(\v2\f.ike.v1.PartR\x05parts\"\xcc\a\n" +
 	"\x05Child\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02in\x18\x02 \x01(\rR\x02in\x12\x10\n" +
@@ -1990,11 +1999,13 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x06remove\x18\x1c \x01(\x12H\x03R\x06remove\x88\x01\x01\x12\x12\n" +
 	"\x04made\x18\x1d \x01(\x04R\x04made\x12\x1f\n" +
 	"\vremote_port\x18\x1e \x01(\rR\n" +
-	"remotePortB\a\n" +
+	"remotePort\x12\x17\n" +
+	"\x04send\x18\x1f \x01(\x12H\x04R\x04send\x88\x01\x01B\a\n" +
 	"\x05_bornB\a\n" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\t\n" +
-	"\a_removeB>Z<github.com/evergate/evergate/ike/v1/internal/statepb;statepbb\x06proto3"
+	"\a_removeB\a\n" +
+	"\x05_sendB>Z<github.com/evergate/evergate/ike/v1/internal/statepb;statepbb\x06proto3"
 
 var (
 	file_ikev1_v1_state_proto_rawDescOnce sync.Once
