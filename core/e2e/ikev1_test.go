@@ -161,7 +161,7 @@ func newV1FGSP(t *testing.T, mode, more string) *fgsp {
 	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), 2)}
 	for _, m := range f.site.Members {
 		phase1 := "    fgsp-sync: enable\n    ike-version: 1\n    mode: " + mode + "\n" + more
-		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, phase1, "")))
+		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, phase1, metricsConfig)))
 	}
 	f.waitSynced(f.members...)
 	f.site.WAN.Single()
@@ -215,7 +215,7 @@ func TestIKEv1TunnelOutlivesItsMember(t *testing.T) { // C3, C5, C8, C9, F5
 
 // TestIKEv1AtTheLastSequenceNumber is FortiOS's way: the survivor accepts what comes
 // on the old pair, and the first packet that it would send makes it negotiate a new
-// one, on the old phase 1.
+// one, on the old phase 1. That packet and those after it wait for the new pair.
 func TestIKEv1AtTheLastSequenceNumber(t *testing.T) { // C4, C5, C6
 	t.Parallel()
 	f := newV1FGSP(t, "main", "    v1-maxseq: enable\n")
@@ -226,7 +226,15 @@ func TestIKEv1AtTheLastSequenceNumber(t *testing.T) { // C4, C5, C6
 		t.Errorf("the standby's outbound SA is at number %#x, want the last one, 0xffffffff", n)
 	}
 	one.Kill()
+	netlab.Eventually(t, limit, "the survivor knows of the death", func() error {
+		p, err := two.StandalonePeers()
+		if err == nil && p.Peers[0].Detected {
+			err = errors.New("it does not")
+		}
+		return err
+	})
 	f.site.Lead(f.site.Members[1])
+	upFrom, downFrom := w.up.Result().Sent, w.down.Result().Sent
 	netlab.Eventually(t, limit, "the survivor has another pair", func() error {
 		for _, t := range two.Tunnels("vpn1_1") {
 			if len(t.Proxies) == 1 && t.Proxies[0].SAs[0].Dec.SPI != before.Proxies[0].SAs[0].Dec.SPI {
@@ -239,8 +247,12 @@ func TestIKEv1AtTheLastSequenceNumber(t *testing.T) { // C4, C5, C6
 	if after := two.Tunnel("vpn1_1"); after.IKESPIs != before.IKESPIs {
 		t.Errorf("the survivor has phase 1 %v, want that of before, %v", after.IKESPIs, before.IKESPIs)
 	}
-	w.up.Stop()
-	w.down.Stop()
+	wantNoneLost(t, "of the client's packets", w.up.Stop(), upFrom)
+	wantNoneLost(t, "of the server's packets", w.down.Stop(), downFrom)
+	samples, _ := scrape(t, f.site.Members[1].Host)
+	if held, lost := samples[`evergate_dataplane_packets_total{name="held"}`], samples[`evergate_dataplane_packets_total{name="held-lost"}`]; held == 0 || lost != 0 {
+		t.Errorf("%v packets waited for the new pair and %v of them were lost, want some and none", held, lost)
+	}
 	wantNumbersOnce(t, w.wire)
 	quick := 0
 	for _, m := range w.wire.IKE("") {
@@ -253,6 +265,18 @@ func TestIKEv1AtTheLastSequenceNumber(t *testing.T) { // C4, C5, C6
 	}
 	if quick != 3 {
 		t.Errorf("%d messages of quick mode crossed the wire, want the 3 of one exchange", quick)
+	}
+}
+
+// wantNoneLost checks that all packets of a stream arrived, but for those before from:
+// they were sent to the member that died.
+func wantNoneLost(t *testing.T, whose string, r netlab.StreamResult, from int) {
+	t.Helper()
+	for _, n := range r.Lost {
+		if n >= uint64(from) {
+			t.Errorf("%s number %d is lost, which went to the survivor, as all from %d on (%v)", whose, n, from, r.Err())
+			return
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ type count struct {
 	idle                    time.Duration
 	next, ceiling, highest  uint64
 	bitmap                  []byte
-	drops                   *offload.Drops // nil for none
+	hindered                *hindered // nil for none
 
 	// Where it is.
 	selectors []offload.SelectorID
@@ -25,13 +25,23 @@ type count struct {
 	role      offload.Role
 }
 
+// hindered are packets that were not carried at once.
+type hindered struct {
+	drops offload.Drops
+	held  uint64
+}
+
+// starved is how many packets found no number for themselves: they waited, or were
+// dropped.
+func (h hindered) starved() uint64 { return h.held + h.drops.Ceiling }
+
 // note takes the dataplane's word.
 func (n *count) note(c offload.Counters) {
 	n.packets, n.bytes, n.relayed, n.idle = c.Packets, c.Bytes, c.Relayed, c.Idle
 	n.next, n.ceiling, n.highest, n.bitmap = c.Sequence.Next, c.Sequence.Ceiling, c.Sequence.Highest, c.Sequence.Bitmap
-	n.pathMTU, n.drops = c.PathMTU, nil
-	if c.Drops != (offload.Drops{}) {
-		n.drops = &c.Drops
+	n.pathMTU, n.hindered = c.PathMTU, nil
+	if h := (hindered{c.Drops, c.Held}); h != (hindered{}) {
+		n.hindered = &h
 	}
 	n.place(c.Placement)
 }
@@ -53,12 +63,15 @@ func (n *count) sequence() ipsec.Sequence {
 	return ipsec.Sequence{Next: n.next, Ceiling: n.ceiling, Highest: n.highest, Bitmap: n.bitmap}
 }
 
-func (n *count) dropped() offload.Drops {
-	if n.drops == nil {
-		return offload.Drops{}
+// hindrance is what became of packets that were not carried at once.
+func (n *count) hindrance() hindered {
+	if n.hindered == nil {
+		return hindered{}
 	}
-	return *n.drops
+	return *n.hindered
 }
+
+func (n *count) dropped() offload.Drops { return n.hindrance().drops }
 
 // placement is where the SA id is.
 func (n *count) placement(id ipsec.SAID) offload.Placement {
@@ -70,6 +83,6 @@ func (n *count) counters(sa ipsec.SA) offload.Counters {
 	return offload.Counters{
 		Placement: n.placement(sa.ID), Direction: sa.Direction, Tunnel: sa.Tunnel, Group: offload.Group(sa.Group), Link: sa.Link,
 		Generation: sa.Generation, Packets: n.packets, Bytes: n.bytes, Idle: n.idle, Sequence: n.sequence(),
-		PathMTU: n.pathMTU, Relayed: n.relayed, Drops: n.dropped(),
+		PathMTU: n.pathMTU, Relayed: n.relayed, Held: n.hindrance().held, Drops: n.dropped(),
 	}
 }

@@ -19,7 +19,7 @@ func (s *Shard) onCheckpoint(now time.Time, counters []offload.Counters) {
 			continue
 		}
 		e := t.sa(c.ID)
-		if c.Drops.Ceiling > e.count.dropped().Ceiling && s.overflowing(t) {
+		if (hindered{c.Drops, c.Held}).starved() > e.count.hindrance().starved() && s.overflowing(t) {
 			s.onOverflow(now, t, c.ID)
 		}
 		e.count.note(c)
