@@ -13,18 +13,6 @@ func (k checker) ha(h *HA) {
 	if !h.ActivePassive {
 		return
 	}
-	for _, s := range []struct {
-		key string
-		on  bool
-		why string
-	}{
-		{"session-pickup", h.SessionPickup, "a subordinate that knows no tunnels could take none over; allowed: enable"},
-		{"ha-sync-esp-seqno", h.SyncESPSeqno, "a new primary that does not know the sequence numbers could use one again, with the keys of before; allowed: enable"},
-	} {
-		if !s.on {
-			k.at(h.file, s.key, "%s", s.why)
-		}
-	}
 	if k.c.Cluster == nil {
 		k.unitAlone(h)
 	} else {
@@ -52,6 +40,9 @@ func (k checker) unitInGroup(h *HA) {
 		if h.file.has(key) {
 			k.at(h.file, key, "is the standalone-cluster's to say, of which this unit is a part")
 		}
+	}
+	if !h.SessionPickup {
+		k.at(h.file, "session-pickup", "must be enable where a standalone-cluster is made of units: the other units hold the tunnels too")
 	}
 	if h.file.has("hbdev") != h.file.has("peers") {
 		k.at(h.file, "hbdev", "and peers belong together: further ways to the members of this unit beside the standalone-cluster's")

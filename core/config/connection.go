@@ -27,7 +27,7 @@ type Connection struct {
 	AutoNegotiate []string
 	// Sync: other members hold its tunnels.
 	Sync bool
-	// MaxSeq is v1-maxseq.
+	// MaxSeq is v1-maxseq, or what ha-sync-esp-seqno: disable makes of all of them.
 	MaxSeq bool
 	// Hash identifies all of this, the pre-shared key included: while it stays
 	// the same, so may the tunnels.
@@ -45,6 +45,7 @@ func (c *Config) Connections() []*Connection {
 	for i, p := range c.Phase1 {
 		out[i] = p.connection(c.children(p))
 		out[i].Sync = c.syncs(p)
+		out[i].MaxSeq = c.renews(p)
 		out[i].V1 = p.ikev1(c.members(p.Group))
 	}
 	return out
@@ -72,7 +73,6 @@ func (p *Phase1) connection(children []*Phase2) *Connection {
 		AddRoute:  p.addsRoutes(),
 		Priority:  p.Priority,
 		Passive:   p.Passive,
-		MaxSeq:    p.MaxSeq,
 		Hash:      digest(p, children),
 		Shared:    digest(p.shared(), children),
 	}

@@ -61,8 +61,12 @@ type HA struct {
 	// Monitor are the interfaces whose failure moves the unit.
 	Monitor []string `json:"monitor"`
 
+	// SessionPickup: subordinates hold the tunnels. Without it, peers begin anew after
+	// a failover.
 	SessionPickup bool `json:"session-pickup"`
-	SyncESPSeqno  bool `json:"ha-sync-esp-seqno"`
+	// SyncESPSeqno: a new primary sends on what it takes over, above what the last one
+	// sent. Without it, it makes new keys before it sends.
+	SyncESPSeqno bool `json:"ha-sync-esp-seqno"`
 	// SyncMTU: subordinates know the path MTUs that the primary has learned.
 	SyncMTU bool `json:"sync-mtu"`
 	// RouteTTL is how long a new primary keeps what it has of a tunnel, routes
@@ -291,5 +295,21 @@ func firstAddress(name string, peer netip.Addr) (netip.Addr, error) {
 }
 
 // syncs tells whether other members hold the tunnels of p: fgsp-sync says so, and a
-// unit holds all that its primary has.
-func (c *Config) syncs(p *Phase1) bool { return p.FGSPSync || c.Unit() != nil }
+// unit holds all that its primary has, or nothing.
+func (c *Config) syncs(p *Phase1) bool {
+	u := c.Unit()
+	switch {
+	case u == nil:
+		return p.FGSPSync
+	case c.Cluster == nil:
+		return u.SessionPickup
+	default:
+		return true
+	}
+}
+
+// renews tells whether who takes a tunnel of p over makes new keys before it sends.
+func (c *Config) renews(p *Phase1) bool {
+	u := c.Unit()
+	return p.MaxSeq || u != nil && !u.SyncESPSeqno
+}

@@ -69,17 +69,30 @@ func TestPairsAreMembersOfAGroup(t *testing.T) { // FGCP over FGSP
 		"gw.yaml:22: ha.member-id: is the standalone-cluster's to say, of which this unit is a part")
 	wantProblems(t, strings.Replace(cluster, "fgsp-sync: enable", "fgsp-sync: disable", 1)+ha,
 		"gw.yaml:5: phase1[0].fgsp-sync: must be enable where a standalone-cluster is made of units: the tunnels of vpn1 would end with each change of the primary")
+	wantProblems(t, cluster+ha+"  session-pickup: disable\n",
+		"gw.yaml:22: ha.session-pickup: must be enable where a standalone-cluster is made of units: the other units hold the tunnels too")
 	wantProblems(t, cluster+strings.Replace(ha, "member-id: 2", "member-id: 3", 1),
 		"gw.yaml:21: ha.peers[0].member-id: 3 is that of no entry of standalone-cluster.cluster-peers")
 	wantProblems(t, cluster+"ha:\n  mode: a-p\n  hbdev: port5\n",
 		"gw.yaml:19: ha.hbdev: and peers belong together: further ways to the members of this unit beside the standalone-cluster's")
 }
 
+// TestWhatSubordinatesKnow: nothing, or all but the sequence numbers, where the
+// configuration wants it as FortiOS has it without those settings.
+func TestWhatSubordinatesKnow(t *testing.T) {
+	for line, want := range map[string]string{
+		"": "true false", "session-pickup: disable": "false false", "ha-sync-esp-seqno: disable": "true true",
+	} {
+		c := mustLoad(t, pair+"  "+line+"\n").Connections()[0]
+		if got := fmt.Sprint(c.Sync, c.MaxSeq); got != want {
+			t.Errorf("With %q, that subordinates hold tunnels and make new keys for them is %s, want %s.", line, got, want)
+		}
+	}
+}
+
 func TestMistakesOfAPair(t *testing.T) {
 	for _, m := range []struct{ line, want string }{
 		{"mode: a-a", `10: ha.mode: "a-a" is not allowed; allowed: standalone, a-p`},
-		{"session-pickup: disable", "16: ha.session-pickup: a subordinate that knows no tunnels could take none over; allowed: enable"},
-		{"ha-sync-esp-seqno: disable", "16: ha.ha-sync-esp-seqno: a new primary that does not know the sequence numbers could use one again, with the keys of before; allowed: enable"},
 		{"priority: 256", `16: ha.priority: "256" is not allowed; allowed: 0-255`},
 		{"route-ttl: 1", `16: ha.route-ttl: "1" is not allowed; allowed: 5-3600 seconds, or a duration with its unit, such as 90m`},
 		{"monitor: [no/interface]", `16: ha.monitor: "no/interface" is not the name of an interface`},

@@ -199,6 +199,38 @@ func TestUnitGoesOnThroughAllThatFails(t *testing.T) { // C1, C2, C7
 	f.wantEndedTogether()
 }
 
+// TestUnitWithoutSequenceNumbers: a primary that does not know what the last one sent
+// accepts what comes, and makes new keys with its first packet of its own, which waits
+// for them; the IKE SA stays.
+func TestUnitWithoutSequenceNumbers(t *testing.T) { // C2, C5, C6
+	t.Parallel()
+	f := newFGCP(t, "  ha-sync-esp-seqno: disable\n")
+	two := f.members[1]
+	before := f.members[0].Tunnel("vpn1_1")
+	f.members[0].Kill()
+	f.waitPrimary(1, two)
+	f.flows()
+	after := two.Tunnel("vpn1_1")
+	if after.IKESPIs != before.IKESPIs || saPair(after) == saPair(before) {
+		t.Errorf("the new primary has %s of the IKE SA %v, want other keys than %s, of %v", saPair(after), after.IKESPIs, saPair(before), before.IKESPIs)
+	}
+	f.up.Stop()
+	f.down.Stop()
+	wantNumbersOnce(t, f.wire)
+	made := 0
+	for _, m := range f.wire.IKE("") {
+		switch m.ExchangeType {
+		case ikeSAInit:
+			t.Errorf("the IKE SA was negotiated again: %+v", m)
+		case createChildSA:
+			made++
+		}
+	}
+	if made != 2 {
+		t.Errorf("%d messages of CREATE_CHILD_SA crossed the wire, want one exchange", made)
+	}
+}
+
 // operator moves the unit to the other member.
 func (f *fgcp) operator(from int) {
 	f.t.Helper()

@@ -29,8 +29,9 @@ type Connection struct {
 	// Sync is fgsp-sync.
 	Sync bool
 	// MaxSeq has the outbound SAs that stand by at their last sequence number, as
-	// FortiOS has those of IKEv1: who takes over makes new keys before it sends. The
-	// owner needs no leases then.
+	// FortiOS has those of IKEv1: who takes over makes new keys before it sends, and
+	// packets wait for them where the dataplane can have them wait. The owner needs no
+	// leases then.
 	MaxSeq bool
 	// Hash identifies the configuration of this connection. A connection that
 	// keeps its hash over a reload keeps its tunnels.

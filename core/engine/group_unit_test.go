@@ -123,6 +123,38 @@ func TestOnlyThePrimaryCalls(t *testing.T) {
 	}
 }
 
+// TestUnitWithoutPickupBeginsAnew: what subordinates do not hold ends with the primary,
+// there at once, and the next one calls the peer anew.
+func TestUnitWithoutPickupBeginsAnew(t *testing.T) {
+	waits := dialupClient()
+	waits.AutoNegotiate = nil
+	g := assemble(&group{unit: true, serves: caller}, t, 2, waits)
+	g.wantPrimary(0)
+	a, b := g.members[0], g.members[1]
+	for _, m := range g.members {
+		m.shard.policy.Connection("vpn1").Sync = false
+		m.stepReplica(Reconfigured{Policy: m.shard.policy.Policy})
+		m.step(Reload{m.shard.policy.Policy})
+	}
+	g.deliver()
+	g.pass(5 * time.Second)
+	first := a.tunnels()
+	if len(first) != 1 || len(b.inventory()) != 0 {
+		t.Fatalf("the primary has %d tunnels and the subordinate %d SAs, want one and none", len(first), len(b.inventory()))
+	}
+	g.router = 1
+	a.stepReplica(Node{ha.Yield{On: true}})
+	a.saysNothing("after it stepped back")
+	g.pass(10 * time.Second)
+	g.wantPrimary(1)
+	if n, m := len(a.tunnels()), len(a.inventory()); n != 0 || m != 0 {
+		t.Errorf("the old primary has %d tunnels and %d SAs still", n, m)
+	}
+	if again := b.tunnels(); len(again) != 1 || again[0].ID == first[0].ID || len(again[0].Children) != 1 {
+		t.Errorf("the new primary did not call anew: %+v", again)
+	}
+}
+
 func TestPathMTUIsForgottenOnDemand(t *testing.T) { // C14-C16
 	for _, forget := range []bool{false, true} {
 		g := newUnit(t)

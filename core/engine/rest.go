@@ -27,6 +27,7 @@ func (s *Shard) onRest(now time.Time, on bool) {
 	}
 	s.resting = on
 	if on {
+		s.abandon(now)
 		return
 	}
 	for _, d := range s.dial {
@@ -35,6 +36,17 @@ func (s *Shard) onRest(now time.Time, on bool) {
 		}
 	}
 	s.planAll(now.Add(settleTime))
+}
+
+// abandon ends, without a word, the tunnels that no other member holds: they are of no
+// use to a subordinate, and their peers have begun anew by the time that it is primary
+// again.
+func (s *Shard) abandon(now time.Time) {
+	for _, t := range s.each() {
+		if t.name != "" && !s.replicates(t) {
+			s.step(now, t, ike.Superseded{Reason: "another member is primary, and does not hold it"})
+		}
+	}
 }
 
 // inherits notes a tunnel that came from another primary: it need not be dialed.
