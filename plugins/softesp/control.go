@@ -43,6 +43,7 @@ func (e *Engine) Install(_ context.Context, epoch offload.Epoch, role offload.Ro
 		out[i] = e.placement(sa.ID, errs[i])
 	}
 	e.outbound.commit()
+	e.succeed(out)
 	if quiet {
 		e.drain()
 	}
@@ -105,7 +106,6 @@ func (e *Engine) install(role offload.Role, sa ipsec.SA) (stopped bool, err erro
 		return false, err
 	}
 	e.publish(old, a)
-	e.succeed(a)
 	e.ask(a)
 	if role == offload.Standby {
 		a.tunnel.started.Store(false) // its start is news again

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/softesp/packet"
 )
 
@@ -90,6 +91,13 @@ func (h *holder) expire(now time.Duration) {
 	}
 }
 
+// any tells whether something waits.
+func (h *holder) any() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.waiting) > 0
+}
+
 // release has what waits in a tunnel be sent again; false when nothing does.
 func (h *holder) release(id ipsec.TunnelID) bool {
 	h.mu.Lock()
@@ -117,9 +125,21 @@ func (h *holder) take(out []heldPacket, n int) []heldPacket {
 	return out
 }
 
-// succeed has the packets that waited for a be sent, by the first transmitter.
-func (e *Engine) succeed(a *association) {
-	if a.Direction == ipsec.Outbound && a.Link == nil && a.active() && e.held.release(a.tunnel.id) {
+// succeed has the packets that waited for SAs which are installed now be sent, by the
+// first transmitter.
+func (e *Engine) succeed(placed []offload.Placement) {
+	if !e.held.any() {
+		return
+	}
+	e.drain() // no packet comes to wait any more that has seen the old SAs only
+	released := false
+	for _, p := range placed {
+		a := e.sas[p.ID]
+		if a != nil && p.Err == nil && a.Direction == ipsec.Outbound && a.Link == nil && a.active() {
+			released = e.held.release(a.tunnel.id) || released
+		}
+	}
+	if released {
 		e.network.tx[0].wake.Signal()
 	}
 }
@@ -127,6 +147,9 @@ func (e *Engine) succeed(a *association) {
 // relinquish has what waits in a group be sent again, which its SAs cannot any more:
 // they stand by.
 func (e *Engine) relinquish(g *group) {
+	if !e.held.any() {
+		return
+	}
 	released := false
 	for _, t := range e.tunnels {
 		for _, a := range *t.sas.Load() {

@@ -134,8 +134,8 @@ func (e *Engine) Demote(_ context.Context, id offload.Group, epoch offload.Epoch
 				a.setRole(offload.Standby)
 			}
 		}
-		e.relinquish(g)
 		e.drain()
+		e.relinquish(g)
 	})
 }
 
