@@ -18,7 +18,7 @@ var bootModules = [...]string{"virtio_pci", "virtio_console", "virtiofs", "overl
 func ESP() []string {
 	return []string{
 		"esp4", "esp6", "esp4_offload", "esp6_offload", "xfrm_user", "xfrm_interface",
-		"aesni_intel", "cryptd", "gcm", "ctr", "ecb", "authenc", "authencesn", "seqiv", "echainiv", "drbg", "jitterentropy_rng",
+		"aesni_intel", "cryptd", "gcm", "ctr", "ecb", "authenc", "authencesn", "seqiv", "echainiv", "drbg",
 		"sha512_generic", "des_generic", "chacha_generic", "poly1305_generic", "chacha20poly1305",
 		"nf_tables", "nft_xfrm", "nft_limit", "nft_log", "nfnetlink_log", "nft_dup_ipv4", "nft_dup_ipv6", "veth",
 	}
