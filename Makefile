@@ -32,7 +32,7 @@ DPDK := ./plugins/dpdk/... ./cmd/evergate-plugin-dpdk
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
 INTEGRATION := bench/failover bench/handshake bench/scale bench/throughput cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/e2e/ikev1 core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
-	ha/transport/e2e ha/witness ha/witness/address ha/witness/carrier plugins/softesp plugins/softesp/device plugins/xfrm plugins/xfrm/e2e
+	ha/transport/e2e ha/witness ha/witness/address ha/witness/carrier plugins/softesp plugins/softesp/device plugins/xfrm plugins/xfrm/e2e plugins/xfrm/sparse
 
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
 # before 1.27 may report "context deadline exceeded" as the failure of a target
