@@ -108,7 +108,7 @@ func (e *Engine) probe() error {
 		}
 	}
 	if len(e.transforms) == 0 {
-		return fmt.Errorf("the kernel takes no ESP SA at all (CONFIG_INET_ESP and CONFIG_INET6_ESP, modules esp4 and esp6): %w", explain(last))
+		return fmt.Errorf("the kernel takes no ESP SA at all: %w", explain(last))
 	}
 	return nil
 }
@@ -126,6 +126,9 @@ func (e *Engine) try(a ipsec.Algorithms) error {
 		}
 		if err == nil {
 			err = e.kernel.conn.DeleteState(s)
+		}
+		if errors.Is(err, unix.EPROTONOSUPPORT) {
+			return fmt.Errorf("there is no ESP over %s: %w", map[bool]string{true: "IPv4 (CONFIG_INET_ESP, module esp4)", false: "IPv6 (CONFIG_INET6_ESP, module esp6)"}[at.Is4()], err)
 		}
 		if err != nil {
 			return err

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,6 +48,102 @@ func TestPacketWithoutSAAsksForOne(t *testing.T) {
 		return ipsec.TrafficSelector{Proto: unix.IPPROTO_UDP, Min: a.Addr(), Max: a.Addr(), PortMin: a.Port(), PortMax: a.Port()}
 	}
 	w.wantEvent(t, offload.Acquire{Local: own(netip.AddrPortFrom(suiteInner, suitePort)), Remote: own(to)})
+}
+
+func TestIPv6PacketWithoutSAAsksForOne(t *testing.T) {
+	w := newLab(t, nil)
+	from, to := netip.MustParseAddrPort("[fd00:18::1]:9"), netip.MustParseAddrPort("[fd00:19::7]:4242")
+	w.gateway.Loopback(from.Addr().String() + "/128")
+	if out, err := w.gateway.Output(ipCommand("route", "add", "fd00:19::/32", "dev", "evg0")); err != nil {
+		t.Fatalf("The clients cannot be routed: %v: %s.", err, out)
+	}
+	err := w.gateway.Do(func() error {
+		c, err := net.DialUDP("udp6", net.UDPAddrFromAddrPort(from), net.UDPAddrFromAddrPort(to))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		_, err = c.Write([]byte("inner"))
+		return err
+	})
+	if err != nil && !errors.Is(err, unix.ENETUNREACH) && !errors.Is(err, unix.EHOSTUNREACH) {
+		t.Fatalf("The packet cannot be sent: %v.", err)
+	}
+	own := func(a netip.AddrPort) ipsec.TrafficSelector {
+		return ipsec.TrafficSelector{Proto: unix.IPPROTO_UDP, Min: a.Addr(), Max: a.Addr(), PortMin: a.Port(), PortMax: a.Port()}
+	}
+	w.wantEvent(t, offload.Acquire{Local: own(from), Remote: own(to)})
+}
+
+// TestEventsThatTheKernelLosesAreTold has the kernel say more than the socket holds, as
+// it happens to a process that does not come to read.
+func TestEventsThatTheKernelLosesAreTold(t *testing.T) {
+	w := newLab(t, nil)
+	_, out := pairOf(w, 1)
+	out.Sequence.Ceiling = 3
+	w.install(t, offload.Active, out)
+	deafen(t)
+	lost := make(chan bool, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	go func() {
+		for ev, err := range w.Events(ctx) {
+			if _, overrun := ev.(offload.Overrun); overrun || err != nil {
+				lost <- err == nil
+				return
+			}
+		}
+		lost <- false
+	}()
+	told, asked := false, 0
+	for done := false; !done; {
+		for range 50 { // each makes the kernel ask for an SA
+			asked++
+			to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(1 + asked/250), byte(1 + asked%250)}), suitePort)
+			_, _ = w.plain.WriteToUDPAddrPort([]byte("inner"), to)
+		}
+		select {
+		case told = <-lost:
+			done = true
+		default:
+		}
+	}
+	if !told {
+		t.Fatalf("After %d packets without an SA nothing was told to be lost.", asked)
+	}
+	w.wantSent(t, "After the flood", out, 5, 1, 2, 3)
+	if c := w.all(t)[out.ID]; c.Drops.Ceiling != 2 || c.Sequence.Next != 4 {
+		t.Errorf("The SA should have stopped at its ceiling, and two packets been dropped, got %+v.", c)
+	}
+}
+
+// deafen leaves the sockets of this process that hear XFRM's events next to no room.
+func deafen(t *testing.T) {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatalf("The open files cannot be listed: %v.", err)
+	}
+	n := 0
+	for _, f := range fds {
+		fd, err := strconv.Atoi(f.Name())
+		if err != nil {
+			continue
+		}
+		protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+		name, _ := unix.Getsockname(fd)
+		at, netlink := name.(*unix.SockaddrNetlink)
+		if err != nil || !netlink || protocol != unix.NETLINK_XFRM || at.Groups == 0 {
+			continue
+		}
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1); err != nil {
+			t.Fatalf("The socket cannot be made smaller: %v.", err)
+		}
+		n++
+	}
+	if n == 0 {
+		t.Fatal("No socket hears XFRM's events.")
+	}
 }
 
 func TestShorterPathIsReported(t *testing.T) { // C16

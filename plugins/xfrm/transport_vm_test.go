@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -41,6 +42,58 @@ func TestTransportModeByPolicies(t *testing.T) {
 	}
 	if _, _, err := clear.ReadFrom(make([]byte, 100)); err != nil {
 		t.Errorf("IKE should pass in the clear: %v.", err)
+	}
+}
+
+// TestSegmentsTakeTheirOwnNumbers sends what TCP hands down in large packets, which are
+// cut where the policies protect them.
+func TestSegmentsTakeTheirOwnNumbers(t *testing.T) { // I2
+	policies := map[string]string{"interface": "none"}
+	w := newLab(t, policies)
+	far := newEngine(t)
+	t.Cleanup(func() { _ = far.Close() })
+	err := w.peer.Do(func() error {
+		_, err := far.Configure(t.Context(), offload.Config{Boot: 1, Addresses: []netip.Addr{w.remote}, Settings: policies})
+		return err
+	})
+	if err != nil {
+		t.Fatalf("The peer has no dataplane: %v.", err)
+	}
+	in, out := pairOf(w, 1)
+	host := func(a netip.Addr) []ipsec.TrafficSelector {
+		return []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(a, 32))}
+	}
+	var there []ipsec.SA
+	for _, sa := range []*ipsec.SA{&in, &out} {
+		sa.Mode, sa.ReplayWindow = ipsec.Transport, 4096
+		sa.Sequence = ipsec.Sequence{}
+		sa.Selectors = ipsec.Selectors{Local: host(w.local), Remote: host(w.remote)}
+		other := *sa
+		other.Direction, other.Local, other.Remote = ipsec.Inbound+ipsec.Outbound-sa.Direction, sa.Remote, sa.Local
+		other.Selectors = ipsec.Selectors{Local: sa.Selectors.Remote, Remote: sa.Selectors.Local}
+		there = append(there, other)
+	}
+	out.Sequence, there[0].Sequence = ipsec.Sequence{Next: 1, Ceiling: 1 << 24}, ipsec.Sequence{Next: 1, Ceiling: 1 << 24}
+	w.install(t, offload.Active, in, out)
+	if placed, err := far.Install(t.Context(), epoch, offload.Active, there...); err != nil || placed[0].Err != nil || placed[1].Err != nil {
+		t.Fatalf("The peer has no SAs: %v, %+v.", err, placed)
+	}
+	_, err = netlab.Transfer{From: w.gateway, Source: w.local.String(), To: w.peer, Dest: w.remote.String(), Bytes: 256 << 10}.Run(t.Context())
+	if err != nil {
+		t.Fatalf("256 KiB do not pass: %v.", err)
+	}
+	sent := w.all(t)[out.ID]
+	for c, err := range far.Export(t.Context(), offload.AllGroups) {
+		if err != nil {
+			t.Fatalf("The peer cannot be asked: %v.", err)
+		}
+		if c.ID == out.ID && (c.Sequence.Highest != sent.Sequence.Next-1 || c.Packets != c.Sequence.Highest || c.Drops != (offload.Drops{})) {
+			t.Errorf("Up to number %d each should have come once, the peer counts %d up to %d and dropped %+v.",
+				sent.Sequence.Next-1, c.Packets, c.Sequence.Highest, c.Drops)
+		}
+	}
+	if n := sent.Sequence.Next - 1; n < 256<<10/1460 {
+		t.Errorf("256 KiB should have taken a number for each segment, they took %d.", n)
 	}
 }
 

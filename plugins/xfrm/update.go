@@ -2,12 +2,10 @@ package xfrm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
-	"github.com/evergate/evergate/plugins/xfrm/xfrmnl"
 )
 
 // Update changes the mutable parts of installed SAs.
@@ -126,21 +124,6 @@ func (e *Engine) update(c *changes, a *association, change offload.Change) error
 		c.note(a, false)
 	}
 	return e.limit(a)
-}
-
-// move gives an SA another outer path (RFC 7296 section 2.23).
-func (e *Engine) move(a *association, to offload.Endpoint) error {
-	dst, src := to.Remote, to.Local
-	if a.direction == ipsec.Inbound {
-		dst, src = src, dst
-	}
-	next := a.state
-	next.Dst, next.Src, next.Encap = dst, src, encapOf(to.Encap, a.direction)
-	if alike(next, a.state) {
-		return nil
-	}
-	err := e.reform(a, func(s *xfrmnl.State) { s.Dst, s.Src, s.Encap = next.Dst, next.Src, next.Encap })
-	return errors.Join(err, e.settle(a.keys()))
 }
 
 // advance merges sequence state: nothing moves back.

@@ -1,0 +1,204 @@
+package xfrm_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/softesp/esptest"
+)
+
+// flow is a stream of packets through one SA, of which a few are under way at a time.
+type flow struct {
+	arrived chan uint64 // their numbers, at the far end
+	room    chan struct{}
+	stop    chan struct{}
+	failed  chan error
+	sent    int
+}
+
+const underWay = 16
+
+// begin sends packets until end; who receives one tells arrived.
+func begin(send func(n int) error) *flow {
+	f := &flow{arrived: make(chan uint64, 1<<16), room: make(chan struct{}, underWay), stop: make(chan struct{}), failed: make(chan error, 1)}
+	go func() {
+		for {
+			select {
+			case <-f.stop:
+				f.failed <- nil
+				return
+			case f.room <- struct{}{}:
+			}
+			if err := send(f.sent); err != nil {
+				f.failed <- err
+				return
+			}
+			f.sent++
+		}
+	}()
+	return f
+}
+
+// got notes a packet at the far end.
+func (f *flow) got(number uint64) {
+	f.arrived <- number
+	<-f.room
+}
+
+// collect waits for n packets more.
+func (f *flow) collect(t *testing.T, numbers map[uint64]bool, n int) {
+	t.Helper()
+	for range n {
+		select {
+		case number := <-f.arrived:
+			if numbers[number] {
+				t.Errorf("Number %d came twice.", number)
+			}
+			numbers[number] = true
+		case <-time.After(patience):
+			t.Fatalf("After %d packets nothing comes any more: one was lost.", len(numbers))
+		}
+	}
+}
+
+// end stops to send, and wants all packets to have arrived.
+func (f *flow) end(t *testing.T, numbers map[uint64]bool) {
+	t.Helper()
+	close(f.stop)
+	if err := <-f.failed; err != nil {
+		t.Fatalf("The stream broke: %v.", err)
+	}
+	f.collect(t, numbers, f.sent-len(numbers))
+}
+
+// hear gives the numbers of ESP packets that arrive at c to the flow, until c is closed.
+func (f *flow) hear(c net.PacketConn) {
+	b := make([]byte, 2048)
+	for {
+		n, _, err := c.ReadFrom(b)
+		if err != nil {
+			return
+		}
+		if n > 8 {
+			f.got(uint64(binary.BigEndian.Uint32(b[4:])))
+		}
+	}
+}
+
+// atPeer opens a socket in the peer's host.
+func (w *wire) atPeer(t *testing.T, network, address string) (c net.PacketConn) {
+	t.Helper()
+	err := w.peer.Do(func() (err error) {
+		c, err = (&net.ListenConfig{}).ListenPacket(t.Context(), network, address)
+		return err
+	})
+	if err != nil {
+		t.Fatalf("The peer cannot listen at %s: %v.", address, err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (w *wire) follow(t *testing.T, to offload.Endpoint, sas ...ipsec.SA) {
+	t.Helper()
+	for _, sa := range sas {
+		placed, err := w.Update(t.Context(), epoch, offload.Change{ID: sa.ID, Endpoint: &to})
+		if err != nil || placed[0].Err != nil {
+			t.Fatalf("%v cannot follow the peer: %v, %+v.", sa.ID, err, placed)
+		}
+	}
+}
+
+// TestNATRebindsUnderTraffic moves a peer to another port, back and forth, while packets
+// go both ways: none is lost, and no number is used twice.
+func TestNATRebindsUnderTraffic(t *testing.T) { // RFC 7296 section 2.23, B1
+	w := newLab(t, nil)
+	w.listenNATT(t)
+	in, out := pairOf(w, 1)
+	for _, sa := range []*ipsec.SA{&in, &out} {
+		sa.Encap = &ipsec.Encap{LocalPort: 4500, RemotePort: 40000}
+	}
+	in.ReplayWindow, out.Sequence.Ceiling = 4096, 1<<20
+	w.install(t, offload.Active, in, out)
+	ports := []net.PacketConn{w.atPeer(t, "udp4", "192.0.2.2:40000"), w.atPeer(t, "udp4", "192.0.2.2:40001")}
+
+	client := netip.AddrPortFrom(out.Selectors.Remote[0].Min, suitePort)
+	down := begin(func(int) error {
+		_, err := w.plain.WriteToUDPAddrPort([]byte("inner"), client)
+		return err
+	})
+	for _, c := range ports {
+		go down.hear(c)
+	}
+	inner := netip.AddrPortFrom(suiteInner, suitePort)
+	up := begin(func(n int) error {
+		number := binary.BigEndian.AppendUint64(nil, uint64(n+1))
+		b, err := esptest.KeysOf(in).Seal(esptest.Packet{SPI: in.ID.SPI, Seq: uint64(n + 1), Next: 4, Payload: udpPacket(client, inner, number)})
+		if err == nil {
+			_, err = ports[n/40%2].WriteTo(b, &net.UDPAddr{IP: w.local.AsSlice(), Port: 4500})
+		}
+		return err
+	})
+	go func() {
+		b := make([]byte, 100)
+		for {
+			n, _, err := w.plain.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			if n == 8 {
+				up.got(binary.BigEndian.Uint64(b))
+			}
+		}
+	}()
+
+	sent, received := make(map[uint64]bool), make(map[uint64]bool)
+	for i := range 8 {
+		down.collect(t, sent, 30)
+		up.collect(t, received, 30)
+		w.follow(t, offload.Endpoint{Local: w.local, Remote: w.remote, Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: uint16(40000 + (i+1)%2)}}, in, out)
+	}
+	down.end(t, sent)
+	up.end(t, received)
+	all := w.all(t)
+	if c := all[out.ID]; c.Sequence.Next != uint64(down.sent)+1 || c.Packets != uint64(down.sent) {
+		t.Errorf("Each of %d packets should have taken the next number, the SA counts %d and goes on with %d.", down.sent, c.Packets, c.Sequence.Next)
+	}
+	if c := all[in.ID]; c.Packets != uint64(up.sent) || c.Drops != (offload.Drops{}) {
+		t.Errorf("All of %d packets should have been taken, the SA counts %d and %+v.", up.sent, c.Packets, c.Drops)
+	}
+}
+
+// TestPeerMovesToAnotherAddressUnderTraffic has packets sent while the SA gets another
+// destination.
+func TestPeerMovesToAnotherAddressUnderTraffic(t *testing.T) { // RFC 4555 section 3.5, B1
+	w := newLab(t, nil)
+	if out, err := w.peer.Output(ipCommand("address", "add", "192.0.2.3/24", "dev", "wan")); err != nil {
+		t.Fatalf("The peer has no other address: %v: %s.", err, out)
+	}
+	_, out := pairOf(w, 1)
+	out.Sequence.Ceiling = 1 << 24
+	w.install(t, offload.Active, out)
+	client := netip.AddrPortFrom(out.Selectors.Remote[0].Min, suitePort)
+	f := begin(func(int) error {
+		_, err := w.plain.WriteToUDPAddrPort([]byte("inner"), client)
+		return err
+	})
+	go f.hear(w.esp)
+	go f.hear(w.atPeer(t, "ip4:50", "192.0.2.3"))
+	numbers := make(map[uint64]bool)
+	for i := range 6 {
+		f.collect(t, numbers, 30)
+		w.follow(t, offload.Endpoint{Local: w.local, Remote: netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", 2+(i+1)%2))}, out)
+	}
+	f.end(t, numbers)
+	if c := w.all(t)[out.ID]; c.Packets != uint64(f.sent) || c.ID != out.ID {
+		t.Errorf("The SA should count all of %d packets under its first name, it is %+v.", f.sent, c)
+	}
+}
