@@ -203,7 +203,7 @@ func (s *Shard) finish(now time.Time, t *tunnel, rd ike.Ready) {
 	if rd.Shift != nil {
 		s.shift(now, t, *rd.Shift)
 	}
-	if s.replicates(t) {
+	if s.replicates(t) || s.journals(t) {
 		s.publish(now, t, rd)
 	} else {
 		s.rd.Send = append(s.rd.Send, rd.Send...)

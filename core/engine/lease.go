@@ -55,6 +55,7 @@ func (s *Shard) raiseLease(now time.Time, t *tunnel, ev offload.LeaseLow) {
 	if ceiling := e.desc.Sequence.Ceiling; ceiling < last && ev.Next+s.lease/2 >= ceiling {
 		e.desc.Sequence.Ceiling = raised(ceiling, last, s.lease)
 		s.stats.LeasesRaised++
+		s.note(now, t, ev.ID)
 	}
 	// The answer goes out in any case: a dataplane that is behind catches up.
 	s.rd.Plane = append(s.rd.Plane, Op{ID: s.nextOp(), Update: []offload.Change{{

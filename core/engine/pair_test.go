@@ -34,6 +34,8 @@ type gateway struct {
 	// held operations wait for release, when hold is set.
 	hold bool
 	held []Op
+	// journal is what the next life finds, nil for a gateway that keeps nothing.
+	journal *journal
 	// onSend looks at each message as it leaves.
 	onSend func(ike.Datagram)
 }
@@ -117,7 +119,12 @@ func (g *gateway) step(in Input) Ready {
 	for _, r := range rd.AddRoutes {
 		g.routes[r.Prefix] = true
 	}
-	for _, dg := range rd.Send {
+	send := rd.Send
+	for _, p := range rd.Publish {
+		g.journal.note(p)
+		send = append(send, p.Send...)
+	}
+	for _, dg := range send {
 		if g.onSend != nil {
 			g.onSend(dg)
 		}

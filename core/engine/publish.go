@@ -102,19 +102,21 @@ func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
 	}
 	if m := rd.Move; m != nil {
 		p.Moved = &ha.Endpoint{Local: m.Local.Addr(), Remote: m.Remote.Addr(), Encap: m.Encap}
+		s.note(now, t)
 	}
 	s.rd.Publish = append(s.rd.Publish, p)
 }
 
 // onRestore goes on with a tunnel of another member that is ours now. Its SAs are
 // active already.
-func (s *Shard) onRestore(now time.Time, r ha.Restored) {
+func (s *Shard) onRestore(now time.Time, in Restore) {
 	var f facts
+	r := in.Tunnel
 	if err := json.Unmarshal(r.IKE.Facts, &f); err != nil {
 		s.lostForGood(r, fmt.Errorf("engine: read the facts of tunnel %v: %w", r.Tunnel, err))
 		return
 	}
-	m, err := restore(f.Version, s.env, s.policy, r.IKE.State.Reveal(), now)
+	m, err := restore(f.Version, s.env, s.policy, r.IKE.State.Reveal(), now.Add(-in.Age))
 	if err != nil {
 		s.lostForGood(r, err)
 		return
@@ -180,7 +182,7 @@ func (s *Shard) restoreChildren(now time.Time, t *tunnel, r ha.Restored) (missin
 func (s *Shard) restoreSA(now time.Time, t *tunnel, desc ipsec.SA) {
 	s.add(now, t, desc)
 	e := t.sa(desc.ID)
-	e.installed = true
+	e.installed, e.inherited = true, s.journaled
 	e.count.begin(desc.Sequence)
 	s.addRoutes(t, desc)
 }

@@ -88,26 +88,24 @@ func (s *Shard) reconcile(now time.Time, inventory []offload.Counters) {
 // reinstall puts back the SAs of one tunnel that the dataplane lacks.
 func (s *Shard) reinstall(now time.Time, t *tunnel, have map[ipsec.SAID]uint64) {
 	op := Op{ID: s.nextOp()}
-	var exhausted []ipsec.SAID
+	exhausted := s.verify(t, have)
 	for _, e := range inboundFirst(t) {
 		id := e.desc.ID
-		if g, ok := have[id]; ok && g >= e.desc.Generation || !e.installed {
-			continue // it is there, or its first Install is still on its way
+		if g, ok := have[id]; ok && g >= e.desc.Generation || !e.installed || e.inherited {
+			continue // it is there, or its first Install is still on its way, or it must not come back
 		}
 		if !e.resume(now, s.replicates(t), s.lease) {
 			exhausted = append(exhausted, id)
 		}
 		op.Install = append(op.Install, e.desc)
 	}
-	if len(op.Install) == 0 {
-		return
+	if len(op.Install) > 0 {
+		s.stats.Reinstalled += uint64(len(op.Install))
+		s.log.Info("sas reinstalled", "tunnel", t.name, "count", len(op.Install))
+		s.note(now, t)
+		s.rd.Plane = append(s.rd.Plane, op)
 	}
-	s.stats.Reinstalled += uint64(len(op.Install))
-	s.log.Info("sas reinstalled", "tunnel", t.name, "count", len(op.Install))
-	s.rd.Plane = append(s.rd.Plane, op)
-	for _, id := range exhausted {
-		s.step(now, t, ike.RekeyChild{ID: id})
-	}
+	s.renew(now, t, exhausted)
 }
 
 // resume changes the description of e to that with which a fresh dataplane goes

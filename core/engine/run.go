@@ -69,6 +69,8 @@ type Options struct {
 	Log     *slog.Logger
 	// Replication joins a group of members; nil for a gateway that stands alone.
 	Replication *Replication
+	// Journal is for a gateway that stands alone; nil for none.
+	Journal Journal
 }
 
 // Engine runs shards: the goroutines, timers and calls around the machines.
@@ -84,6 +86,9 @@ type Engine struct {
 	epoch atomic.Uint64
 	// limits are those of the dataplane.
 	limits atomic.Pointer[planeLimits]
+	// adopts: the dataplane has lived before us. Set before Run.
+	adopts        bool
+	journalFailed atomic.Bool
 
 	mu     sync.Mutex
 	policy *Policy
@@ -123,7 +128,7 @@ func New(o Options) *Engine {
 		e.shards = append(e.shards, &runner{
 			shard: NewShard(ShardOptions{
 				Index: i, Count: o.Shards, Member: o.Member, Epoch: o.Epoch, Policy: o.Policy,
-				Names: names, Addresses: addresses, Limits: limits, Env: o.Env, Log: o.Log, Replicated: o.Replication != nil,
+				Names: names, Addresses: addresses, Limits: limits, Env: o.Env, Log: o.Log, Replicated: o.Replication != nil, Journaled: o.Journal != nil,
 				Unit: e.replica != nil && e.replica.unit,
 			}),
 			in:  newQueue[message](),
@@ -266,9 +271,7 @@ func (e *Engine) carryOut(r *runner, rd Ready) {
 	if len(rd.Send) > 0 {
 		e.o.Network.Send(rd.Send)
 	}
-	for _, p := range rd.Publish {
-		e.replica.in.push(replicaMessage{in: Published{p}})
-	}
+	e.publish(rd.Publish)
 	for _, s := range rd.Foreign {
 		e.replica.in.push(replicaMessage{in: s})
 	}
@@ -286,6 +289,17 @@ func (e *Engine) carryOut(r *runner, rd Ready) {
 		for _, other := range e.shards {
 			other.in.push(message{in: in})
 		}
+	}
+}
+
+// publish hands publications to those who remember them.
+func (e *Engine) publish(list []Publication) {
+	if e.replica == nil {
+		e.record(list)
+		return
+	}
+	for _, p := range list {
+		e.replica.in.push(replicaMessage{in: Published{p}})
 	}
 }
 
@@ -400,6 +414,9 @@ func (e *Engine) call(ctx context.Context, ops []Op) []Result {
 // runEvents hears what the dataplane notices, for as long as there is one.
 func (e *Engine) runEvents(ctx context.Context) {
 	e.meetPlane(ctx)
+	if e.adopts {
+		e.reconcile(ctx)
+	}
 	for ctx.Err() == nil {
 		for ev, err := range e.o.Plane.Events(ctx) {
 			if err != nil {
@@ -429,9 +446,7 @@ func (e *Engine) onEvent(ctx context.Context, ev offload.Event) {
 		if err := e.o.Routes.Refresh(); err != nil {
 			e.o.Log.Error("routes were not put back", "error", err)
 		}
-		if err := e.inventory(ctx); err != nil && ctx.Err() == nil {
-			e.o.Log.Error("dataplane could not be reconciled", "error", err)
-		}
+		e.reconcile(ctx)
 	default:
 		for _, r := range e.shards {
 			r.in.push(message{in: PlaneEvent{Event: ev}})
@@ -439,6 +454,13 @@ func (e *Engine) onEvent(ctx context.Context, ev offload.Event) {
 		if e.replica != nil {
 			e.replica.in.push(replicaMessage{in: Noticed{ev}})
 		}
+	}
+}
+
+// reconcile has what the dataplane holds put right.
+func (e *Engine) reconcile(ctx context.Context) {
+	if err := e.inventory(ctx); err != nil && ctx.Err() == nil {
+		e.o.Log.Error("dataplane could not be reconciled", "error", err)
 	}
 }
 

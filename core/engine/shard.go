@@ -47,6 +47,8 @@ type Shard struct {
 	rekeys    pace
 	// replicated: other members stand by.
 	replicated bool
+	// journaled: the next life goes on with our tunnels.
+	journaled bool
 	// unit: we are a member of one; resting: and not its primary.
 	unit, resting bool
 	lease         uint64 // how many sequence numbers an SA gets at a time
@@ -87,6 +89,8 @@ type ShardOptions struct {
 	// Replicated: other members stand by for the tunnels of connections that
 	// say so (Connection.Sync).
 	Replicated bool
+	// Journaled: what is published goes to a Journal. Not for Replicated ones.
+	Journaled bool
 	// Unit: this member is part of a unit, and rests until it is told otherwise.
 	Unit bool
 	// Lease is how many sequence numbers an SA gets at a time, ha.Config.Lease in a
@@ -118,7 +122,7 @@ func NewShard(o ShardOptions) *Shard {
 	env.AcceptChildSPI = s.acceptChildSPI
 	env.Group = o.Replicated
 	env.Takeovers = s.countTakeover
-	s.env, s.replicated = env, o.Replicated
+	s.env, s.replicated, s.journaled = env, o.Replicated, o.Journaled && !o.Replicated
 	s.unit, s.resting = o.Unit, o.Unit
 	s.leaseSize = cmp.Or(o.Lease, ipsec.LeaseSize)
 	s.lease = s.leaseSize
@@ -155,6 +159,8 @@ type (
 	// not any more.
 	Restore struct {
 		Tunnel ha.Restored
+		// Age is that of the IKE SA's state.
+		Age time.Duration
 		// Routes are those that it had here as a standby.
 		Routes []Route
 	}
@@ -308,7 +314,7 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 	case Packets:
 		s.onPackets(now, in)
 	case Restore:
-		s.onRestore(now, in.Tunnel)
+		s.onRestore(now, in)
 		s.dropRoutes(in.Tunnel.Tunnel, in.Routes)
 	case Lose:
 		s.onLose(in.Tunnel)

@@ -49,6 +49,9 @@ type tunnel struct {
 type sa struct {
 	desc      ipsec.SA
 	installed bool
+	// inherited: an earlier life of ours had it installed; the dataplane has not
+	// shown it yet.
+	inherited bool
 	since     time.Time
 	// count is the dataplane's last word; earlier are the packets and bytes of
 	// dataplanes that are gone.
