@@ -18,6 +18,9 @@ func (c *Config) check(s section, r *report) {
 	if len(c.Phase1) == 0 && !s.has("phase1") {
 		r.problem(s.at, "phase1", "is missing: there is nothing to do without a phase 1")
 	}
+	if c.State.SealKey.Len() > 0 && c.Flush {
+		r.warning(s.where("state"), "state", "is not kept: with ike-restart: flush no tunnel outlives the process")
+	}
 	k := checker{c, r}
 	k.names()
 	k.users()

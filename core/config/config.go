@@ -35,6 +35,10 @@ type Config struct {
 	Admin    Admin   `json:"admin"`
 	Metrics  Metrics `json:"metrics"`
 	StateDir string  `json:"state-dir"`
+	State    State   `json:"state"`
+	// Flush: a restart ends all tunnels, as the IKE process of a FortiGate does.
+	// Otherwise the next process adopts them where it can.
+	Flush bool `json:"ike-restart"`
 
 	// Warnings are what works but should be looked at.
 	Warnings Problems `json:"-"`
@@ -53,7 +57,7 @@ func Load(path string) (*Config, error) {
 	r := &report{}
 	c := &Config{
 		Path:      path,
-		Dataplane: Dataplane{Plugin: DefaultPlugin},
+		Dataplane: Dataplane{Plugin: DefaultPlugin, OrphanTime: DefaultOrphanTime},
 		Log:       defaultLog(),
 		Admin:     Admin{Socket: DefaultAdminSocket},
 		StateDir:  DefaultStateDir,
@@ -93,6 +97,10 @@ func sections(dir string) []field[Config] {
 		{"admin", func(c *Config, v value) { subsection(v, &c.Admin, adminFields(dir)) }},
 		{"metrics", func(c *Config, v value) { subsection(v, &c.Metrics, metricsFields()) }},
 		{"state-dir", func(c *Config, v value) { v.file(&c.StateDir, dir) }},
+		{"state", func(c *Config, v value) { subsection(v, &c.State, stateFields(dir)) }},
+		{"ike-restart", func(c *Config, v value) {
+			oneOf(v, &c.Flush, choice[bool]{"adopt", false}, choice[bool]{"flush", true})
+		}},
 	}
 }
 
@@ -111,7 +119,7 @@ func environment(src *source, r *report) []value {
 // singles are the keys that the environment can set. Lists are not among them, nor
 // what has keys of its own, nor secrets, which name a variable themselves.
 func singles() []string {
-	keys := []string{"state-dir"}
+	keys := []string{"ike-restart", "state-dir"}
 	keys = append(keys, keysOf("dataplane", dataplaneFields(""))...)
 	keys = append(keys, keysOf("standalone-cluster", clusterFields(""))...)
 	keys = append(keys, keysOf("standalone-cluster.sync", clusterSyncFields())...)

@@ -26,7 +26,7 @@ func loadShipped(t *testing.T, name string) *config.Config {
 	}
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, name), string(b))
-	for _, secret := range []string{"vpn1.psk", "group1.secret", "bgp.secret", "alice.password"} {
+	for _, secret := range []string{"vpn1.psk", "group1.secret", "bgp.secret", "seal.secret", "alice.password"} {
 		write(t, filepath.Join(dir, secret), "a secret that nobody guesses\n")
 	}
 	t.Setenv("BRANCH_PSK", "another secret that nobody guesses")

@@ -54,11 +54,14 @@ func Diff(from, to *Config) Changes {
 	if !slices.EqualFunc(from.Users, to.Users, func(a, b *User) bool { return a.Password.Equal(b.Password) }) {
 		c.changed("user-local")
 	}
+	if !from.State.SealKey.Equal(to.State.SealKey) {
+		c.changed("state")
+	}
 	slices.Sort(c.Sections)
 	if from.Log.JSON != to.Log.JSON {
 		c.Restart = append(c.Restart, "log")
 	}
-	for _, key := range []string{"admin", "bgp", "ha", "health", "metrics", "plugin-dirs", "standalone-cluster", "state-dir"} {
+	for _, key := range []string{"admin", "bgp", "ha", "health", "ike-restart", "metrics", "plugin-dirs", "standalone-cluster", "state", "state-dir"} {
 		if slices.Contains(c.Sections, key) {
 			c.Restart = append(c.Restart, key)
 		}

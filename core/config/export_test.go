@@ -30,6 +30,8 @@ func Keys() []string {
 	keys = append(keys, keysOf("bgp.announce", announceFields())...)
 	keys = append(keys, keysOf("health", healthFields())...)
 	keys = append(keys, keysOf("log", logFields())...)
+	keys = append(keys, keysOf("state", stateFields(""))...)
+	keys = append(keys, keysOf("state.seal-key", secretFields())...)
 	keys = append(keys, keysOf("admin", adminFields(""))...)
 	return append(keys, keysOf("metrics", metricsFields())...)
 }

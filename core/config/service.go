@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
 )
 
 // Dataplane says which plugin carries the packets.
@@ -19,6 +22,32 @@ type Dataplane struct {
 	SHA256 []byte `json:"sha256"`
 	// Settings are the plugin's own.
 	Settings map[string]string `json:"settings"`
+	// OrphanTime is how long the plugin goes on when the gateway's process is gone,
+	// where the next one adopts it.
+	OrphanTime time.Duration `json:"orphan-time"`
+}
+
+// DefaultOrphanTime is longer than an upgrade takes.
+const DefaultOrphanTime = 2 * time.Minute
+
+// State is what the next process finds.
+type State struct {
+	// SealKey seals the state of tunnels on disk; empty for none there.
+	SealKey ipsec.Key `json:"-"`
+}
+
+// sealKey is the kind of state.seal-key.
+func sealKey() secretKind {
+	return secretKind{
+		noun: "the key that seals the state", least: 16, wanted: 24, most: 4096,
+		why: "who has the file can search for it at leisure",
+	}
+}
+
+func stateFields(dir string) []field[State] {
+	return []field[State]{
+		{"seal-key", func(s *State, v value) { v.secret(&s.SealKey, dir, sealKey()) }},
+	}
 }
 
 // Log says what is logged, and how.
@@ -46,6 +75,7 @@ func dataplaneFields(dir string) []field[Dataplane] {
 		{"plugin", func(d *Dataplane, v value) { v.plugin(&d.Plugin, dir) }},
 		{"sha256", func(d *Dataplane, v value) { v.sha256(&d.SHA256) }},
 		{"settings", func(d *Dataplane, v value) { v.texts(&d.Settings) }},
+		{"orphan-time", func(d *Dataplane, v value) { v.seconds(&d.OrphanTime, 1, 86400) }},
 	}
 }
 
