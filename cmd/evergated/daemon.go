@@ -60,6 +60,7 @@ type daemon struct {
 	unit     *unit
 	network  *network
 	withheld *withheld
+	keep     *keep // nil where nothing is kept
 
 	mu  sync.Mutex // guards cfg; held during a reload
 	cfg *config.Config
@@ -76,6 +77,7 @@ func run(ctx context.Context, cfg *config.Config, log *slog.Logger, level *slog.
 		return err
 	}
 	defer listener.Close()
+	defer func() { err = errors.Join(err, d.keep.close()) }()
 	if err := d.makeHost(); err != nil {
 		return err
 	}
@@ -104,8 +106,11 @@ func (d *daemon) makeHost() error {
 	if err != nil {
 		return err
 	}
+	if d.keep, err = openKeep(d.cfg, d.log); err != nil {
+		return err
+	}
 	d.host, err = pluginhost.New(pluginhost.Config{
-		Plugin: spec, RuntimeDir: d.dir, Boot: st.NextBoot, Log: d.log,
+		Plugin: spec, RuntimeDir: d.dir, Boot: st.NextBoot, Log: d.log, Outlive: outlive(d.cfg),
 		Down: func() { d.engine.PlaneDown() }, // there is one by the time that the host runs
 	})
 	if err != nil {
@@ -121,6 +126,9 @@ func (d *daemon) makeHost() error {
 		Shards: runtime.GOMAXPROCS(0), Epoch: offload.NewEpoch(uint64(boot), 0), Policy: policyOf(d.cfg),
 		Env:   ike.Env{Rand: rand.Reader, Boot: boot},
 		Plane: d.host, Network: sender{d}, Routes: tunnelRoutes{d}, Log: d.log,
+	}
+	if d.keep != nil {
+		o.Journal = d.keep
 	}
 	if group := d.cfg.Group(); group != nil {
 		if d.cluster, err = newCluster(d.cfg, st, d.log); err != nil {
@@ -224,10 +232,13 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 	part("dataplane", func() error { return d.host.Run(plane) })
 	err := d.configure(ctx, cfg, policyOf(cfg).LocalAddresses())
 	if err == nil {
-		err = d.routes.Sweep()
+		err = d.adopt()
 	}
 	if err == nil {
 		part("engine", func() error { return d.engine.Run(work) })
+		err = d.sweep(ctx)
+	}
+	if err == nil {
 		if d.cluster != nil {
 			part("standalone-cluster", func() error { return d.cluster.run(work) })
 		}
@@ -246,7 +257,12 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 		notify(d.log, stopping)
 		d.network.drain()
 		stopFront()
-		d.stop()
+		if d.stays(ctx) {
+			d.log.Info("tunnels are left to the next process", "for", cfg.Dataplane.OrphanTime)
+			d.host.Leave()
+		} else {
+			d.stop(cfg.Flush)
+		}
 	}
 	stopWork()
 	d.withheld.close()
@@ -254,11 +270,15 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 	return errors.Join(err, parts.Wait())
 }
 
-// stop tells the peers.
-func (d *daemon) stop() {
+// stop tells the peers: of all tunnels, or of those that no other member has.
+func (d *daemon) stop(all bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	if err := d.engine.Drain(ctx); err != nil {
+	end := d.engine.Drain
+	if all {
+		end = d.engine.Flush
+	}
+	if err := end(ctx); err != nil {
 		d.log.Warn("gateway stopped before its peers", "error", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -53,6 +54,26 @@ func servePlugin(name string) int {
 	return status
 }
 
+// untilSignal returns a context that a signal ends; its cause says which.
+func untilSignal() (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		select {
+		case s := <-signals:
+			cancel(stopped{s})
+		case <-ctx.Done():
+		}
+	})
+	return ctx, func() {
+		signal.Stop(signals)
+		cancel(nil)
+		wait.Wait()
+	}
+}
+
 func newRoot() *cobra.Command {
 	path := defaultConfig
 	root := &cobra.Command{
@@ -61,8 +82,9 @@ func newRoot() *cobra.Command {
 		Long: `evergated is an IPsec gateway. It reads its configuration from a YAML file, starts
 its dataplane as a process of its own, and runs until SIGTERM or SIGINT.
 
-SIGHUP makes it read the configuration again; only what changed is touched. Under
-systemd it tells when it is ready, reloading and stopping. The evergate command
+SIGHUP makes it read the configuration again; only what changed is touched. SIGTERM
+leaves the tunnels to the next process where it can go on with them, SIGINT ends
+them. Under systemd it tells when it is ready, reloading and stopping. The evergate command
 shows what it does.`,
 		Version:       version,
 		Args:          cobra.NoArgs,
@@ -73,7 +95,7 @@ shows what it does.`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			ctx, stop := untilSignal()
 			defer stop()
 			level := new(slog.LevelVar)
 			level.Set(cfg.Log.Level)

@@ -171,6 +171,14 @@ func (e *Engine) Drain(ctx context.Context) error {
 			return err
 		}
 	}
+	return e.drain(ctx, kept)
+}
+
+// Flush ends all tunnels and tells their peers, also those that other members hold:
+// they lose them too (C11).
+func (e *Engine) Flush(ctx context.Context) error { return e.drain(ctx, false) }
+
+func (e *Engine) drain(ctx context.Context, kept bool) error {
 	if err := e.all(ctx, Drain{Keep: kept}, nil); err != nil {
 		return err
 	}
