@@ -56,6 +56,9 @@ func (s *Shard) apply(now time.Time, t *tunnel, rd ike.Ready) {
 		desc.Sequence = s.firstLease(t, desc)
 		op.Install[i] = desc
 		s.add(now, t, desc)
+		if _, again := t.idleAbove(desc.ID); again {
+			s.note(now, t, desc.ID) // it has another lease than the journal knows
+		}
 	}
 	t.pending = &rd
 	s.waiting[op.ID] = t

@@ -11,9 +11,13 @@ import (
 // firstLease is what a new SA may send before it must ask for more: an active
 // plane stops at a ceiling, so that whoever goes on with the SA after it knows
 // from where (invariant I2). One that comes with numbers of its own keeps them, and
-// one that somebody else may have sent on must ask.
+// one that was used before goes on above, where other members may have, too, once
+// they agree: it must ask.
 func (s *Shard) firstLease(t *tunnel, desc ipsec.SA) ipsec.Sequence {
 	if ceiling, used := t.idleAbove(desc.ID); used {
+		if last := desc.Algorithms.MaxSequence(); !s.replicates(t) && ceiling < last {
+			return ipsec.Sequence{Next: ceiling + 1, Ceiling: raised(ceiling, last, s.lease)}
+		}
 		return ipsec.Sequence{Next: ceiling + 1, Ceiling: ceiling}
 	}
 	if desc.Direction != ipsec.Outbound || desc.Sequence.Next != 0 {
