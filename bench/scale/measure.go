@@ -39,7 +39,7 @@ func (r *Result) measure(tb netlab.TB, o Options) error {
 	b := &bench{Result: r, o: o, site: rig.NewSite(netlab.New(tb), members), settings: rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true}}
 	for i, m := range []*Member{&r.Owner, &r.Standby} {
 		b.group[i] = b.site.Start(i, b.settings)
-		if err := m.read(b.group[i], func(p *Process, u rig.Usage) { p.Bare = u.Resident }); err != nil {
+		if err := m.read(b.group[i], func(p *Process, u rig.Usage) { p.Bare, p.Start = u.Resident, u.CPU }); err != nil {
 			return err
 		}
 	}
@@ -116,9 +116,9 @@ func (b *bench) join(ctx context.Context) (j Join, err error) {
 	}
 	err = b.Standby.read(b.group[standby], func(p *Process, u rig.Usage) {
 		if p == &b.Standby.Daemon {
-			j.Daemon = u.CPU
+			j.Daemon = u.CPU - p.Start
 		} else {
-			j.Plane = u.CPU
+			j.Plane = u.CPU - p.Start
 		}
 	})
 	if err != nil {

@@ -66,9 +66,9 @@ type Join struct {
 	// owner, Synced from there until it has everything.
 	Started time.Duration `json:"started_ns"`
 	Synced  time.Duration `json:"synced_ns"`
-	// Daemon and Plane are the processor time of the standby's processes from
-	// their start to that moment, Owner that of the owner's daemon: they say more
-	// than the clock on a machine that has other things to do.
+	// Daemon and Plane are the processor time of the standby's processes up to that
+	// moment, less what a start takes without tunnels, Owner that of the owner's
+	// daemon: they say more than the clock on a machine that has other things to do.
 	Daemon time.Duration `json:"daemon_cpu_ns"`
 	Plane  time.Duration `json:"dataplane_cpu_ns"`
 	Owner  time.Duration `json:"owner_cpu_ns"`
@@ -89,6 +89,8 @@ type Process struct {
 	Bare     int64 `json:"bare_octets"`
 	Resident int64 `json:"resident_octets"`
 	Peak     int64 `json:"peak_octets"`
+	// Start is the processor time until it serves, without tunnels.
+	Start time.Duration `json:"start_cpu_ns"`
 	// PerTunnel is what a tunnel adds.
 	PerTunnel float64 `json:"octets_per_tunnel"`
 	// Idle is how much of one processor it takes while nothing happens.
