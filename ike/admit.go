@@ -122,7 +122,7 @@ func (d *Demux) askCookie(now time.Time, why Drop, m wire.Message, nonce *wire.N
 // accept makes the half-open tunnel of a responder.
 func (d *Demux) accept(now time.Time, dg Datagram, proven bool, r *initRequest) *Tunnel {
 	spi := d.env.ikeSPI()
-	t := newTunnel(d.env, d.policy, r.conn, dg.Local, dg.Remote, spi, false)
+	t := newTunnel(d.env, r.conn, dg.Local, dg.Remote, spi, false)
 	t.sa.spiI, t.sa.spiR = r.header.SPIi, spi
 	t.setup.first, t.setup.proven = r, proven
 	t.setup.started = now

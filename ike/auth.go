@@ -26,7 +26,7 @@ func (t *Tunnel) sendAuth() error {
 	}
 	payloads = append(payloads, &wire.Auth{
 		Method: wire.AuthSharedKey,
-		Data:   t.sa.prf.SharedKeyAuth(t.conn.PSK, t.signedOctets(true, t.localID.body())),
+		Data:   t.sa.prf().SharedKeyAuth(t.conn.PSK, t.signedOctets(true, t.localID.body())),
 	})
 	o, child, err := t.offerChild(conf, childWish{want: t.setup.want, first: true})
 	if err != nil {
@@ -47,7 +47,7 @@ func (t *Tunnel) signedOctets(initiator bool, id wire.ID) []byte {
 	if !initiator {
 		message, nonce = t.setup.response, t.setup.ni
 	}
-	return t.sa.prf.SignedOctets(t.sa.keys.P(initiator), message, nonce, id.Octets())
+	return t.sa.prf().SignedOctets(t.sa.keys.P(initiator), message, nonce, id.Octets())
 }
 
 // onAuthResponse checks who the responder is, and takes the first child.
@@ -123,7 +123,7 @@ func (t *Tunnel) checkResponder(id wire.ID, auth *wire.Auth) error {
 		t.fail(FailPSK)
 		return fmt.Errorf("ike: the peer authenticates by %v, want a pre-shared key", auth.Method)
 	}
-	if !t.sa.prf.CheckSharedKeyAuth(t.conn.PSK, t.signedOctets(false, id), auth.Data) {
+	if !t.sa.prf().CheckSharedKeyAuth(t.conn.PSK, t.signedOctets(false, id), auth.Data) {
 		t.log().Warn("peer's proof of identity did not verify", "remote", t.remote, "remote_id", t.remoteID.String(), "check", "psksecret")
 		t.fail(FailPSK)
 		return errors.New("ike: the peer's AUTH does not verify with our pre-shared key")
@@ -158,7 +158,7 @@ func (t *Tunnel) onAuthRequest(sa *ikeSA, payloads []wire.Payload) {
 	id := t.localID.body()
 	answer := []wire.Payload{
 		&wire.IDr{ID: id},
-		&wire.Auth{Method: wire.AuthSharedKey, Data: sa.prf.SharedKeyAuth(conn.PSK, t.signedOctets(false, id))},
+		&wire.Auth{Method: wire.AuthSharedKey, Data: sa.prf().SharedKeyAuth(conn.PSK, t.signedOctets(false, id))},
 	}
 	t.support = syncSupportOf(payloads)
 	answer = append(answer, t.support.payloads()...)
@@ -187,7 +187,7 @@ func (t *Tunnel) authenticate(idi wire.ID, idr *wire.IDr, auth *wire.Auth) (*Con
 	if idr != nil {
 		c.want = identityOf(idr.ID)
 	}
-	all := t.policy.ForAddresses(t.local.Addr().Unmap(), t.remote.Addr().Unmap())
+	all := t.env.policy.ForAddresses(t.local.Addr().Unmap(), t.remote.Addr().Unmap())
 	fit := candidates(all, c, t.sa.suite.Proposal(), t.local.Addr())
 	if len(fit) == 0 {
 		t.log().Warn("no connection for the peer's identity", "remote", t.remote, "remote_id", c.id.String(), "asked_for", c.want.String(),
@@ -205,7 +205,7 @@ func (t *Tunnel) authenticate(idi wire.ID, idr *wire.IDr, auth *wire.Auth) (*Con
 	}
 	signed := t.signedOctets(true, idi)
 	for _, conn := range fit {
-		if conn.PSK.Len() > 0 && t.sa.prf.CheckSharedKeyAuth(conn.PSK, signed, auth.Data) {
+		if conn.PSK.Len() > 0 && t.sa.prf().CheckSharedKeyAuth(conn.PSK, signed, auth.Data) {
 			return conn, nil
 		}
 	}

@@ -231,7 +231,7 @@ func (t *Tunnel) onCreateChild(sa *ikeSA, payloads []wire.Payload) {
 		t.badSyntax(sa, wire.CreateChildSA, errors.New("ike: CREATE_CHILD_SA request lacks SA or nonce"))
 		return
 	}
-	if err := sa.prf.CheckNonce(nonce.Data); err != nil {
+	if err := sa.prf().CheckNonce(nonce.Data); err != nil {
 		t.badSyntax(sa, wire.CreateChildSA, err)
 		return
 	}

@@ -71,7 +71,7 @@ type Routed struct {
 // change behind it.
 func NewDemux(env Env, p Policy, l Limits) *Demux {
 	l = l.withDefaults()
-	env.complaints = &complaints{}
+	env.policy, env.complaints = p, &complaints{}
 	return &Demux{
 		env: &env, policy: p, limits: l,
 		tunnels:   make(map[ipsec.TunnelID]*Tunnel),
@@ -220,7 +220,7 @@ func (d *Demux) Initiate(_ time.Time, c *Connection) *Tunnel {
 		local = netip.AddrPortFrom(c.Local, portNATT)
 	}
 	spi := d.env.ikeSPI()
-	t := newTunnel(d.env, d.policy, c, local, remote, spi, true)
+	t := newTunnel(d.env, c, local, remote, spi, true)
 	t.sa.spiI = spi
 	t.setup.initialContact = d.up[c.Name] == 0
 	d.Adopt(t)

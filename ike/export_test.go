@@ -13,7 +13,8 @@ import (
 // Resume makes a tunnel that goes on exactly where the snapshot was made, as if
 // nothing had happened; Restore makes a silent one.
 func Resume(env Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error) {
-	return restore(&env, p, snapshot, now)
+	env.policy = p
+	return restore(&env, snapshot, now)
 }
 
 // Say makes a tunnel send a request of the test's own: what a faulty or newer

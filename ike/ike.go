@@ -175,6 +175,8 @@ type Env struct {
 	// tunnel itself does not use.
 	AcceptChildSPI func(ipsec.SPI) bool
 
+	// policy is that of the Demux, or of Restore.
+	policy Policy
 	// complaints are those of the Demux, nil without one.
 	complaints *complaints
 	// spare is the turn of the tunnel that took the last step.

@@ -341,9 +341,9 @@ func (t *Tunnel) ivEpoch() uint32 {
 }
 
 // newTunnel is what both kinds of tunnels begin with.
-func newTunnel(env *Env, p Policy, conn *Connection, local, remote netip.AddrPort, spi ipsec.IKESPI, initiator bool) *Tunnel {
+func newTunnel(env *Env, conn *Connection, local, remote netip.AddrPort, spi ipsec.IKESPI, initiator bool) *Tunnel {
 	return &Tunnel{
-		env: env, policy: p, conn: conn, initiator: initiator,
+		env: env, conn: conn, initiator: initiator,
 		id: ipsec.TunnelID(spi), local: local, remote: remote,
 		setup: &setup{},
 		sa:    &ikeSA{initiator: initiator},

@@ -1,6 +1,7 @@
 package ike
 
 import (
+	"bytes"
 	"net/netip"
 	"time"
 
@@ -165,7 +166,10 @@ func (t *Tunnel) respond(sa *ikeSA, x wire.ExchangeType, payloads ...wire.Payloa
 		t.log().Error("message could not be encoded", "exchange", x.String(), "error", err)
 		return
 	}
-	sa.answer = packets
+	sa.answer = make([][]byte, len(packets))
+	for i, p := range packets {
+		sa.answer[i] = bytes.Clone(p) // kept for long: without the room that it was made in
+	}
 	sa.recvID++
 	sa.inParts = nil
 	t.env.Stats.ResponsesOut.count(x)

@@ -374,7 +374,7 @@ func (t *Tunnel) newChild(conf *Child, in, out ipsec.SPI, initiator bool) *child
 
 // keyChild derives the keys of c and starts its lifetime.
 func (t *Tunnel) keyChild(c *childSA, x childExchange, chosen suite.Child, shared ipsec.Key) error {
-	keys, err := x.sa.prf.ChildKeys(x.sa.keys.D, chosen.Algorithms, shared, x.ni, x.nr)
+	keys, err := x.sa.prf().ChildKeys(x.sa.keys.D, chosen.Algorithms, shared, x.ni, x.nr)
 	if err != nil {
 		return err
 	}

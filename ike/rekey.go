@@ -174,6 +174,7 @@ func (t *Tunnel) keySuccessor(old, next *ikeSA, x suite.Exchange) error {
 	if next.keys, err = next.suite.Rekeyed(old.suite.PRF, old.keys.D, x); err != nil {
 		return err
 	}
+	next.keys.Proven() // IKE_AUTH is over
 	if err := next.protect(t.env, t.ivStart()); err != nil {
 		return err
 	}

@@ -19,7 +19,8 @@ import (
 // has no timers (invariant I7), until the input Takeover. Settings come from the
 // connection of the same name in p; that it or a child is not there is an error.
 func Restore(env Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error) {
-	t, err := restore(&env, p, snapshot, now)
+	env.policy = p
+	t, err := restore(&env, snapshot, now)
 	if err != nil {
 		return nil, fmt.Errorf("ike: restore a tunnel: %w", err)
 	}
@@ -28,7 +29,7 @@ func Restore(env Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error)
 }
 
 // restore makes a tunnel that goes on exactly where the snapshot was made.
-func restore(env *Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error) {
+func restore(env *Env, snapshot []byte, now time.Time) (*Tunnel, error) {
 	m := &statepb.Tunnel{}
 	if err := proto.Unmarshal(snapshot, m); err != nil {
 		return nil, err
@@ -36,12 +37,12 @@ func restore(env *Env, p Policy, snapshot []byte, now time.Time) (*Tunnel, error
 	if m.Needs > stateVersion || m.Sa == nil {
 		return nil, fmt.Errorf("the snapshot has version %d and needs %d, this is %d", m.Version, m.Needs, stateVersion)
 	}
-	conn := p.Named(m.Connection)
+	conn := env.policy.Named(m.Connection)
 	if conn == nil {
 		return nil, fmt.Errorf("there is no connection %q", m.Connection)
 	}
 	r := &reader{now: now, env: env, conn: conn}
-	t := newTunnel(env, p, conn, r.endpoint(m.Local), r.endpoint(m.Remote), ipsec.IKESPI(m.Id), m.Initiator)
+	t := newTunnel(env, conn, r.endpoint(m.Local), r.endpoint(m.Remote), ipsec.IKESPI(m.Id), m.Initiator)
 	t.state, t.takeovers = State(num[uint8](r, m.State)), m.Takeovers
 	t.localID, t.remoteID = r.identity(m.LocalId), r.identity(m.RemoteId)
 	t.nat = nat{m.Nat.GetSupported(), m.Nat.GetLocal(), m.Nat.GetRemote(), m.Nat.GetEncap()}

@@ -34,7 +34,6 @@ type ikeSA struct {
 	role       role
 
 	suite  suite.Suite
-	prf    suite.PRF
 	keys   suite.Keys
 	sealer *suite.Sealer // nil until the keys are there
 	opener *suite.Opener
@@ -85,14 +84,17 @@ func (sa *ikeSA) header(x wire.ExchangeType, response bool, id uint32) wire.Head
 // from says.
 func (sa *ikeSA) protect(env *Env, from suite.IV) error {
 	var err error
-	if sa.prf, err = suite.NewPRF(sa.suite.PRF); err != nil {
-		return err
-	}
 	if sa.sealer, err = suite.NewSealer(sa.suite, sa.keys.From(sa.initiator), from, env.Rand); err != nil {
 		return err
 	}
 	sa.opener, err = suite.NewOpener(sa.suite, sa.keys.From(!sa.initiator))
 	return err
+}
+
+// prf is that of the suite, which protect has checked.
+func (sa *ikeSA) prf() suite.PRF {
+	p, _ := suite.NewPRF(sa.suite.PRF)
+	return p
 }
 
 // schedule starts the lifetime of sa.

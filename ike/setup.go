@@ -66,6 +66,7 @@ func (t *Tunnel) up() {
 	t.setup.wipe()
 	t.setup = nil
 	t.state = StateUp
+	t.sa.keys.Proven()
 	t.sa.schedule(t.env, t.now, t.conn.Lifetime)
 	t.publish()
 }

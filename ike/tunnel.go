@@ -45,8 +45,7 @@ func (s State) String() string {
 // rekeying. One goroutine owns it. Demux.Initiate, Demux.Route and Restore make
 // tunnels.
 type Tunnel struct {
-	env    *Env
-	policy Policy
+	env *Env
 
 	id        ipsec.TunnelID
 	conn      *Connection // the first candidate until the peer has an identity

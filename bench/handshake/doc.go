@@ -22,5 +22,5 @@
 //   - A client's wait is from its first message to the end of the handshake, while
 //     others dial as well.
 //   - Memory per tunnel is the resident set of a responder with all tunnels, less
-//     that of one that has just started, after time to settle.
+//     that with its first few, each after time to settle.
 package handshake

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/bench/rig"
@@ -20,6 +21,8 @@ type Options struct {
 	Plugin string
 	// StrongSwan adds charon, which must be installed then.
 	StrongSwan bool
+	// Methods are the names of those to measure, of Methods: all of them.
+	Methods []string
 	// Handshakes of a responder in each round: 1000.
 	Handshakes int
 	// Rounds is how often each responder has its turn: 4.
@@ -58,9 +61,14 @@ func (o Options) check() error {
 	if o.Rounds < 1 || o.Handshakes < 1 || o.AtOnce < 1 {
 		return errors.New("handshake: there must be a round, a handshake in it, and somebody who dials")
 	}
+	for _, name := range o.Methods {
+		if !slices.ContainsFunc(Methods(), func(m Method) bool { return m.Name == name }) {
+			return fmt.Errorf("handshake: there is no key exchange method %q to measure", name)
+		}
+	}
 	for _, n := range append([]int{o.Alone, o.Rounds * o.Handshakes}, o.Tunnels...) {
-		if n > rig.MaxClients {
-			return fmt.Errorf("handshake: %d tunnels, there are %d clients at most", n, rig.MaxClients)
+		if n > rig.MaxClients-warmUp {
+			return fmt.Errorf("handshake: %d tunnels, there are %d clients at most", n, rig.MaxClients-warmUp)
 		}
 	}
 	return nil
@@ -136,6 +144,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return r, err
 	}
 	for _, m := range Methods() {
+		if len(o.Methods) > 0 && !slices.Contains(o.Methods, m.Name) {
+			continue
+		}
 		if err := inLab(ctx, o, func(tb netlab.TB) error { return r.compare(tb, o, m) }); err != nil {
 			return r, err
 		}

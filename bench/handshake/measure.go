@@ -104,6 +104,12 @@ func (r *Result) fill(tb netlab.TB, o Options, n int) error {
 	}
 	for _, p := range responders {
 		o.Logf("%d tunnels at %s", n, p.name)
+		if _, err := p.dial(ctx, min(warmUp, n), o.AtOnce); err != nil {
+			return err
+		}
+		if err := rest(ctx, o.Settle); err != nil {
+			return err
+		}
 		all, daemon, err := p.usage()
 		if err != nil {
 			return err

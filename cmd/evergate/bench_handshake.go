@@ -13,6 +13,7 @@ import (
 func handshakeFlags(f *pflag.FlagSet, o *benchOptions) {
 	withTunnels(f, o)
 	h := &o.handshake
+	f.StringSliceVar(&h.Methods, "methods", nil, "`names` of key exchange methods, of x25519,ecp256,modp2048 (all of them)")
 	f.IntVar(&h.Handshakes, "handshakes", 0, "handshakes of each in a round (1000)")
 	f.IntVar(&h.AtOnce, "at-once", 0, "how many clients dial at a time (16)")
 	f.IntSliceVar(&h.Tunnels, "memory", nil, "`numbers` of tunnels with which the memory of both is looked at (1000,20000)")

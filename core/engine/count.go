@@ -19,9 +19,9 @@ type count struct {
 
 	// Where it is.
 	selectors []offload.SelectorID
-	pathMTU   uint16
-	npu       offload.NPUID
 	whyNot    offload.NoNPU
+	npu       offload.NPUID
+	pathMTU   uint16
 	role      offload.Role
 }
 

@@ -39,6 +39,13 @@ func (k Keys) P(initiator bool) ipsec.Key {
 	return k.Pr
 }
 
+// Proven forgets SK_pi and SK_pr, which nothing needs after IKE_AUTH.
+func (k *Keys) Proven() {
+	k.Pi.Wipe()
+	k.Pr.Wipe()
+	k.Pi, k.Pr = ipsec.Key{}, ipsec.Key{}
+}
+
 // Wipe overwrites all keys with zeros.
 func (k Keys) Wipe() {
 	for _, key := range []ipsec.Key{k.D, k.Ai, k.Ar, k.Ei, k.Er, k.Pi, k.Pr} {
