@@ -89,7 +89,8 @@ check: fmt-check vet lint proto-check contract-check requirements-check example-
 	go test -timeout $(TEST_TIMEOUT) $(unit)
 
 .PHONY: test
-test: deps ## All tests, network and strongSwan included, under the race detector
+test: deps ## All tests, network and strongSwan included, under the race detector; thousands of seeds of the simulations without it
+	go test -timeout $(TEST_TIMEOUT) ./ha/hatest ./core/sim
 	go test -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./...
 
 .PHONY: dpdk-test

@@ -5,6 +5,6 @@ package sim_test
 // Each run is one goroutine's, so the race detector finds nothing that a few
 // runs would not show; and it makes them ten times slower.
 const (
-	defaultSeeds = 60
+	defaultSeeds = 24
 	plannedSeeds = 4
 )

@@ -4,4 +4,4 @@ package hatest_test
 
 // Each run is one goroutine's, so the race detector finds nothing that a few
 // runs would not show; and it makes them ten times slower.
-const defaultSeeds = 200
+const defaultSeeds = 40
