@@ -10,31 +10,20 @@ import (
 	"github.com/evergate/evergate/core/netlab/gateway"
 )
 
-// TestOwnerDiesInTheMiddleOfAnExchange kills the owner when a message of an
-// exchange has been lost, and has the survivor finish it. The member that died
-// returns, and is the next to survive.
-func TestOwnerDiesInTheMiddleOfAnExchange(t *testing.T) { // B2, I6, C1
-	t.Parallel()
-	f := newFGSP(t, 2, 0)
-	if err := f.client.Initiate("lan"); err != nil {
-		t.Fatal(err)
-	}
-	near, far := f.site.Members[0].Uplink.Capture("udp"), f.site.Members[1].Uplink.Capture("udp")
-	child := func() error { return f.client.RekeyChild("lan") }
-	ike := func() error { return f.client.RekeyIKE("office") }
-	steps := []struct {
-		name     string
-		do       func() error
-		exchange int
-		response bool // is lost, and not the request
-	}{
-		{"request for a new child", child, createChildSA, false},
-		{"answer with a new child", child, createChildSA, true},
-		{"answer to the end of the old child", child, informational, true},
-		{"request for a new IKE SA", ike, createChildSA, false},
-		{"answer with a new IKE SA", ike, createChildSA, true},
-		{"request for the end", func() error { return f.client.TerminateIKE("office") }, informational, false},
-	}
+// exchangeStep is a message of an exchange of the client that is lost, with the
+// owner.
+type exchangeStep struct {
+	name     string
+	do       func() error
+	exchange int
+	response bool // is lost, and not the request
+}
+
+// lose plays steps: in each the owner is killed when the message has been lost, and
+// the survivor finishes the exchange. The member that died returns, and is the next
+// to survive. after is called with the survivor when the exchange is over.
+func (f *fgsp) lose(after func(survivor int), steps ...exchangeStep) {
+	f.t.Helper()
 	for i, step := range steps {
 		owner, survivor := i%2, 1-i%2
 		f.waitRole(f.members[owner], "vpn1_1", "sync-primary")
@@ -45,27 +34,85 @@ func TestOwnerDiesInTheMiddleOfAnExchange(t *testing.T) { // B2, I6, C1
 		loss := at.Drop(ikeMessage(step.exchange, step.response), netlab.All())
 		done := make(chan error, 1)
 		go func() { done <- step.do() }()
-		netlab.Eventually(t, limit, "the "+step.name+" is lost", func() error {
-			if loss.Count() == 0 {
-				return fmt.Errorf("none was")
-			}
-			return nil
-		})
+		wantLost(f.t, loss, step.name)
 		f.members[owner].Kill()
 		f.site.Lead(f.site.Members[survivor])
 		loss.Remove()
 		if err := <-done; err != nil {
-			t.Fatalf("the owner died with the %s: %v", step.name, err)
+			f.t.Fatalf("the owner died with the %s: %v", step.name, err)
 		}
-		if step.exchange == informational && !step.response {
-			f.members[survivor].WaitGone("vpn1", limit)
-			break
+		after(survivor)
+		if i < len(steps)-1 {
+			f.members[owner].Restart()
+			f.waitSynced(f.members...)
+		}
+	}
+}
+
+// TestOwnerDiesInTheMiddleOfAnExchange loses each message of the exchanges by which
+// a client gets new keys.
+func TestOwnerDiesInTheMiddleOfAnExchange(t *testing.T) { // B2, I6, C1
+	t.Parallel()
+	f := newFGSP(t, 2, 0)
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	near, far := f.site.Members[0].Uplink.Capture("udp"), f.site.Members[1].Uplink.Capture("udp")
+	child := func() error { return f.client.RekeyChild("lan") }
+	ike := func() error { return f.client.RekeyIKE("office") }
+	after := func(survivor int) {
+		pingThrough(t, f)
+		f.wantSettledPair(f.members[survivor])
+	}
+	f.lose(after,
+		exchangeStep{"request for a new child", child, createChildSA, false},
+		exchangeStep{"answer with a new child", child, createChildSA, true},
+		exchangeStep{"request for the end of the old child", child, informational, false},
+		exchangeStep{"answer to the end of the old child", child, informational, true},
+		exchangeStep{"request for a new IKE SA", ike, createChildSA, false},
+		exchangeStep{"answer with a new IKE SA", ike, createChildSA, true},
+		exchangeStep{"request for the end of the old IKE SA", ike, informational, false},
+		exchangeStep{"answer to the end of the old IKE SA", ike, informational, true},
+	)
+	wantSameAnswers(t, 4, near, far)
+}
+
+// wantSettledPair waits until the client and a member have one IKE SA with one pair
+// of SAs, the same.
+func (f *fgsp) wantSettledPair(d *gateway.Daemon) {
+	f.t.Helper()
+	f.wantOnePair(d, "", "after the exchange")
+}
+
+// TestOwnerDiesWhileTheClientEndsAnSA loses each message by which a client ends its
+// Child SA or its IKE SA.
+func TestOwnerDiesWhileTheClientEndsAnSA(t *testing.T) { // B2, I6, I8, C1
+	t.Parallel()
+	f := newFGSP(t, 2, 0)
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	near, far := f.site.Members[0].Uplink.Capture("udp"), f.site.Members[1].Uplink.Capture("udp")
+	child := func() error { return f.client.TerminateChild("lan") }
+	f.lose(func(survivor int) {
+		if sas := f.client.SAs(); len(sas) != 1 || len(sas[0].Children) != 0 {
+			t.Errorf("the client should have its IKE SA and no child, it has %+v", sas)
+		}
+		if err := f.client.Initiate("lan"); err != nil {
+			t.Errorf("the survivor makes no new child: %v", err)
 		}
 		pingThrough(t, f)
-		f.members[owner].Restart()
-		f.waitSynced(f.members...)
-	}
-	wantSameAnswers(t, 3, near, far)
+		f.wantSettledPair(f.members[survivor])
+	},
+		exchangeStep{"request for the end of the child", child, informational, false},
+		exchangeStep{"answer to the end of the child", child, informational, true},
+	)
+	f.members[1].Restart()
+	f.waitSynced(f.members...)
+	f.lose(func(survivor int) { f.members[survivor].WaitGone("vpn1", limit) },
+		exchangeStep{"request for the end", func() error { return f.client.TerminateIKE("office") }, informational, false},
+	)
+	wantSameAnswers(t, 1, near, far)
 }
 
 // TestOwnerDiesWithItsLastAnswer has the answer to the client's Delete lost, and

@@ -92,7 +92,7 @@ func (m *member) copyOf(cl *client, out ipsec.SAID) (has, able, current bool) {
 		return false, false, false
 	}
 	st, _ := m.node.Tunnel(id)
-	able = st.Owned || st.Orphan && m.armed(st.Owner)
+	able = !m.leaving && (st.Owned || st.Orphan && m.armed(st.Owner)) // who is last to stop tells the client
 	theirs := cl.tunnels()[0].IKE
 	for _, t := range append(m.tunnels(), m.replica.Tunnels(m.now())...) {
 		if t.ID == id {
