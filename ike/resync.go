@@ -113,13 +113,14 @@ func (t *Tunnel) doubtSilence(sa *ikeSA) {
 func (t *Tunnel) askIDs(sa *ikeSA) {
 	r := sa.resync
 	if r == nil {
-		r = &resync{delta: t.shiftToAsk(), since: t.now}
+		r = &resync{since: t.now}
 		sa.resync = r
 		t.env.Stats.Sync.Resyncs++
 	}
 	t.resyncAt, t.resynced = time.Time{}, t.now
 	r.ids.Send = max(sa.sendID, sa.claimed) + syncStep(r.tries)
 	r.ids.Recv = sa.recvID
+	r.delta = t.shiftToAsk() // children come and go between two requests
 	readRandom(t.env.Rand, r.ids.Nonce[:])
 	sa.claimed = r.ids.Send
 	r.tries++

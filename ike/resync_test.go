@@ -514,6 +514,23 @@ func TestDeltaIsAsWideAsTheNumbers(t *testing.T) { // RFC 6311 section 6.4
 	}
 }
 
+// TestChildEndsDuringASynchronization: what is repeated asks for no numbers of a pair
+// that is gone meanwhile.
+func TestChildEndsDuringASynchronization(t *testing.T) { // C17
+	p := iketest.Establish(t, iketest.Twins(ike.Resume))
+	p.B.Succeed(p.B.Snapshot, ike.Takeover{Behind: true}) // it is not, as it turns out
+	p.B.Do(ike.Timeout{})
+	p.DropAll()
+	in, _ := p.A.Child()
+	p.A.Do(ike.Expired{ID: in.ID, Hard: true})
+	p.Deliver()
+	p.WantPairs(0)
+	p.Pass(30 * time.Second)
+	if p.B.Stats.Sync.Synced != 1 || len(p.A.Shifts) != 0 {
+		t.Errorf("B synchronized %d times and A moved its numbers by %+v, want once and not at all", p.B.Stats.Sync.Synced, p.A.Shifts)
+	}
+}
+
 // TestALargeDeltaMakesNewKeys: more than a lease of numbers at once would soon use
 // them up.
 func TestALargeDeltaMakesNewKeys(t *testing.T) {
