@@ -68,9 +68,9 @@ func (c *Cluster) keepers() map[*client]keeper {
 		if !ok || !cl.wanted {
 			continue
 		}
-		owners := 0
+		owners, id := 0, c.tunnelOf(out)
 		for _, m := range c.members {
-			switch has, able, current := m.copyOf(cl, out); {
+			switch has, able, current := m.copyOf(cl, id, out); {
 			case has && !current:
 				owners = -len(c.members)
 			case able:
@@ -84,14 +84,26 @@ func (c *Cluster) keepers() map[*client]keeper {
 	return kept
 }
 
+// tunnelOf is the tunnel of an SA, as any member knows it, 0 for none.
+func (c *Cluster) tunnelOf(out ipsec.SAID) ipsec.TunnelID {
+	for _, m := range c.members {
+		if id, ok := m.tunnelOf(out); ok {
+			return id
+		}
+	}
+	return 0
+}
+
 // copyOf tells whether m has a client's tunnel, whether it owns it or may take it
-// over, and whether its copy is where the client is.
-func (m *member) copyOf(cl *client, out ipsec.SAID) (has, able, current bool) {
-	id, ok := m.tunnelOf(out)
-	if !ok {
+// over, and whether its copy is where the client is, which sends on out.
+func (m *member) copyOf(cl *client, id ipsec.TunnelID, out ipsec.SAID) (has, able, current bool) {
+	if !m.daemon.up {
 		return false, false, false
 	}
-	st, _ := m.node.Tunnel(id)
+	st, ok := m.node.Tunnel(id)
+	if _, knows := m.tunnelOf(out); !ok || !knows {
+		return ok, false, false
+	}
 	able = !m.leaving && (st.Owned || st.Orphan && m.armed(st.Owner)) // who is last to stop tells the client
 	theirs := cl.tunnels()[0].IKE
 	for _, t := range append(m.tunnels(), m.replica.Tunnels(m.now())...) {
