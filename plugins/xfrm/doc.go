@@ -85,6 +85,14 @@
 // disarmed, and epochs forgotten, as the contract has it for every new process. What
 // is not ours is never touched, and nothing is flushed.
 //
+// # Devices
+//
+// A device that does ESP gets the cryptography of SAs whose peers are reached over it
+// (settings offload, offload-DEVICE: auto, crypto, off), and with "packet" whole packets,
+// policies included. What became of an SA is read back from the kernel. A device that
+// refuses whole packets, or a kernel before 6.2, gets the cryptography, and the log says
+// why. Whole packets have not been tried on hardware: no kernel of Debian 12 has them.
+//
 // # Not here
 //
 // DF set on the outer header, a DSCP other than 0 in the place of a hidden one, OPAQUE

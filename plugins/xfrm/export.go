@@ -75,6 +75,7 @@ func (e *Engine) inventory(g offload.Group) ([]offload.Counters, error) {
 			st.Replay.Sent = a.beyond(a.shift)
 		}
 		a.aside = asides[id]
+		a.count(&st)
 		c := a.counters(st, held[a.direction][id].Packets, at)
 		c.Drops.Standby += late[id]
 		c.Drops.Selector += stray[id]

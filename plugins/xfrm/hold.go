@@ -131,13 +131,14 @@ func (c *changes) setRole(a *association, r offload.Role) error {
 // back first.
 func (e *Engine) read(a *association) (xfrmnl.State, error) {
 	st, err := e.kernel.conn.State(a.state)
-	if !errors.Is(err, unix.ESRCH) {
-		return st, err
+	if errors.Is(err, unix.ESRCH) {
+		if err := e.hear(); err != nil {
+			return st, err
+		}
+		st, err = e.kernel.conn.State(a.state)
 	}
-	if err := e.hear(); err != nil {
-		return st, err
-	}
-	return e.kernel.conn.State(a.state)
+	a.count(&st)
+	return st, err
 }
 
 // account adds what the gate counted of a to its drops, before the gate forgets

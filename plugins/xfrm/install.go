@@ -156,7 +156,10 @@ func (e *Engine) bring(a *association) error {
 	err := e.put(a)
 	if err == nil {
 		e.policies.join(a)
-		if err = e.settle(a.keys()); err != nil {
+		if err = e.settle(a.keys()); err != nil && a.whole {
+			err = e.part(a)
+		}
+		if err != nil {
 			e.policies.leave(a)
 			err = errors.Join(err, e.settle(a.keys()), e.kernel.conn.DeleteState(a.state))
 		}
@@ -353,6 +356,7 @@ func (e *Engine) remove(a *association) (offload.Counters, error) {
 		held = h.Packets
 	}
 	last, told, err := e.kernel.conn.Final(a.state)
+	a.count(&last)
 	switch {
 	case errors.Is(err, unix.ESRCH): // it came to its end by itself
 		last = a.state

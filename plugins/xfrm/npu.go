@@ -42,6 +42,8 @@ type npu struct {
 	mode     offloadMode
 	// takes are the algorithms that it has accepted, by direction.
 	takes map[ipsec.Algorithms]map[ipsec.Direction]bool
+	// refusal is why it did not take what it was last asked for.
+	refusal error
 }
 
 func (n *npu) id() offload.NPUID { return offload.NPUID(n.index) }
@@ -73,8 +75,19 @@ func (k *kernel) findNPUs(s settings) error {
 	return nil
 }
 
-// ask finds out what a device takes, by giving it SAs that nothing uses.
+// ask finds out what a device takes. One that shall have whole packets and takes none,
+// or whose kernel knows no such thing, gets the cryptography.
 func (e *Engine) ask(n *npu) {
+	if e.askFor(n) || n.mode != offloadPacket {
+		return
+	}
+	e.log.Warn("device takes no whole packets, and gets the cryptography only", "device", n.name, "reason", n.refusal)
+	n.mode = offloadCrypto
+	e.askFor(n)
+}
+
+// askFor gives a device SAs that nothing uses, and tells whether it took any.
+func (e *Engine) askFor(n *npu) (takes bool) {
 	n.takes = make(map[ipsec.Algorithms]map[ipsec.Direction]bool)
 	for i := range e.transforms {
 		c := &e.transforms[i]
@@ -82,10 +95,12 @@ func (e *Engine) ask(n *npu) {
 		for _, d := range []ipsec.Direction{ipsec.Inbound, ipsec.Outbound} {
 			took := n.mode != offloadOff && e.accepts(n, c.Algorithms, d)
 			n.takes[c.Algorithms][d] = took
+			takes = takes || took
 			c.NPUInbound = c.NPUInbound || took && d == ipsec.Inbound
 			c.NPUOutbound = c.NPUOutbound || took && d == ipsec.Outbound
 		}
 	}
+	return takes
 }
 
 // accepts tells whether a device takes an SA.
@@ -95,7 +110,7 @@ func (e *Engine) accepts(n *npu, a ipsec.Algorithms, d ipsec.Direction) bool {
 		return false
 	}
 	s.Offload = n.offload(d)
-	if e.kernel.conn.AddState(s) != nil {
+	if n.refusal = e.kernel.conn.AddState(s); n.refusal != nil {
 		return false
 	}
 	got, err := e.kernel.conn.State(s)
@@ -140,12 +155,13 @@ func (e *Engine) choose(a *association) (*npu, offload.NoNPU) {
 // is read back: the kernel goes on in software without a word.
 func (e *Engine) add(a *association) error {
 	n, why := e.choose(a)
-	a.npu, a.whyNot = 0, why
+	a.npu, a.whyNot, a.whole = 0, why, false
 	if n == nil {
 		a.state.Offload = nil
 		return e.kernel.conn.AddState(a.state)
 	}
 	a.state.Offload = n.offload(a.direction)
+	a.state.Offload.Packet = a.state.Offload.Packet && !a.parted
 	if e.kernel.conn.AddState(a.state) != nil {
 		a.state.Offload = nil
 		return e.kernel.conn.AddState(a.state)
@@ -165,7 +181,37 @@ func (e *Engine) placed(a *association, st xfrmnl.State) {
 	}
 	for _, n := range e.kernel.npus {
 		if n.index == st.Offload.Device {
-			a.npu, a.whyNot = n.id(), offload.InNPU
+			a.npu, a.whyNot, a.whole = n.id(), offload.InNPU, st.Offload.Packet
 		}
+	}
+}
+
+// policyOffload gives a policy to the device that has whole packets of its one SA: the
+// kernel uses such states for such policies only.
+func (a *association) policyOffload() *xfrmnl.Offload {
+	if !a.whole {
+		return nil
+	}
+	return a.state.Offload
+}
+
+// part leaves only the cryptography of a new SA to its device, which took its state for
+// whole packets and not its policies.
+func (e *Engine) part(a *association) error {
+	if err := e.kernel.conn.DeleteState(a.state); err != nil {
+		return err
+	}
+	a.parted = true
+	if err := e.put(a); err != nil {
+		return err
+	}
+	return e.settle(a.keys())
+}
+
+// count takes the numbers of an SA from its packets where a device gives them: the
+// kernel does not see them.
+func (a *association) count(st *xfrmnl.State) {
+	if a.whole && a.outbound() {
+		st.Replay.Sent = max(st.Replay.Sent, a.shift+st.Current.Packets)
 	}
 }

@@ -1,6 +1,8 @@
 package xfrm_test
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/plugins/xfrm"
 )
 
 // card adds a simulated network card to the gateway's host, and returns its name
@@ -81,5 +84,30 @@ func TestDevicesTakeWhatTheyCan(t *testing.T) {
 	off := w.install(t, offload.Active, in3, out3)
 	if off[0].WhyNot != offload.DisabledBySetting || off[1].NPU != 0 {
 		t.Errorf("A setting should keep SAs out of the card, got %+v.", off)
+	}
+}
+
+// TestADeviceWithoutWholePacketsGetsTheCryptography asks for what Debian's kernel has not.
+func TestADeviceWithoutWholePacketsGetsTheCryptography(t *testing.T) { // B7
+	var said bytes.Buffer
+	e, err := xfrm.New(xfrm.Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
+	if err != nil {
+		t.Fatalf("There is no engine: %v.", err)
+	}
+	w := newWire(t, 0, e)
+	t.Cleanup(w.close)
+	t.Cleanup(func() { _ = w.Engine.Close() })
+	name, debug := w.card(t)
+	info := w.start(t, map[string]string{"offload": "off", "offload-" + name: "packet"})
+	in, out := pairOf(w, 1)
+	placed := w.install(t, offload.Active, in, out)
+	if offload.FlagOf(placed[0], placed[1]) != offload.NPUBoth || placed[0].NPU != info.NPUs[0].ID {
+		t.Errorf("The card should have the cryptography of both SAs, got %+v.", placed)
+	}
+	if text, err := os.ReadFile(debug); err != nil || !strings.HasPrefix(string(text), "SA count=2 ") {
+		t.Errorf("The card should hold two SAs, it says %q (%v).", text, err)
+	}
+	if log := said.String(); !strings.Contains(log, "device takes no whole packets") || !strings.Contains(log, "reason=") {
+		t.Errorf("The log should say that whole packets were refused, and why, it says %q.", log)
 	}
 }

@@ -87,8 +87,11 @@ func (e *Engine) settleOne(k policyKey) error {
 	case k.dir == xfrmnl.Out && !sas[0].outbound():
 		p = e.strayPolicy(k, sas[0])
 	case k.dir == xfrmnl.Out:
-		p.Templates = []xfrmnl.Template{sas[0].template()}
+		p.Templates, p.Offload = []xfrmnl.Template{sas[0].template()}, sas[0].policyOffload()
 	default:
+		if len(sas) == 1 {
+			p.Offload = sas[0].policyOffload()
+		}
 		for _, a := range sas[:min(len(sas), xfrmnl.MaxTemplates)] {
 			t := a.template()
 			t.Optional = len(sas) > 1

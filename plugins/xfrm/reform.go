@@ -39,6 +39,7 @@ func (e *Engine) reform(a *association, change func(*xfrmnl.State)) error {
 		return err
 	}
 	last, told, err := e.kernel.conn.Final(a.state)
+	a.count(&last)
 	if err != nil {
 		return err
 	}

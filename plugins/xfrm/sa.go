@@ -29,6 +29,8 @@ type association struct {
 	// npu holds the state, or whyNot says why none does.
 	npu    offload.NPUID
 	whyNot offload.NoNPU
+	// whole: it has whole packets; parted: it shall not.
+	whole, parted bool
 
 	// state is as it was given to the kernel last; what counts in it is not up to
 	// date.

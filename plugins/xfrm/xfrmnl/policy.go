@@ -35,6 +35,9 @@ type Policy struct {
 	// Block drops what is selected.
 	Block     bool
 	Templates []Template
+	// Offload gives the policy to a device, as states that are there as whole packets
+	// need; nil for none.
+	Offload *Offload
 	// Index is the kernel's number of the policy.
 	Index uint32
 }
@@ -92,6 +95,9 @@ func (p Policy) attributes(b, templates []byte) ([]byte, error) {
 	}
 	if p.IfID != 0 {
 		ae.Uint32(attrIfID, p.IfID)
+	}
+	if p.Offload != nil {
+		ae.Bytes(attrOffload, p.Offload.marshal())
 	}
 	attrs, err := ae.Encode()
 	return append(b, attrs...), err
@@ -152,6 +158,8 @@ func (p *Policy) readAttributes(b []byte) error {
 			ad.Do(func(b []byte) (err error) { p.Mark, err = markOf(b); return err })
 		case attrIfID:
 			p.IfID = ad.Uint32()
+		case attrOffload:
+			ad.Do(func(b []byte) (err error) { p.Offload, err = offloadOf(b); return err })
 		}
 	}
 	return ad.Err()

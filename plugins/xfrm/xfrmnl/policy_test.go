@@ -24,7 +24,7 @@ func TestPoliciesComeBackAsTheyWere(t *testing.T) {
 		},
 		{
 			Selector: Selector{Dst: netip.MustParsePrefix("::/0"), Src: netip.MustParsePrefix("2001:db8::/32")},
-			Dir:      In, Mark: Mark{1, 2}, Block: true,
+			Dir:      In, Mark: Mark{1, 2}, Block: true, Offload: &Offload{Device: 7, Inbound: true, Packet: true},
 			Templates: []Template{{Mode: ModeTunnel, ReqID: 5}},
 		},
 	} {
