@@ -165,7 +165,7 @@ func (e *end) startPlugin(tb netlab.TB, o Options, path, outer, behind string, s
 	config := offload.Config{Boot: 1, Addresses: []netip.Addr{netip.MustParseAddr(outer)}, Settings: o.Settings}
 	info, err := engine.Configure(ctx, config)
 	if err != nil {
-		return info, fmt.Errorf("throughput: configure the plugin: %w", err)
+		return info, unable{err}
 	}
 	if err := e.openNATT(tb, info, outer); err != nil {
 		return info, err
@@ -175,6 +175,13 @@ func (e *end) startPlugin(tb netlab.TB, o Options, path, outer, behind string, s
 	}
 	return info, e.lead(info.PlaintextInterface, behind)
 }
+
+// unable is a plugin that takes no configuration on this machine.
+type unable struct{ reason error }
+
+func (u unable) Error() string { return "throughput: configure the plugin: " + u.reason.Error() }
+
+func (u unable) Unwrap() error { return u.reason }
 
 // lines gives a log to a TB.
 type lines struct{ tb netlab.TB }

@@ -3,6 +3,7 @@ package throughput
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -17,7 +18,8 @@ type Options struct {
 	// Plugin is the path of a dataplane plugin. Required.
 	Plugin string
 	// Others are the paths of further plugins to measure next to it, such as an
-	// earlier build of the same.
+	// earlier build of the same. One that this machine cannot run, such as that of the
+	// kernel's ESP where the kernel has none, is in Result.Missing with the reason.
 	Others []string
 	// Settings are the plugin's (dataplane.settings in the configuration).
 	Settings map[string]string
@@ -80,7 +82,7 @@ type Result struct {
 	Proposal   string         `json:"proposal"`
 	// Contestants in the order in which they were measured.
 	Contestants []Contestant `json:"contestants"`
-	// Missing are the peers that were not measured.
+	// Missing are the peers that were not measured, with a reason that is worth telling.
 	Missing []string `json:"missing,omitempty"`
 	Samples []Sample `json:"samples"`
 	// Sums has one entry for each contestant and test, Ratios compare the first
@@ -203,10 +205,15 @@ func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
 		return nil
 	}
 	for _, v := range o.variants() {
-		if err := add(func() (*pair, error) { return openPlugin(tb, o, v) }); err != nil {
+		err := add(func() (*pair, error) { return openPlugin(tb, o, v) })
+		var cannot unable
+		if v.label != "" && errors.As(err, &cannot) {
+			r.Missing = append(r.Missing, fmt.Sprintf("%s: %v", v.label, cannot.reason))
+		} else if err != nil {
 			return nil, err
 		}
 	}
+	r.Missing = slices.Compact(r.Missing)
 	if o.WireGuard == "" {
 		r.Missing = append(r.Missing, wireGuard)
 	} else if err := add(func() (*pair, error) { return openWireGuard(tb, o.WireGuard) }); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -16,7 +17,7 @@ import (
 // throughputFlags are those of throughput alone.
 func throughputFlags(f *pflag.FlagSet, o *benchOptions) {
 	t := &o.throughput
-	f.StringSliceVar(&t.Others, "with", nil, "`paths` of plugins to measure next to it, such as an earlier build")
+	f.StringSliceVar(&t.Others, "with", nil, "names or `paths` of plugins to measure next to it, such as xfrm or an earlier build")
 	f.StringToStringVar(&t.Settings, "set", nil, "settings of the plugin: `name=value`")
 	f.StringVar(&t.Proposal, "proposal", "", "algorithms of ESP, as in a phase2 (aes128gcm)")
 	f.BoolVar(&t.Raw, "raw", false, "measure the plugin without UDP, too")
@@ -33,9 +34,17 @@ func runThroughput(ctx context.Context, o *benchOptions) (reporter, error) {
 	if t.Plugin == "" {
 		t.Plugin = "softesp"
 	}
-	if !strings.Contains(t.Plugin, "/") {
+	t.Others = slices.Clone(t.Others)
+	paths := []*string{&t.Plugin}
+	for i := range t.Others {
+		paths = append(paths, &t.Others[i])
+	}
+	for _, path := range paths {
+		if strings.Contains(*path, "/") {
+			continue
+		}
 		var err error
-		if t.Plugin, err = beside("evergate-plugin-" + t.Plugin); err != nil {
+		if *path, err = beside("evergate-plugin-" + *path); err != nil {
 			return nil, err
 		}
 	}
