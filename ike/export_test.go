@@ -111,3 +111,6 @@ func Forbid6311(tunnels ...*Tunnel) {
 
 // SetMessageIDs sets both windows.
 func SetMessageIDs(t *Tunnel, send, recv uint32) { t.sa.sendID, t.sa.recvID = send, recv }
+
+// Turning tells whether t has what belongs to a step.
+func Turning(t *Tunnel) bool { return t.turn != nil }

@@ -70,6 +70,20 @@ func TestRefused(t *testing.T) { // B7
 	}
 }
 
+// TestNothingIsKeptForARefusal: what a step leaves behind in case that it is refused
+// is gone as soon as it is known that it is not.
+func TestNothingIsKeptForARefusal(t *testing.T) {
+	p := iketest.Establish(t)
+	if ike.Turning(p.A.Tunnel) || ike.Turning(p.B.Tunnel) {
+		t.Error("A tunnel at rest keeps what was of its last step.")
+	}
+	// The next steps do without, a refusal that comes late included.
+	in, _ := p.A.Child()
+	p.A.Do(ike.Refused{ID: in.ID, Err: errNoRoom})
+	p.Pass(20 * time.Second)
+	p.WantPairs(0)
+}
+
 func TestCloseAChild(t *testing.T) { // C12
 	for _, swap := range []bool{false, true} {
 		p := iketest.Establish(t)

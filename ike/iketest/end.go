@@ -161,6 +161,7 @@ func (e *End) carryOut(t *ike.Tunnel, r ike.Ready) *ike.Refused {
 		}
 		e.Installed[sa.ID] = sa
 	}
+	t.Installed()
 	if r.Move != nil {
 		e.Moves = append(e.Moves, *r.Move)
 	}
