@@ -13,6 +13,7 @@
 //	core/config      YAML to connections             core/state     what must survive on disk
 //	core/admin       the operator's unix socket      core/diag      the diagnose views
 //	core/heap        memory close to what is needed
+//	core/sealed      the state of tunnels on disk, for the next life
 //	core/telemetry   logging and metrics             core/netlab    real networks for tests
 //	core/e2e         the whole gateway against real peers
 //	core/sim         whole clusters in one goroutine, from a seed
@@ -88,6 +89,14 @@
 // with what should be there and installs what is missing: outbound SAs above
 // their last lease, inbound ones from the last checkpoint of the replay window.
 // No IKE SA is touched, and the peer sees a jump in sequence numbers.
+//
+// # The daemon dies, or is upgraded
+//
+// A gateway that stands alone may keep the state of its tunnels (adr/0014-restart.md).
+// Its dataplane goes on; the next daemon reattaches to it, restores the IKE SAs from
+// the sealed journal that was written before the peers heard of them, and compares
+// the inventory. The peers are asked whether they are there, and notice nothing
+// else. Members of a group give their tunnels to each other instead.
 //
 // Decisions and their reasons are in adr/.
 package core

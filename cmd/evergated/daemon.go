@@ -232,9 +232,7 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 	part("dataplane", func() error { return d.host.Run(plane) })
 	err := d.configure(ctx, cfg, policyOf(cfg).LocalAddresses())
 	if err == nil {
-		err = d.adopt()
-	}
-	if err == nil {
+		d.adopt()
 		part("engine", func() error { return d.engine.Run(work) })
 		err = d.sweep(ctx)
 	}

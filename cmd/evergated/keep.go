@@ -141,38 +141,23 @@ func (k *keep) tunnels() []engine.Restore {
 	return slices.DeleteFunc(out, func(r engine.Restore) bool { return r.Tunnel.IKE.State.Len() == 0 })
 }
 
-// forget drops what the last life has left.
-func (k *keep) forget() error {
-	var gone []sealed.Change
-	sets := make(map[uint64]bool)
-	for _, v := range k.left {
-		if !sets[v.Set] {
-			sets[v.Set] = true
-			gone = append(gone, sealed.Change{Set: v.Set})
-		}
+// adopt goes on with the tunnels of the last life. It is called before the engine
+// runs.
+func (d *daemon) adopt() {
+	if d.keep == nil {
+		return
 	}
-	return k.store.Write(gone...)
-}
-
-// adopt goes on with the tunnels of the last life, where the dataplane has outlived
-// it. It is called before the engine runs.
-func (d *daemon) adopt() error {
-	lived := d.host.Status().Adopted
-	switch {
-	case d.keep == nil:
-		return nil
-	case !lived && len(d.keep.left) > 0:
-		d.log.Warn("tunnels of the last life begin anew: the dataplane did not outlive it")
-		if err := d.keep.forget(); err != nil {
-			return err
-		}
-	case lived:
-		tunnels := d.keep.tunnels()
-		d.log.Info("dataplane of the last life is taken over", "tunnels", len(tunnels))
-		d.engine.Adopt(tunnels...)
-	}
+	tunnels := d.keep.tunnels()
 	d.keep.left = nil
-	return nil
+	switch {
+	case d.host.Status().Adopted:
+		d.log.Info("dataplane of the last life is taken over", "tunnels", len(tunnels))
+	case len(tunnels) > 0:
+		d.log.Warn("the dataplane did not outlive the last life: its tunnels get new keys", "tunnels", len(tunnels))
+	default:
+		return
+	}
+	d.engine.Adopt(tunnels...)
 }
 
 // sweep removes the routes of the last life that nobody has taken over.

@@ -74,6 +74,32 @@ func (a *adopted) wantAdopted(how string) {
 	}
 }
 
+// TestDaemonAndDataplaneDie: the IKE SA goes on, with new keys for its child, as
+// nobody knows what had been accepted with the old ones.
+func TestDaemonAndDataplaneDie(t *testing.T) { // B6, I9
+	t.Parallel()
+	a := keepUp(t)
+	wire := a.ClientWAN.Capture("udp port 500 or udp port 4500")
+	before := a.evergate.Tunnel(a.name)
+	a.evergate.Kill()
+	if err := syscall.Kill(-a.plugin, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	a.evergate.Restart()
+	a.plugin = plugin(t, a.evergate)
+	a.wantAgreement()
+	a.ping()
+	after := a.evergate.Tunnel(a.name)
+	if after.IKESPIs != before.IKESPIs || pair(t, after).Dec.SPI == pair(t, before).Dec.SPI {
+		t.Errorf("the tunnel went from %v to %v, want the same IKE SA and another child", before, after)
+	}
+	for _, m := range wire.IKE("") {
+		if m.ExchangeType == ikeSAInit {
+			t.Errorf("another IKE SA was negotiated: %+v", m)
+		}
+	}
+}
+
 // TestRestartLosesNothing kills the daemon, stops it and upgrades it under numbered
 // streams in both directions. The client notices nothing, and all that comes later,
 // rekeying by either side and dead peer detection, works as before.
@@ -155,7 +181,7 @@ func TestWhatCannotBeAdoptedBeginsAnew(t *testing.T) { // B6
 	p.server.Kill()
 	netlab.Eventually(t, limit, "a dataplane that no daemon comes for ends by itself", func() error { return gone(dead) })
 	p.server.Restart()
-	p.server.Log().Wait("the dataplane did not outlive it", limit)
+	p.server.Log().Wait("the dataplane did not outlive the last life", limit)
 	begunAnew(p, before, "after the end of the dataplane")
 
 	before = identity(p.server.WaitUp("vpn1", 1))

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -187,6 +188,17 @@ func TestSAsThatTheDataplaneLostMeanwhileAreRenewed(t *testing.T) { // B6, I9
 	if after.IKE.SPIi != before.IKE.SPIi || after.Children[0].In.SA.ID == before.Children[0].In.SA.ID {
 		t.Error("want the same IKE SA and another pair")
 	}
+}
+
+func TestATunnelOfAnotherConfigurationIsClosed(t *testing.T) { // B6
+	p := newJournaledPair(t)
+	p.dial()
+	for _, r := range p.server.journal.tunnels {
+		r.IKE.Facts = bytes.Replace(r.IKE.Facts, []byte(`"hash":"server"`), []byte(`"hash":"older"`), 1)
+	}
+	p.restart(2, 0)
+	p.server.wantSAs(0)
+	p.client.wantSAs(0)
 }
 
 func TestWhatNobodyKnowsGoes(t *testing.T) { // B6

@@ -58,10 +58,12 @@ type facts struct {
 	Version int `json:"version,omitempty"`
 	// Address is what the peer was assigned.
 	Address netip.Addr `json:"address,omitzero"`
+	// Hash is that of the connection. Other members have hashes of their own.
+	Hash string `json:"hash,omitempty"`
 }
 
 func (t *tunnel) facts(now time.Time) []byte {
-	f := facts{Name: t.name, Index: t.index, Number: t.number}
+	f := facts{Name: t.name, Index: t.index, Number: t.number, Hash: t.conn.Hash}
 	f.SPIs = t.ike.LocalSPIs()
 	if version(t.ike) == 1 {
 		f.Version, f.Address = 1, t.ike.Status(now).Internal
@@ -129,11 +131,17 @@ func (s *Shard) onRestore(now time.Time, in Restore) {
 	s.meet(t)
 	s.inherits(t)
 	missing := s.restoreChildren(now, t, r)
+	if s.addresses != nil && f.Address.IsValid() {
+		s.addresses.Hold(r.Tunnel, f.Address)
+	}
 	s.stats.Restored++
 	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
 	s.apply(now, t, s.machines.step(now, m, ike.Takeover{Probe: s.probes.slot(now), Behind: r.Behind}))
 	for _, id := range missing {
 		s.step(now, t, ike.CloseChild{ID: id})
+	}
+	if s.journaled && f.Hash != t.conn.Hash {
+		s.step(now, t, ike.Close{Reason: "its configuration changed"})
 	}
 }
 

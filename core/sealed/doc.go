@@ -1,10 +1,10 @@
 // Package sealed keeps secrets for the next life of a process in a file that only
 // the operator's key opens, and that nobody can turn back.
 //
-// A Store holds values by names, in sets that go together. Set and Delete append to
-// the file; when they return, the kernel has the entry, so the death of the process
-// loses nothing. It is not synced: what the file is for, a dataplane that goes on,
-// does not outlive the machine, and neither does the trust in the file.
+// A Store holds values by names, in sets that go together. Write appends changes to
+// the file; when it returns, the kernel has them, so the death of the process
+// loses nothing. It is not synced: the file is for restarts of a process, and trust in
+// it does not outlive the machine.
 //
 // # The file
 //
