@@ -15,7 +15,7 @@ import (
 // keepsState is what a gateway that stands alone needs to go on after a restart.
 const keepsState = `
 state: {seal-key: {literal: a key that the operator has made}}
-dataplane: {orphan-time: 30}
+dataplane: {orphan-time: 120}
 `
 
 // adopted is a gateway whose tunnels outlive its process, with a client.
@@ -165,7 +165,7 @@ func begunAnew(p *evergates, before, why string) {
 // where that would not be safe, and says why.
 func TestWhatCannotBeAdoptedBeginsAnew(t *testing.T) { // B6
 	t.Parallel()
-	server := dialupConfig + strings.Replace(keepsState, "orphan-time: 30", "orphan-time: 2", 1)
+	server := dialupConfig + strings.Replace(keepsState, "orphan-time: 120", "orphan-time: 2", 1)
 	p := connectWith(t, server, impatient.Replace(officeConfig))
 
 	before, dead := identity(p.server.WaitUp("vpn1", 1)), plugin(t, p.server)
