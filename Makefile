@@ -27,7 +27,7 @@ PACKAGES ?= \
 
 # What the dataplane on DPDK is built from, behind a tag of its own.
 DPDK_PACKAGES ?= dpdk libdpdk-dev pkgconf gcc libc6-dev ethtool nftables iproute2 iputils-ping
-DPDK := ./plugins/dpdk/... ./cmd/evergate-plugin-dpdk
+DPDK := ./plugins/dpdk/... ./cmd/evergate-plugin-dpdk ./bench/dpdk
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
 # race` leave them out.
@@ -140,6 +140,11 @@ bench-scale: build ## What many tunnels cost: join, synchronization, memory; TUN
 
 bench-throughput: deps build bin/wireguard-go ## How fast PLUGIN carries packets, next to wireguard-go and strongSwan; ARGS for more (--proposal aes128-sha1)
 	$(SUDO) bin/evergate bench throughput --plugin $(PLUGIN) --html bin/throughput.html $(ARGS)
+
+.PHONY: bench-dpdk
+bench-dpdk: dpdk-deps ## What a worker of the dataplane on DPDK encrypts, next to what its cipher alone can do
+	go build -tags dpdk -o bin/bench/ ./bench/dpdk
+	$(SUDO) bin/bench/dpdk $(ARGS)
 
 .PHONY: benchstat
 benchstat: ## Compare two results: make benchstat OLD=before.txt NEW=bin/bench-go.txt

@@ -156,7 +156,7 @@ struct in_packet {
 // out_packet is an inner packet on its way out: m's data begins with its header.
 struct out_packet {
 	struct rte_mbuf *m;
-	struct evg_sa *sa, *from; // from: the SA of the link that it came over
+	struct evg_sa *sa, *from; // sa may be NULL at first; from: the SA of the link that it came over
 	struct header h;
 };
 
@@ -230,7 +230,7 @@ static inline void drop(struct evg_sa *sa, enum evg_drop d, uint64_t n) {
 }
 
 static inline bool same_addr(const struct evg_addr *a, const struct evg_addr *b) {
-	return a->v6 == b->v6 && memcmp(a->b, b->b, a->v6 ? 16 : 4) == 0;
+	return a->v6 == b->v6 && memcmp(a->b, b->b, sizeof a->b) == 0; // zeros fill up those of IPv4
 }
 
 static inline bool is_active(struct evg_sa *sa) {

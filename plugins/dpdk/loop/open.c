@@ -74,7 +74,7 @@ static void relay(struct worker *w, struct in_packet *in, uint8_t *inner, const 
 	struct rte_mbuf *m = in->m;
 	rte_pktmbuf_adj(m, (uint16_t)(inner - rte_pktmbuf_mtod(m, uint8_t *)));
 	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - h->len));
-	w->out[w->n_out++] = (struct out_packet){.m = m, .from = in->sa, .h = *h};
+	w->out[w->n_out++] = (struct out_packet){.m = m, .from = in->sa, .h = *h}; // its SA is still to be found
 	in->m = NULL;
 }
 

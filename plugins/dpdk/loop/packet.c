@@ -129,22 +129,34 @@ bool inner_ecn(uint8_t *inner, uint8_t outer) {
 
 // age_ttl is what forwarding a packet does to it; false when its time is up.
 bool age_ttl(uint8_t *p, bool v6) {
-	uint8_t *ttl = v6 ? p + 7 : p + 8;
-	if (*ttl <= 1)
+	if (p[v6 ? 7 : 8] <= 1)
 		return false;
-	uint16_t before = be16(p + 8);
-	(*ttl)--;
-	if (!v6)
-		add_to_checksum(p + 10, before, be16(p + 8));
+	if (v6) {
+		p[7]--;
+		return true;
+	}
+	uint16_t before = be16(p + 8), after = before - 0x100;
+	p[8] = (uint8_t)(after >> 8);
+	add_to_checksum(p + 10, before, after);
 	return true;
 }
 
+// within tells whether an address lies in the range of a selector of its family.
+static bool within(const struct evg_selector *s, const uint8_t *addr, bool v6) {
+	if (v6)
+		return memcmp(addr, s->min, 16) >= 0 && memcmp(addr, s->max, 16) <= 0;
+	rte_be32_t a, least, most;
+	memcpy(&a, addr, 4);
+	memcpy(&least, s->min, 4);
+	memcpy(&most, s->max, 4);
+	return rte_be_to_cpu_32(a) >= rte_be_to_cpu_32(least) && rte_be_to_cpu_32(a) <= rte_be_to_cpu_32(most);
+}
+
+// selects tells whether one of n selectors is for this side of a packet. has_port is
+// false for fragments and protocols without ports.
 bool selects(const struct evg_selector *s, uint32_t n, const uint8_t *addr, bool v6, uint8_t proto, uint16_t port, bool has_port) {
-	size_t octets = v6 ? 16 : 4;
 	for (uint32_t i = 0; i < n; i++) {
-		if (s[i].v6 != v6 || (s[i].proto != 0 && s[i].proto != proto))
-			continue;
-		if (memcmp(addr, s[i].min, octets) < 0 || memcmp(addr, s[i].max, octets) > 0)
+		if (s[i].v6 != v6 || (s[i].proto != 0 && s[i].proto != proto) || !within(&s[i], addr, v6))
 			continue;
 		if (s[i].port_min == 0 && s[i].port_max == 65535)
 			return true;

@@ -99,17 +99,30 @@ static uint8_t outer_tos(const struct evg_desc *d, uint8_t inner) {
 	return d->hide_dscp ? (uint8_t)(d->dscp << 2 | (inner & 3)) : inner;
 }
 
+static uint32_t be32_of(const uint8_t *b) {
+	rte_be32_t x;
+	memcpy(&x, b, 4);
+	return rte_be_to_cpu_32(x);
+}
+
+// put_ipv4 makes the header word by word, so that its checksum is that of registers
+// and waits for no memory.
 static void put_ipv4(uint8_t *p, const struct evg_path *path, uint32_t len, uint8_t tos, bool whole, uint16_t id) {
-	struct rte_ipv4_hdr ip = {
-		.version_ihl = 0x45, .type_of_service = tos,
-		.total_length = rte_cpu_to_be_16((uint16_t)len), .packet_id = rte_cpu_to_be_16(id),
-		.fragment_offset = whole ? rte_cpu_to_be_16(RTE_IPV4_HDR_DF_FLAG) : 0,
-		.time_to_live = 64, .next_proto_id = path->local_port ? IPPROTO_UDP : IPPROTO_ESP,
+	uint32_t proto = path->local_port ? IPPROTO_UDP : IPPROTO_ESP;
+	uint32_t words[5] = {
+		0x45u << 24 | (uint32_t)tos << 16 | len, (uint32_t)id << 16 | (whole ? RTE_IPV4_HDR_DF_FLAG : 0),
+		64u << 24 | proto << 16, be32_of(path->local.b), be32_of(path->remote.b),
 	};
-	memcpy(&ip.src_addr, path->local.b, 4);
-	memcpy(&ip.dst_addr, path->remote.b, 4);
-	ip.hdr_checksum = rte_ipv4_cksum(&ip);
-	memcpy(p, &ip, sizeof ip);
+	uint32_t sum = 0;
+	for (int i = 0; i < 5; i++)
+		sum += (words[i] >> 16) + (words[i] & 0xffff);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	words[2] |= ~sum & 0xffff;
+	for (int i = 0; i < 5; i++) {
+		rte_be32_t be = rte_cpu_to_be_32(words[i]);
+		memcpy(p + 4 * i, &be, 4);
+	}
 }
 
 static void put_ipv6(uint8_t *p, const struct evg_path *path, uint32_t len, uint8_t tos) {
@@ -171,7 +184,9 @@ static uint32_t pass_fitting(struct worker *w, struct evg_sa *sa, const struct e
 			continue;
 		}
 		*largest = RTE_MAX(*largest, o[i].h.len);
-		o[kept++] = o[i];
+		if (kept != i)
+			o[kept] = o[i];
+		kept++;
 	}
 	return kept;
 }
@@ -226,7 +241,9 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 			continue;
 		}
 		whole[ready] = whole[i];
-		o[ready++] = o[i];
+		if (ready != i)
+			o[ready] = o[i];
+		ready++;
 	}
 	if (ready == 0)
 		return;
@@ -253,7 +270,7 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 // choose finds the SA that sends a packet. NULL means that none does; then it is
 // counted.
 static struct evg_sa *choose(struct worker *w, struct out_packet *o) {
-	struct evg_sa *sa = policy_find(w->p, &o->h), *link;
+	struct evg_sa *sa = o->sa ? o->sa : policy_find(w->p, &o->h), *link;
 	if (sa == NULL) {
 		if (o->from != NULL) {
 			drop(o->from, EVG_DROP_SELECTOR, 1);
@@ -287,8 +304,8 @@ void send_all(struct worker *w) {
 		w->out[i].sa = choose(w, &w->out[i]);
 		if (w->out[i].sa == NULL)
 			rte_pktmbuf_free(w->out[i].m);
-		else
-			w->out[n++] = w->out[i];
+		else if (n++ != i)
+			w->out[n - 1] = w->out[i];
 	}
 	w->n_out = 0;
 	for (uint32_t start = 0, end; start < n; start = end) {

@@ -63,7 +63,10 @@ static uint32_t policy_bucket(const struct evg_prefix *x) {
 }
 
 static bool same_prefix(const struct evg_prefix *a, const struct evg_prefix *b) {
-	return memcmp(a, b, sizeof *a) == 0;
+	uint64_t x[2], y[2]; // by hand, because this is for each packet
+	memcpy(x, a->addr, sizeof x);
+	memcpy(y, b->addr, sizeof y);
+	return x[0] == y[0] && x[1] == y[1] && a->bits == b->bits && a->v6 == b->v6;
 }
 
 static struct policy *prefix_find(struct evg_plane *p, const struct evg_prefix *x) {

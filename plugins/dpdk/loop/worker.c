@@ -14,6 +14,8 @@
 
 // HOST_BURST is how many packets of the host a turn takes from each device.
 #define HOST_BURST 32
+// HOST_SHARE is how many turns with a full burst pass between two looks at the host.
+#define HOST_SHARE 8
 // IDLE_TURNS without a packet are how a rest begins, IDLE_NS is how long it lasts.
 #define IDLE_TURNS 256
 #define IDLE_NS 50000
@@ -24,8 +26,14 @@ static uint64_t clock_ns(void) {
 	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-static void push_out(struct worker *w, struct rte_mbuf *m, const struct header *h) {
-	w->out[w->n_out++] = (struct out_packet){.m = m, .h = *h};
+// push_out puts an inner packet before those that are to be sent. sa is NULL where
+// nobody has looked for it.
+static void push_out(struct worker *w, struct rte_mbuf *m, struct evg_sa *sa, const struct header *h) {
+	struct out_packet *o = &w->out[w->n_out++];
+	o->m = m;
+	o->sa = sa;
+	o->from = NULL;
+	o->h = *h;
 }
 
 static bool is_multicast(const struct header *h) {
@@ -143,12 +151,13 @@ static void to_us_joined(struct worker *w, uint16_t port, struct rte_mbuf *m, bo
 // forward encrypts what a host behind the port sent towards a peer, when a policy
 // selects it; the host routes the rest.
 static void forward(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h, uint8_t *ip) {
-	if (is_multicast(h) || policy_find(w->p, h) == NULL || !age_ttl(ip, h->v6)) {
+	struct evg_sa *sa = is_multicast(h) ? NULL : policy_find(w->p, h);
+	if (sa == NULL || !age_ttl(ip, h->v6)) {
 		to_host(w, port, m);
 		return;
 	}
 	rte_pktmbuf_adj(m, sizeof(struct rte_ether_hdr));
-	push_out(w, m, h);
+	push_out(w, m, sa, h);
 }
 
 // from_wire looks at one frame.
@@ -179,6 +188,10 @@ static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m) {
 static uint32_t port_turn(struct worker *w, uint16_t port) {
 	struct rte_mbuf *m[BURST];
 	uint16_t n = rte_eth_rx_burst(w->p->ports[port].id, w->index, m, BURST);
+	for (uint16_t i = 0; i < n; i++) {
+		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
+		rte_prefetch0(rte_pktmbuf_mtod_offset(m[i], uint8_t *, -RTE_CACHE_LINE_SIZE)); // where outer headers go
+	}
 	for (uint16_t i = 0; i < n; i++)
 		from_wire(w, port, m[i]);
 	open_all(w);
@@ -212,7 +225,7 @@ static uint32_t tun_turn(struct worker *w) {
 			break;
 		bool whole = parse_header(&h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
 		if (whole && !is_multicast(&h)) {
-			push_out(w, m, &h);
+			push_out(w, m, NULL, &h);
 			continue;
 		}
 		count(w, whole ? EVG_STAT_MULTICAST : EVG_STAT_MALFORMED);
@@ -235,16 +248,19 @@ static uint32_t host_turn(struct worker *w, uint16_t port) {
 }
 
 // turn carries what there is. It begins by saying so: who changed something before
-// waits for the turn after this one.
+// waits for the turn after this one. While ports are busy, devices of the host, each
+// of which costs a system call, have a share of the turns only.
 static uint32_t turn(struct worker *w) {
 	uint32_t n = 0;
-	atomic_fetch_add(&w->turns, 1);
+	uint64_t number = atomic_fetch_add(&w->turns, 1);
 	w->now = clock_ns();
-	for (uint16_t i = 0; i < w->p->n_ports; i++) {
+	for (uint16_t i = 0; i < w->p->n_ports; i++)
 		n += port_turn(w, i);
-		n += host_turn(w, i);
+	if (n < BURST || number % HOST_SHARE == 0) {
+		for (uint16_t i = 0; i < w->p->n_ports; i++)
+			n += host_turn(w, i);
+		n += tun_turn(w);
 	}
-	n += tun_turn(w);
 	flush(w);
 	if (w->dead.cnt > 0)
 		rte_ip_frag_free_death_row(&w->dead, 0);
@@ -268,6 +284,9 @@ static void pin(const struct worker *w) {
 void *worker_main(void *arg) {
 	struct worker *w = arg;
 	uint32_t idle = 0;
+	char name[16];
+	snprintf(name, sizeof name, "evg-loop%u", w->index); // for top(1)
+	pthread_setname_np(pthread_self(), name);
 	pin(w);
 	int registered = rte_thread_register(); // without it, memory pools have no cache
 	while (!atomic_load_explicit(&w->stop, memory_order_relaxed)) {
