@@ -67,7 +67,7 @@ func TestSAsComeAndGoUnderTraffic(t *testing.T) {
 // churn does one thing after the other to one tunnel or group or another.
 func churn(t *testing.T, e *dpdk.Engine, pairs [][2]ipsec.SA) {
 	t.Helper()
-	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // which one is next need not be secret
+	r := rand.New(rand.NewPCG(1, 2))
 	epoch := func(n int) offload.Epoch { return offload.NewEpoch(uint64(n+1), 1) }
 	for n := range churnRounds {
 		i := r.IntN(len(pairs))
