@@ -1,4 +1,6 @@
-// Command dpdk, behind the build tag of that name, measures what one worker of the
+//go:build dpdk
+
+// Command dpdk measures what one worker of the
 // DPDK dataplane encrypts, next to what the cipher alone can do.
 //
 // A virtual port plays packets of one size from memory, without end. One worker finds
