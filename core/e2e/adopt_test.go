@@ -219,3 +219,26 @@ func TestRestartFlushes(t *testing.T) { // C11
 	p.server.Restart()
 	begunAnew(p, before, "after a restart that flushes")
 }
+
+// TestMemberThatFlushesTakesItsTunnelsAlong: in a group too the seed's restart ends
+// tunnels, instead of leaving them to the others.
+func TestMemberThatFlushesTakesItsTunnelsAlong(t *testing.T) { // C11
+	t.Parallel()
+	f := startFGSP(t, 2, 0, func(*gateway.GroupMember) string { return "ike-restart: flush\n" })
+	one, two := f.members[0], f.members[1]
+	f.site.Lead(f.site.Members[0])
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	f.waitRole(one, "vpn1_1", "sync-primary")
+	f.waitRole(two, "vpn1_1", "standby")
+	one.Stop()
+	f.client.Log().Wait("received DELETE for IKE_SA", limit)
+	two.WaitGone("vpn1", limit)
+	f.site.Lead(f.site.Members[1])
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	two.WaitUp("vpn1", 1)
+	pingThrough(t, f)
+}
