@@ -160,6 +160,10 @@ func (n *Node) onPropose(now time.Time, p *peer, r Propose) {
 	grant := Grant{Tunnel: r.Tunnel, Epoch: r.Epoch, Child: r.Child, To: r.To}
 	t := n.tunnels[r.Tunnel]
 	switch {
+	case t == nil && n.tombs.has(r.Tunnel, r.Epoch):
+		// We may have had it after p, and used what p asks for.
+		n.note(p, n.tombs.remove(r.Tunnel))
+		return
 	case t != nil && t.version.Epoch > r.Epoch:
 		n.enqueue(p, t.owned(now, p), 0)
 		return

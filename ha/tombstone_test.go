@@ -107,3 +107,36 @@ func TestLastAnswersAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestRemovedTunnelGrantsNoNumbers: member 1 took the tunnel over while its owner
+// stood still, sent, and ended it. The owner, which knows nothing of it, asks for
+// numbers: those that member 1 may have used are not its any more.
+func TestRemovedTunnelGrantsNoNumbers(t *testing.T) { // B1, I1, I2, I8
+	g := gather(t, 2)
+	g.establish()
+	_, out := pair()
+	g.deaf = ha.MembersOf(0)
+	for range 50 {
+		g.now = g.now.Add(10 * time.Millisecond)
+		g.step(1, ha.Timeout{})
+	}
+	g.step(1, ha.Activated{Tunnel: tunnel, Group: 0})
+	g.step(1, ha.Delete{Tunnel: tunnel, Final: true})
+	g.take(0)
+
+	g.deaf = 0
+	g.step(0, ha.LeaseLow{SA: out.ID})
+	g.pass(time.Second)
+	for _, rd := range g.take(0) {
+		for _, o := range rd.Orders {
+			for _, c := range o.Changes {
+				if c.ID == out.ID && c.Sequence != nil && c.Sequence.Ceiling > ipsec.LeaseSize {
+					t.Errorf("The owner was granted numbers up to %#x, of which member 1 may have used some.", c.Sequence.Ceiling)
+				}
+			}
+		}
+	}
+	if _, there := g.nodes[0].Tunnel(tunnel); there {
+		t.Error("The owner should hear that the tunnel has ended.")
+	}
+}
