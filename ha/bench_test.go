@@ -21,13 +21,14 @@ type crowd struct {
 	now   time.Time
 	nodes [2]*ha.Node
 	sent  []ha.Frame
+	hard  [2]ha.HardState
 	// slowest is the longest step of each.
 	slowest [2]time.Duration
 }
 
 func (c *crowd) start(b *testing.B, m ipsec.MemberID) {
 	b.Helper()
-	n, err := ha.New(ha.Config{Member: m, Members: ha.MembersOf(0, 1), NewDisk: ha.DiskID(m + 1)}, ha.HardState{})
+	n, err := ha.New(ha.Config{Member: m, Members: ha.MembersOf(0, 1), NewDisk: ha.DiskID(m + 1)}, c.hard[m])
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -39,6 +40,9 @@ func (c *crowd) step(m ipsec.MemberID, in ha.Input) {
 	began := time.Now()
 	rd := c.nodes[m].Step(c.now, in)
 	c.slowest[m] = max(c.slowest[m], time.Since(began))
+	if rd.Hard != nil {
+		c.hard[m] = *rd.Hard
+	}
 	c.sent = append(c.sent, rd.Send...)
 	if len(rd.Orders) > 0 {
 		c.step(m, ha.Carried{Serial: rd.Serial})
