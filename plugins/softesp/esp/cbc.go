@@ -30,15 +30,9 @@ type cbcMode struct {
 }
 
 func newCBC(a ipsec.Algorithms, g Geometry, m *mac, key []byte, random io.Reader) (mode, error) {
-	block, err := newBlock(a.Encryption, key)
+	enc, dec, err := newBlockModes(a.Encryption, key)
 	if err != nil {
 		return nil, err
-	}
-	zero := make([]byte, block.BlockSize())
-	enc, ok1 := cipher.NewCBCEncrypter(block, zero).(settable) //nolint:gosec // crypt sets the real IV
-	dec, ok2 := cipher.NewCBCDecrypter(block, zero).(settable)
-	if !ok1 || !ok2 {
-		return nil, errors.New("the standard library's CBC takes no new IV")
 	}
 	secret := make([]byte, 16)
 	if _, err := io.ReadFull(random, secret); err != nil {
@@ -49,6 +43,26 @@ func newCBC(a ipsec.Algorithms, g Geometry, m *mac, key []byte, random io.Reader
 		return nil, err
 	}
 	return &cbcMode{mac: m, enc: enc, dec: dec, block: g.iv, ivs: ivs}, nil
+}
+
+// newBlockModes makes both directions, each with an IV of zeros that crypt
+// replaces.
+func newBlockModes(e ipsec.EncryptionID, key []byte) (enc, dec settable, err error) {
+	if e == ipsec.EncrAESCBC && hasFastCBC() {
+		enc, dec = newFastCBC(key)
+		return enc, dec, nil
+	}
+	block, err := newBlock(e, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	zero := make([]byte, block.BlockSize())
+	enc, ok1 := cipher.NewCBCEncrypter(block, zero).(settable) //nolint:gosec // crypt sets the real IV
+	dec, ok2 := cipher.NewCBCDecrypter(block, zero).(settable)
+	if !ok1 || !ok2 {
+		return nil, nil, errors.New("the standard library's CBC takes no new IV")
+	}
+	return enc, dec, nil
 }
 
 func newBlock(e ipsec.EncryptionID, key []byte) (cipher.Block, error) {
