@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/plugins/softesp/device"
@@ -182,6 +183,9 @@ func TestTUNDevice(t *testing.T) {
 	if i.MTU() != 1380 || tun.Name() != "tun7" {
 		t.Errorf("The device should be tun7 with an MTU of 1380, got %s with %d.", tun.Name(), i.MTU())
 	}
+	if n := queueLength(t, ns, "tun7"); n != 1000 {
+		t.Errorf("1000 packets should find room in a queue, got %d.", n)
+	}
 	i.AddAddr("10.9.0.1/24")
 	conn, err := ns.ListenUDP("10.9.0.1:7")
 	if err != nil {
@@ -217,6 +221,29 @@ func TestTUNDevice(t *testing.T) {
 			t.Error("The device should be gone.")
 		}
 	}
+}
+
+// queueLength asks the kernel how many packets a device's queue holds.
+func queueLength(t *testing.T, ns *netlab.Namespace, name string) (n uint32) {
+	t.Helper()
+	err := ns.Do(func() error {
+		ctl, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(ctl)
+		req, err := unix.NewIfreq(name)
+		if err != nil {
+			return err
+		}
+		err = unix.IoctlIfreq(ctl, unix.SIOCGIFTXQLEN, req)
+		n = req.Uint32()
+		return err
+	})
+	if err != nil {
+		t.Fatalf("The queue length of %s cannot be read: %v.", name, err)
+	}
+	return n
 }
 
 // readUDP returns the next frame with a UDP packet from either queue.

@@ -16,6 +16,11 @@ import (
 // included.
 const FrameLen = packet.VnetLen + 65536
 
+// queueLen is how many packets, or trains of them, wait in each queue until they
+// are read: as many as at an Ethernet device, twice what a TUN device has by itself.
+// A goroutine that has to wait for a processor for some milliseconds loses fewer.
+const queueLen = 1000
+
 // TUN is a TUN device with virtio-net headers, checksum and segmentation
 // offload, and one or more queues. It goes away with Close.
 type TUN struct {
@@ -85,7 +90,7 @@ func (t *TUN) Name() string { return t.name }
 // Queue returns queue i.
 func (t *TUN) Queue(i int) *Queue { return t.queues[i] }
 
-// Up sets the MTU and brings the interface up.
+// Up sets the MTU and the length of the queues, and brings the interface up.
 func (t *TUN) Up(mtu int) (err error) {
 	ctl, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -99,6 +104,10 @@ func (t *TUN) Up(mtu int) (err error) {
 	req.SetUint32(uint32(mtu))
 	if err := unix.IoctlIfreq(ctl, unix.SIOCSIFMTU, req); err != nil {
 		return fmt.Errorf("device: set the mtu of %s to %d: %w", t.name, mtu, err)
+	}
+	req.SetUint32(queueLen)
+	if err := unix.IoctlIfreq(ctl, unix.SIOCSIFTXQLEN, req); err != nil {
+		return fmt.Errorf("device: set the queue length of %s to %d: %w", t.name, queueLen, err)
 	}
 	if err := unix.IoctlIfreq(ctl, unix.SIOCGIFFLAGS, req); err != nil {
 		return fmt.Errorf("device: read the flags of %s: %w", t.name, err)
