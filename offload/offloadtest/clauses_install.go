@@ -238,28 +238,44 @@ func installUnsupported(p *probe) {
 
 func installTransforms(p *probe) {
 	info := p.configured()
-	n := uint32(0)
+	var all []ipsec.SA
 	for _, c := range info.Transforms {
 		for _, v6 := range []bool{false, true} {
-			n++
 			for _, d := range []ipsec.Direction{ipsec.Inbound, ipsec.Outbound} {
-				sa := p.makeSA(c.Algorithms, d, n, groupA)
+				sa := p.makeSA(c.Algorithms, d, uint32(len(all)/2+1), groupA)
 				if v6 {
 					sa.Selectors = ipsec.Selectors{
 						Local:  []ipsec.TrafficSelector{ipsec.AnySelector(true)},
 						Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.MustParsePrefix("2001:db8:1::/64"))},
 					}
 				}
-				if err := p.refusal(sa); err != nil {
-					p.errorf("Info lists %v, but an SA %s with it was refused: %v.", c.Algorithms, d, err)
-				}
-				if _, err := p.Engine.Delete(p.ctx, epoch(1), sa.ID); err != nil {
-					p.fatalf("Delete failed: %v.", err)
-				}
+				all = append(all, sa)
 			}
 		}
 	}
+	batch := transformsBatch
+	if info.MaxSAs > 0 {
+		batch = min(batch, info.MaxSAs)
+	}
+	for some := range slices.Chunk(all, batch) {
+		placed, err := p.Engine.Install(p.ctx, epoch(1), offload.Active, some...)
+		if err != nil || len(placed) != len(some) {
+			p.fatalf("Install of %d SAs answered with %d placements and %v.", len(some), len(placed), err)
+		}
+		for i, sa := range some {
+			if err := placed[i].Err; err != nil {
+				p.errorf("Info lists %v, but an SA %s with it was refused: %v.", sa.Algorithms, sa.Direction, err)
+			}
+		}
+		if _, err := p.Engine.Delete(p.ctx, epoch(1), ids(some...)...); err != nil {
+			p.fatalf("Delete failed: %v.", err)
+		}
+	}
 }
+
+// transformsBatch is how many SAs are tried at once: a call may take some milliseconds
+// for each.
+const transformsBatch = 64
 
 // smallPlane is how many SAs the suite fills a plane with at most.
 const smallPlane = 20000
