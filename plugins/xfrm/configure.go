@@ -90,16 +90,27 @@ func (e *Engine) start(s settings) (err error) {
 	return nil
 }
 
-// probe finds out which algorithms the kernel has.
+// probe finds out which algorithms the kernel has. Both families have the same, so one
+// of them is asked for all.
 func (e *Engine) probe() error {
 	has := make(map[ipsec.Algorithms]bool)
-	var last error
+	var last, over6 error
+	found := false
 	for _, a := range building() {
-		err := e.try(a)
-		has[a] = err == nil
-		if err != nil {
+		err := e.try(a, netip.AddrFrom4([4]byte{192, 0, 0, 8}))
+		if has[a] = err == nil; err != nil {
 			last = err
+		} else if !found {
+			found, over6 = true, e.try(a, netip.MustParseAddr("100::8"))
 		}
+	}
+	switch {
+	case errors.Is(last, unix.EPROTONOSUPPORT):
+		return fmt.Errorf("there is no ESP over IPv4 (CONFIG_INET_ESP, module esp4): %w", last)
+	case errors.Is(over6, unix.EPROTONOSUPPORT):
+		return fmt.Errorf("there is no ESP over IPv6 (CONFIG_INET6_ESP, module esp6): %w", over6)
+	case over6 != nil:
+		return fmt.Errorf("try an sa over IPv6: %w", explain(over6))
 	}
 	e.transforms = nil
 	for _, a := range combinations() {
@@ -113,28 +124,20 @@ func (e *Engine) probe() error {
 	return nil
 }
 
-// try installs an SA that nothing uses, in both families, and removes it again.
-func (e *Engine) try(a ipsec.Algorithms) error {
-	for _, at := range []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 0, 8}), netip.MustParseAddr("100::8")} {
-		s, err := e.trial(a, at)
-		if err != nil {
-			return err
-		}
-		err = e.kernel.conn.AddState(s)
-		if errors.Is(err, unix.EEXIST) { // an earlier process ended in between
-			err = nil
-		}
-		if err == nil {
-			err = e.kernel.conn.DeleteState(s)
-		}
-		if errors.Is(err, unix.EPROTONOSUPPORT) {
-			return fmt.Errorf("there is no ESP over %s: %w", map[bool]string{true: "IPv4 (CONFIG_INET_ESP, module esp4)", false: "IPv6 (CONFIG_INET6_ESP, module esp6)"}[at.Is4()], err)
-		}
-		if err != nil {
-			return err
-		}
+// try installs an SA that nothing uses, and removes it again.
+func (e *Engine) try(a ipsec.Algorithms, at netip.Addr) error {
+	s, err := e.trial(a, at)
+	if err != nil {
+		return err
 	}
-	return nil
+	err = e.kernel.conn.AddState(s)
+	if errors.Is(err, unix.EEXIST) { // an earlier process ended in between
+		err = nil
+	}
+	if err == nil {
+		err = e.kernel.conn.DeleteState(s)
+	}
+	return err
 }
 
 // trial is a state that no packet uses.

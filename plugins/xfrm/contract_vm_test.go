@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/offload"
@@ -86,7 +88,15 @@ func (w *wire) Configure(ctx context.Context, c offload.Config) (info offload.In
 // open opens the sockets; device leads to the suite's clients.
 func (w *wire) open(device string) error {
 	if device != "" {
-		if _, err := w.gateway.Output(ipCommand("route", "add", "198.19.0.0/16", "dev", device)); err != nil {
+		err := w.gateway.Do(func() error {
+			link, err := netlink.LinkByName(device)
+			if err != nil {
+				return err
+			}
+			clients := &net.IPNet{IP: net.IPv4(198, 19, 0, 0), Mask: net.CIDRMask(16, 32)}
+			return netlink.RouteAdd(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: clients, Scope: netlink.SCOPE_LINK})
+		})
+		if err != nil {
 			return fmt.Errorf("route the suite's clients: %w", err)
 		}
 	}
