@@ -26,7 +26,7 @@ PACKAGES ?= \
 	qemu-system-x86 kmod gcc-12 xz-utils
 
 # What the dataplane on DPDK is built from, behind a tag of its own.
-DPDK_PACKAGES ?= dpdk libdpdk-dev pkgconf gcc libc6-dev ethtool nftables iproute2 iputils-ping
+DPDK_PACKAGES ?= libdpdk-dev pkgconf gcc libc6-dev ethtool
 DPDK := ./plugins/dpdk/... ./cmd/evergate-plugin-dpdk ./bench/dpdk
 
 # The packages whose tests need root and PACKAGES. `make check` and `make
@@ -94,7 +94,7 @@ test: deps ## All tests, network and strongSwan included, under the race detecto
 	go test -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./...
 
 .PHONY: dpdk-test
-dpdk-test: dpdk-deps ## Vet, lint and test the dataplane on DPDK, under the race detector; no hardware or hugepages needed
+dpdk-test: deps dpdk-deps ## Vet, lint and test the dataplane on DPDK, under the race detector; no hardware or hugepages needed
 	go vet -tags dpdk $(DPDK)
 	$(TOOL) golangci-lint run --build-tags dpdk $(DPDK)
 	go test -tags dpdk -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(DPDK)
@@ -143,6 +143,7 @@ bench-throughput: deps build bin/wireguard-go ## How fast PLUGIN carries packets
 
 .PHONY: bench-dpdk
 bench-dpdk: dpdk-deps ## What a worker of the dataplane on DPDK encrypts, next to what its cipher alone can do
+	@.ci/deps dpdk # for dpdk-test-crypto-perf
 	go build -tags dpdk -o bin/bench/ ./bench/dpdk
 	$(SUDO) bin/bench/dpdk $(ARGS)
 
