@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 
@@ -45,7 +46,8 @@ func TestSAsComeAndGoUnderTraffic(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var traffic sync.WaitGroup
-	traffic.Go(func() { w.pour(ctx, pairs[:]) })
+	keys := slices.Clone(pairs[:]) // generations change meanwhile
+	traffic.Go(func() { w.pour(ctx, keys) })
 	churn(t, w.Engine, pairs[:])
 	cancel()
 	traffic.Wait()
