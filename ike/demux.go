@@ -227,10 +227,13 @@ func (d *Demux) Initiate(_ time.Time, c *Connection) *Tunnel {
 	return t
 }
 
-// Adopt puts a tunnel into the index, such as a restored one. From then on it
-// borrows from the surroundings of the Demux.
+// Adopt puts a tunnel into the index, such as a restored one. One that was restored
+// in the surroundings of the Demux shares them from then on. The IVs of another boot
+// are its own (invariant I1).
 func (d *Demux) Adopt(t *Tunnel) {
-	t.env = d.env
+	if t.env.Boot == d.env.Boot && t.env.Member == d.env.Member {
+		t.env = d.env
+	}
 	d.tunnels[t.id] = t
 	d.index(t)
 }
