@@ -134,8 +134,9 @@
 // Members can be one gateway together (Config.Unit): one of them, the primary, owns
 // all that the unit owns, and the others stand by for it. Each says in every frame
 // what the choice depends on (Standing), and each chooses by that (election.go): who
-// steps back is silent before the others hear of it, and who is chosen waits for
-// that as long as the old primary is heard. The new one promotes all at once; no
+// steps back goes on until the next one has claimed what it owns, or is silent before
+// the others hear of it where that one does not have all of it; and who is chosen waits
+// for that as long as the old primary is heard. The new one promotes all at once; no
 // packet is waited for (unit.go). A primary that is not heard, has no dataplane, or
 // is none any more counts as dead for its tunnels. Other members, or units, of the
 // group take over from a unit only when none of it is left.

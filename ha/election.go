@@ -10,9 +10,12 @@ import (
 // elect decides whether we are the primary of our unit. Every member decides for
 // itself, by what all have said of themselves.
 //
-// A primary that finds a better one steps back first: its SAs are silent before
-// the other hears of it. Who is chosen waits for that while it hears the primary,
-// and for nothing when it does not. Two primaries, after their network was
+// A primary that finds a better one steps back first. What it owns goes on until the
+// other, whose dataplane is at work by then, has claimed it, as both have numbers of
+// their own (I1, I2): so nothing is lost between them. Where the other does not have
+// all of it, or is primary already, its SAs are silent before the other hears of it.
+// Who is chosen waits for that while it hears the primary, and for nothing when it
+// does not. Two primaries, after their network was
 // divided, decide by the same rules, and the later one steps back. The first
 // choice of all waits a little, as members that start together do not become fit
 // at the same moment.
@@ -32,6 +35,13 @@ func (n *Node) elect(now time.Time) {
 	switch {
 	case u.primary && (!fit || !won && n.takesOver(best)):
 		n.resign()
+		if fit && best != nil && best.synced && !best.standing.Primary {
+			u.handing = now.Add(handingTime)
+		} else {
+			n.silenceOwn()
+		}
+	case !u.handing.IsZero() && !now.Before(u.handing):
+		n.silenceOwn()
 	case !u.primary && fit && won && !n.reigned() && (u.led || now.Sub(u.since) >= n.silence()):
 		n.reign()
 	}
@@ -116,18 +126,32 @@ func (n *Node) reign() {
 	u := n.unit
 	n.nextCount()
 	u.primary, u.led, u.term, u.yielded = true, true, n.hard.Count, 0
+	u.handing = time.Time{}
 	n.stats.Reigns++
 	n.order(Order{Kind: Promote, Group: n.cfg.Member})
 	u.ready = n.ordered()
 	n.beat = n.last // in this step the others hear of it, and we look what there is to inherit
 }
 
-// resign makes us subordinate: what we own falls silent before the others hear
-// of it, and is theirs for the asking.
+// handingTime bounds how long two members do what one primary does, while the one
+// hands over to the other.
+const handingTime = 2 * time.Second
+
+// silenceOwn ends what we own here, and with it a handing over.
+func (n *Node) silenceOwn() {
+	n.unit.handing = time.Time{}
+	n.order(Order{Kind: Disarm, Group: n.cfg.Member})
+}
+
+// takesStill tells whether the last primary may not know yet that we have taken over.
+func (n *Node) takesStill(now time.Time) bool {
+	return now.Before(n.unit.taking) && len(n.claims) > 0
+}
+
+// resign makes us subordinate: what we own is the others' for the asking.
 func (n *Node) resign() {
 	u := n.unit
-	u.primary, u.term = false, 0
-	n.order(Order{Kind: Disarm, Group: n.cfg.Member})
+	u.primary, u.term, u.taking = false, 0, time.Time{}
 	for m := range n.cfg.Members.Without(n.cfg.Member).All() {
 		if n.armed[m] != 0 {
 			n.disarmGroup(n.peers[m])

@@ -273,7 +273,7 @@ func (n *Node) finish(now time.Time) {
 	}
 	n.advance(now)
 	n.rd.Commit = n.commit
-	n.tellHealth()
+	n.tellHealth(now)
 	if len(n.rd.Orders) > 0 {
 		n.serial++
 	}
@@ -319,7 +319,7 @@ func (n *Node) NextTimeout() time.Time {
 }
 
 // tellHealth reports a change of what the network should know.
-func (n *Node) tellHealth() {
+func (n *Node) tellHealth(now time.Time) {
 	h := Health{Fit: true}
 	switch {
 	case n.leaving:
@@ -329,8 +329,8 @@ func (n *Node) tellHealth() {
 	case n.role == Syncing:
 		h = Health{Why: "syncing"}
 	case n.subordinate():
-		h = Health{Why: "subordinate"}
-	case n.unit != nil && n.carried < n.unit.ready:
+		h = Health{Why: "subordinate", Handing: !n.unit.handing.IsZero()}
+	case n.unit != nil && (n.carried < n.unit.ready || n.takesStill(now)):
 		h = Health{Why: "taking over"}
 	}
 	if h != n.health {

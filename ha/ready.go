@@ -114,6 +114,9 @@ func (w Worn) String() string {
 type Health struct {
 	Fit bool
 	Why string
+	// Handing, where it is not fit: another member takes over from it, and what comes
+	// here meanwhile still finds its way.
+	Handing bool
 }
 
 // OrderKind says what an Order does. Each is one call of the dataplane.

@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -87,6 +88,11 @@ type unit struct {
 	yielded uint32
 	// since is when we became fit, zero while we are not.
 	since time.Time
+	// handing: we have stepped back, and what we own goes on until the next primary
+	// claims it, or this time has come. taking: we are that one, and the last primary
+	// goes on until it knows of our claims; nothing shall come here before, or before
+	// this time. Both are zero for never.
+	handing, taking time.Time
 	// ready is the serial of the orders that made us primary: before they are
 	// carried out we are not to be routed to.
 	ready uint64
@@ -224,14 +230,24 @@ func (n *Node) promote(now time.Time, p *peer) {
 	n.marked = false
 	n.order(Order{Kind: Promote, Group: p.id})
 	n.stats.Promoted++
+	if p.alive {
+		n.unit.taking = now.Add(handingTime)
+	}
 	for _, t := range orphans {
-		if n.claimable(t) {
-			n.claim(now, t, time.Time{})
-		} else {
+		switch {
+		case !n.claimable(t):
 			n.exposeAll(t)
 			n.stop(t)
+		case p.alive:
+			n.seize(t, time.Time{})
+			n.seized = append(n.seized, seized{t, t.version.Epoch, 0})
+		default:
+			n.claim(now, t, time.Time{})
 		}
 	}
 	n.armed[p.id] = 0
 	n.unit.ready = n.ordered()
+	for i := range n.seized {
+		n.seized[i].serial = cmp.Or(n.seized[i].serial, n.unit.ready)
+	}
 }

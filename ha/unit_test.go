@@ -142,9 +142,12 @@ func TestFailedLinkMovesTheUnit(t *testing.T) {
 	g.step(0, ha.Monitored{Failed: 1})
 	g.pass(time.Second)
 	g.wantPrimary("A link of member 0 failed", 1)
-	rds := g.take(0)
-	if got := orders(rds, 0); !slices.Equal(got, []ha.OrderKind{ha.Disarm}) {
-		t.Errorf("Who steps back ordered %v for its own group, not to fall silent.", got)
+	if kinds, stops := g.ordered(0); kinds[ha.Disarm] != 0 || stops == 0 {
+		t.Errorf("Who steps back ordered %d times to fall silent as a whole, and %d times to stop the tunnel; want the latter, with the next primary's claim.", kinds[ha.Disarm], stops)
+	}
+	g.pass(2 * time.Second)
+	if got := orders(g.take(0), 0); !slices.Equal(got, []ha.OrderKind{ha.Disarm}) {
+		t.Errorf("In the end who steps back ordered %v for its own group, not to fall silent.", got)
 	}
 	if st, _ := g.nodes[1].Tunnel(tunnel); !st.Owned {
 		t.Error("The new primary does not own the tunnel.")
@@ -169,6 +172,51 @@ func TestOperatorMovesTheUnitBackAndForth(t *testing.T) {
 	g.step(0, ha.Yield{On: false})
 	g.pass(time.Second)
 	g.wantPrimary("Member 0 need not step back any longer, and overrides", 0)
+}
+
+// TestPrimaryGoesOnUntilTheNextOneHasClaimed: the one whose dataplane is at work, and
+// who has told the other, may be routed to. Before that the other is.
+func TestPrimaryGoesOnUntilTheNextOneHasClaimed(t *testing.T) { // I2, I8
+	g := gather(t, 2, joined(), func(c *ha.Config) {
+		c.Unit.Priority, c.AckTimeout = 200-uint8(c.Member), time.Minute
+	})
+	g.pass(time.Second)
+	g.establish()
+	g.lose = func(f ha.Frame) bool {
+		for _, r := range f.Records {
+			if _, claim := r.(ha.Claim); claim {
+				return true
+			}
+		}
+		return false
+	}
+	g.take(0)
+	g.step(0, ha.Yield{On: true})
+	g.pass(500 * time.Millisecond)
+	old := g.take(0)
+	for _, rd := range old {
+		if len(rd.Orders) > 0 {
+			t.Errorf("Before it has heard a claim the old primary should go on; it ordered %+v.", rd.Orders)
+		}
+	}
+	if h := lastHealth(old); h.Fit || !h.Handing {
+		t.Errorf("The old primary should say that it hands over, it says %+v.", h)
+	}
+	if h := lastHealth(g.take(1)); h.Fit {
+		t.Errorf("The new primary should wait until the old one knows, it says %+v.", h)
+	}
+	g.lose = nil
+	g.pass(time.Second)
+	if _, stops := g.ordered(0); stops == 0 {
+		t.Error("With the claim the old primary should stop.")
+	}
+	if h := lastHealth(g.take(1)); !h.Fit {
+		t.Errorf("The new primary should be fit by now, it says %+v.", h)
+	}
+	g.pass(2 * time.Second)
+	if h := lastHealth(g.take(0)); h.Handing || h.Why != "subordinate" {
+		t.Errorf("Handing over should end, the old primary says %+v.", h)
+	}
 }
 
 func TestOfTwoPrimariesTheLongerOneStays(t *testing.T) {

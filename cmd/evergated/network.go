@@ -130,7 +130,7 @@ func (n *network) group(h ha.Health) {
 // judge tells whether we are fit. The caller holds mu.
 func (n *network) judge() {
 	if n.hold != nil {
-		n.hold(n.serving && n.health.Fit)
+		n.hold(n.serving && (n.health.Fit || n.health.Handing))
 	}
 	if !n.serving {
 		n.witness.Fit(false, "no dataplane")

@@ -58,21 +58,26 @@ func TestSubordinateAnswersNobody(t *testing.T) {
 	}
 }
 
-func TestPrimaryThatStepsBackFallsSilentAtOnce(t *testing.T) { // I7
+// TestPrimaryThatStepsBackSaysNoMore: it neither speaks to peers from then on, nor sends
+// their traffic once the next primary has claimed it; until then it does.
+func TestPrimaryThatStepsBackSaysNoMore(t *testing.T) { // I7
 	g := newUnit(t)
 	before := g.dial()
 	a, b := g.members[0], g.members[1]
 	out := a.tunnels()[0].Children[0].Out.SA.ID
 	a.saysNothing("after it stepped back")
 	a.stepReplica(Node{ha.Yield{On: true}})
-	if _, err := a.plane.Outbound(out); err == nil {
-		t.Error("its dataplane sends on")
+	if _, err := a.plane.Outbound(out); err != nil {
+		t.Errorf("its dataplane does not go on until the next primary has claimed the tunnel: %v", err)
 	}
 	g.client.step(Rekey{Name: "office"}) // still comes to the old primary
 	g.deliver()
 	g.router = 1
 	g.pass(time.Second)
 	g.wantPrimary(1)
+	if _, err := a.plane.Outbound(out); err == nil {
+		t.Error("the old primary's dataplane sends still")
+	}
 	if n, m := len(a.tunnels()), len(b.tunnels()); n != 0 || m != 1 {
 		t.Errorf("the tunnel is at the old primary %d times and at the new one %d times", n, m)
 	}

@@ -168,14 +168,16 @@ func (s *Socket) options() []option {
 }
 
 // options4 asks for DF without the kernel's own path MTU (IP_PMTUDISC_PROBE): the
-// path MTU of each SA is ours to keep (RFC 4301 section 8.2).
+// path MTU of each SA is ours to keep (RFC 4301 section 8.2). An address need not be
+// here: a member that takes over sends what the last one still gets, before the address
+// has moved (IP_TRANSPARENT; IP_FREEBIND lets a socket be bound only).
 func (s *Socket) options4() []option {
 	df := unix.IP_PMTUDISC_DONT
 	if s.Whole {
 		df = unix.IP_PMTUDISC_PROBE
 	}
 	return []option{
-		{unix.IPPROTO_IP, unix.IP_FREEBIND, 1, "IP_FREEBIND"},
+		{unix.IPPROTO_IP, unix.IP_TRANSPARENT, 1, "IP_TRANSPARENT"},
 		{unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, df, "IP_MTU_DISCOVER"},
 		{unix.IPPROTO_IP, unix.IP_RECVERR, asInt(s.Whole), "IP_RECVERR"},
 		{unix.IPPROTO_IP, unix.IP_RECVTOS, 1, "IP_RECVTOS"},
@@ -188,7 +190,7 @@ func (s *Socket) options6() []option {
 		df = unix.IPV6_PMTUDISC_PROBE
 	}
 	return []option{
-		{unix.IPPROTO_IPV6, unix.IPV6_FREEBIND, 1, "IPV6_FREEBIND"},
+		{unix.IPPROTO_IPV6, unix.IPV6_TRANSPARENT, 1, "IPV6_TRANSPARENT"},
 		{unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, df, "IPV6_MTU_DISCOVER"},
 		{unix.IPPROTO_IPV6, unix.IPV6_DONTFRAG, asInt(s.Whole), "IPV6_DONTFRAG"},
 		{unix.IPPROTO_IPV6, unix.IPV6_RECVERR, asInt(s.Whole), "IPV6_RECVERR"},
