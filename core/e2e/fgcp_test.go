@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,38 @@ type fgcp struct {
 	wire    *netlab.Capture
 	up      *netlab.Streaming
 	down    *netlab.Streaming
+	// network is behind the client, as its tunnel has it.
+	network string
+}
+
+// dialect is how the client of a unit speaks, and what the unit must know of it. The
+// zero value is IKEv2.
+type dialect struct {
+	phase1  string // further lines of it
+	more    string // further sections
+	network string // behind the client; empty for its network
+	speak   func(strongswan.Connection) strongswan.Connection
+}
+
+// newFGCPOf is newFGCP with a client of a dialect.
+func newFGCPOf(t *testing.T, speaks dialect) *fgcp {
+	t.Helper()
+	f := &fgcp{t: t, site: gateway.NewPairSite(netlab.New(t), 2), network: gateway.ClientNet}
+	for _, m := range f.site.Members {
+		text := strings.Replace(f.site.Config(m, ""), "    dpd: on-idle\n", speaks.phase1+"    dpd: on-idle\n", 1)
+		f.members = append(f.members, startGateway(m.Host, text+speaks.more))
+	}
+	f.waitPrimary(0, f.members...)
+	f.waitReady()
+	c := f.office()
+	if speaks.speak != nil {
+		c = speaks.speak(c)
+	}
+	if speaks.network != "" {
+		f.network = speaks.network
+	}
+	f.connectAs(c)
+	return f
 }
 
 // newFGCP starts the unit, with further lines of the ha section, and connects the
@@ -35,7 +68,7 @@ func newFGCP(t *testing.T, more string) *fgcp {
 
 func startFGCP(t *testing.T, more string) *fgcp {
 	t.Helper()
-	f := &fgcp{t: t, site: gateway.NewPairSite(netlab.New(t), 2)}
+	f := &fgcp{t: t, site: gateway.NewPairSite(netlab.New(t), 2), network: gateway.ClientNet}
 	for _, m := range f.site.Members {
 		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, more)))
 	}
@@ -47,22 +80,27 @@ func startFGCP(t *testing.T, more string) *fgcp {
 // connect brings the client's tunnel up, and watches it.
 func (f *fgcp) connect() {
 	f.t.Helper()
-	f.connectOver(2)
+	f.connectAs(f.office())
 }
 
-// connectOver is connect with a version of IKE.
-func (f *fgcp) connectOver(version int) {
-	f.t.Helper()
-	f.site.WAN.Single() // so that packets are counted as they are on a wire
-	f.client = strongswan.Start(f.site.Client, strongswan.Settings{LogKeys: true, RetransmitTimeout: time.Second})
-	f.client.Load(strongswan.Connection{
-		Name: "office", Version: version, LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.PairAddr},
+// office is the client's connection.
+func (f *fgcp) office() strongswan.Connection {
+	return strongswan.Connection{
+		Name: "office", LocalAddrs: []string{gateway.ClientAddr}, RemoteAddrs: []string{gateway.PairAddr},
 		Proposals: []string{"aes128-sha256-curve25519"}, Local: strongswan.Auth{ID: strongswan.FQDN("client.example")},
 		Remote: strongswan.Auth{ID: strongswan.IPv4(gateway.PairAddr)}, PSK: gateway.GroupPSK,
 		Children: []strongswan.Child{{
 			Name: "lan", LocalTS: []string{gateway.ClientNet}, RemoteTS: []string{gateway.ServerNet}, Proposals: []string{"aes128gcm16"},
 		}},
-	})
+	}
+}
+
+// connectAs is connect with another connection.
+func (f *fgcp) connectAs(c strongswan.Connection) {
+	f.t.Helper()
+	f.site.WAN.Single() // so that packets are counted as they are on a wire
+	f.client = strongswan.Start(f.site.Client, anyMode())
+	f.client.Load(c)
 	if err := f.client.Initiate("lan"); err != nil {
 		f.t.Fatal(err)
 	}
@@ -148,10 +186,35 @@ func (f *fgcp) unbroken() {
 
 // TestUnitGoesOnThroughAllThatFails moves the primary by everything that can: the
 // operator, a dataplane that dies, a link, a daemon that stops or dies, and the loss
-// of a whole machine. One client looks on.
-func TestUnitGoesOnThroughAllThatFails(t *testing.T) { // C1, C2, C7
+// of a whole machine. One client looks on, of each version of IKE.
+func TestUnitGoesOnThroughAllThatFails(t *testing.T) { // C1, C2, C3, C7, C8
 	t.Parallel()
-	f := newFGCP(t, "")
+	for name, speaks := range map[string]dialect{
+		"IKEv2": {},
+		"IKEv1 in main mode": {
+			phase1: "    ike-version: 1\n",
+			speak:  func(c strongswan.Connection) strongswan.Connection { return ofV1(c, "main") },
+		},
+		"IKEv1 in aggressive mode, a user with an address": {
+			phase1: "    ike-version: 1\n    mode: aggressive\n    xauthtype: auto\n    authusrgrp: clients\n    mode-cfg: enable\n" +
+				"    ipv4-start-ip: 10.10.1.0\n    ipv4-end-ip: 10.10.1.15\n", // member 1 assigns the second one first
+			more:    userSections,
+			network: gateway.ClientHost + "/32",
+			speak: func(c strongswan.Connection) strongswan.Connection {
+				return asUser(ofV1(c, "aggressive"), "wonderland", false)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			newFGCPOf(t, speaks).goesOnThroughAllThatFails()
+		})
+	}
+}
+
+func (f *fgcp) goesOnThroughAllThatFails() {
+	f.t.Helper()
+	t := f.t
 	pair := saPair(f.members[0].Tunnel("vpn1_1"))
 	if standby := saPair(f.members[1].Tunnel("vpn1_1")); standby != pair {
 		t.Errorf("the SAs are %s at the primary and %s at the subordinate, want the same", pair, standby)
@@ -231,6 +294,39 @@ func TestUnitWithoutSequenceNumbers(t *testing.T) { // C2, C5, C6
 	}
 }
 
+// TestOperatorsMoveLosesNothing: the next primary is at work before the last one stops,
+// and has the addresses only then; what still comes to the last one finds its way.
+func TestOperatorsMoveLosesNothing(t *testing.T) { // C1, C2, I2, I7
+	t.Parallel()
+	f := newFGCP(t, "")
+	f.up.Stop()
+	f.down.Stop()
+	for _, d := range f.members {
+		d.Log().Wait("link to a member is up", limit)
+	}
+	// An interval is longer than a packet is under way, so none of the last primary's
+	// comes after one of the next, whose numbers are higher.
+	const every = 20 * time.Millisecond
+	f.up = netlab.Stream{From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerHost, Every: every}.Start(t)
+	f.down = netlab.Stream{From: f.site.Server, Source: gateway.ServerHost, To: f.site.Client, Dest: gateway.ClientHost, Every: every}.Start(t)
+	f.flows()
+	for from := range f.members {
+		f.operator(from)
+		f.waitPrimary(1-from, f.members...)
+		f.flows()
+		f.waitReady()
+		f.waitStandby(f.members[from])
+	}
+	if err := f.up.Stop().Err(); err != nil {
+		t.Errorf("from the client to the server: %v", err)
+	}
+	if err := f.down.Stop().Err(); err != nil {
+		t.Errorf("from the server to the client: %v", err)
+	}
+	wantSameSAs(t, f.before, f.client.SAs())
+	wantNoneNegotiated(t, f.wire)
+}
+
 // operator moves the unit to the other member.
 func (f *fgcp) operator(from int) {
 	f.t.Helper()
@@ -244,7 +340,7 @@ func (f *fgcp) operator(from int) {
 func (f *fgcp) wantEndedTogether() { // C12, C13
 	f.t.Helper()
 	for i, m := range f.site.Members {
-		if !m.Host.HasRoute(gateway.ClientNet) {
+		if !m.Host.HasRoute(f.network) {
 			f.t.Errorf("member %d has no route to the client's network while the tunnel is up", i+1)
 		}
 	}
@@ -253,8 +349,8 @@ func (f *fgcp) wantEndedTogether() { // C12, C13
 	}
 	for i, m := range f.site.Members {
 		netlab.Eventually(f.t, time.Minute, fmt.Sprintf("member %d has neither the tunnel nor its route", i+1), func() error {
-			if n := len(f.members[i].Tunnels("vpn1")); n > 0 || m.Host.HasRoute(gateway.ClientNet) {
-				return fmt.Errorf("it has %d tunnels, and a route: %v", n, m.Host.HasRoute(gateway.ClientNet))
+			if n := len(f.members[i].Tunnels("vpn1")); n > 0 || m.Host.HasRoute(f.network) {
+				return fmt.Errorf("it has %d tunnels, and a route: %v", n, m.Host.HasRoute(f.network))
 			}
 			return nil
 		})
