@@ -25,7 +25,7 @@ const patience = 20 * time.Second
 
 // suiteSAs is how many SAs the suite fills the kernel with: an emulated processor
 // takes some milliseconds for each.
-const suiteSAs = 150
+const suiteSAs = 80
 
 // The inner side of the gateway, in the local network of the suite's SAs.
 var (
