@@ -83,6 +83,7 @@ func (r *Replica) learn(id ipsec.TunnelID) *standbyTunnel {
 	if owner, _ := r.node.Owner(id); !ok || owner == r.member {
 		return nil
 	}
+	r.hush(id) // we may have been about to end it ourselves (I7)
 	t := r.standby[id]
 	if t == nil {
 		t = &standbyTunnel{}

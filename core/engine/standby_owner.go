@@ -97,6 +97,9 @@ func (r *Replica) onLeft(id ipsec.TunnelID, left Left) {
 
 // hush drops what we wanted to say to a peer: the new owner speaks to it now.
 func (r *Replica) hush(id ipsec.TunnelID) {
+	if _, waits := r.last[id]; !waits {
+		return
+	}
 	r.held = slices.DeleteFunc(r.held, func(h heldMessages) bool { return h.tunnel == id })
 	delete(r.last, id)
 }

@@ -46,6 +46,17 @@ func TestSeeds(t *testing.T) { // B1, B2, B5, C17, F3, F5, F12, F23
 	}
 }
 
+// TestFoundSeeds repeats runs that once broke an invariant.
+func TestFoundSeeds(t *testing.T) { // I7
+	// A member had ended a tunnel that another one had taken over, and told the
+	// client so when it heard of the other already.
+	for _, seed := range []uint64{2899} {
+		if err := sim.New(sim.Config{Seed: seed}).Run(); err != nil {
+			t.Errorf("Seed %d: %v.", seed, err)
+		}
+	}
+}
+
 type failure struct {
 	seed uint64
 	what string
