@@ -43,11 +43,15 @@ func (t *Tunnel) sendAuth() error {
 
 // signedOctets are what the AUTH of one side covers.
 func (t *Tunnel) signedOctets(initiator bool, id wire.ID) []byte {
-	message, nonce := t.setup.request, t.setup.nr
-	if !initiator {
-		message, nonce = t.setup.response, t.setup.ni
+	if initiator {
+		return t.signedRequest(t.setup.request, id)
 	}
-	return t.sa.prf().SignedOctets(t.sa.keys.P(initiator), message, nonce, id.Octets())
+	return t.sa.prf().SignedOctets(t.sa.keys.P(false), t.setup.response, t.setup.ni, id.Octets())
+}
+
+// signedRequest are what the initiator's AUTH covers, if request is its own.
+func (t *Tunnel) signedRequest(request []byte, id wire.ID) []byte {
+	return t.sa.prf().SignedOctets(t.sa.keys.P(true), request, t.setup.nr, id.Octets())
 }
 
 // onAuthResponse checks who the responder is, and takes the first child.
@@ -203,10 +207,15 @@ func (t *Tunnel) authenticate(idi wire.ID, idr *wire.IDr, auth *wire.Auth) (*Con
 			"connections", connectionNames(fit), "check", "that the peer is set to a pre-shared key")
 		return nil, refuse(wire.AuthenticationFailed, FailPSK, "%v authenticates by %s, want a pre-shared key", c.id, method)
 	}
-	signed := t.signedOctets(true, idi)
-	for _, conn := range fit {
-		if conn.PSK.Len() > 0 && t.sa.prf().CheckSharedKeyAuth(conn.PSK, signed, auth.Data) {
-			return conn, nil
+	for _, request := range [][]byte{t.setup.request, t.setup.withCookie} {
+		if request == nil {
+			continue
+		}
+		signed := t.signedRequest(request, idi)
+		for _, conn := range fit {
+			if conn.PSK.Len() > 0 && t.sa.prf().CheckSharedKeyAuth(conn.PSK, signed, auth.Data) {
+				return conn, nil
+			}
 		}
 	}
 	t.log().Warn("peer's proof of identity did not verify", "remote", t.remote, "remote_id", c.id.String(),

@@ -243,9 +243,36 @@ func (t *Tunnel) onInitRequest(sa *ikeSA) {
 	case t.setup != nil && sa.recvID == 1 && sa.answer != nil && bytes.Equal(t.from.Payload, t.setup.request):
 		t.env.Stats.Repeated++
 		t.transmit(t.from.Local, t.from.Remote, sa.answer)
+	case t.setup != nil && sa.recvID == 1 && sa.answer != nil && isWithCookie(t.from.Payload, t.setup.request):
+		// One copy of the request was asked for a cookie, and a later copy was
+		// answered, as we were less busy by then. Whichever of our two messages the
+		// initiator got last, its AUTH covers its own last request: "the entire first
+		// message" (RFC 7296 section 2.15) is one of two now.
+		t.env.Stats.Repeated++
+		t.setup.withCookie = bytes.Clone(t.from.Payload)
+		t.transmit(t.from.Local, t.from.Remote, sa.answer)
 	default:
 		t.drop(DropMessageID)
 	}
+}
+
+// isWithCookie reports whether again is request with a cookie in front, and
+// nothing else changed.
+//
+// "the initiator MUST retry the IKE_SA_INIT request, and include the COOKIE
+// notification containing the received data as the first payload, and all other
+// payloads unchanged." RFC 7296 section 2.6.
+func isWithCookie(again, request []byte) bool {
+	more := len(again) - len(request)
+	if more <= 0 || len(request) < wire.HeaderLen || !bytes.Equal(again[wire.HeaderLen+more:], request[wire.HeaderLen:]) {
+		return false
+	}
+	m, err := wire.Decode(again)
+	if err != nil {
+		return false
+	}
+	n, ok := m.Payloads[0].(*wire.Notify)
+	return ok && n.Type == wire.Cookie
 }
 
 func (t *Tunnel) answerInit(sa *ikeSA, r *initRequest) error {

@@ -27,6 +27,41 @@ func TestCookie(t *testing.T) { // RFC 7296 section 2.6
 	}
 }
 
+// TestCookieCrossesTheAnswer has a request sent twice: one copy is asked for a
+// cookie, the other one is answered.
+func TestCookieCrossesTheAnswer(t *testing.T) { // RFC 7296 sections 2.6 and 2.15
+	for name, cookieFirst := range map[string]bool{"the demand arrives first": true, "the answer arrives first": false} {
+		t.Run(name, func(t *testing.T) {
+			p := iketest.New(t, func(c *iketest.Config) { c.Limits = ike.Limits{SourceRate: 1, SourceBurst: 1} })
+			p.A.Initiate()
+			request := p.Hold()[0]
+			other := request
+			other.Datagram.Payload = bytes.Clone(request.Datagram.Payload)
+			other.Datagram.Payload[0] ^= 0x55 // somebody else behind the same address
+			answerTo := func(f iketest.Flight) iketest.Flight {
+				t.Helper()
+				p.Release([]iketest.Flight{f})
+				p.Next()
+				return p.Hold()[0]
+			}
+			answerTo(other)
+			demand := answerTo(request)
+			if p.B.Stats.CookiesSent != 1 {
+				t.Fatalf("B sent %d cookies, want one", p.B.Stats.CookiesSent)
+			}
+			p.Now = p.Now.Add(2 * time.Second)
+			answer := answerTo(request)
+			if cookieFirst {
+				p.Release([]iketest.Flight{demand, answer})
+			} else {
+				p.Release([]iketest.Flight{answer, demand})
+			}
+			p.Deliver()
+			p.WantUp()
+		})
+	}
+}
+
 func TestCookieOfAnotherAddress(t *testing.T) {
 	p := iketest.New(t, func(c *iketest.Config) { c.Limits.CookieAt = -1 })
 	p.A.Initiate()

@@ -29,9 +29,12 @@ type setup struct {
 	initialContact bool
 
 	// Of a responder.
-	first   *initRequest // until it is answered
-	offered []ipsec.Proposal
-	proven  bool // a cookie showed that the peer receives what we send it
+	first *initRequest // until it is answered
+	// withCookie is request as it came again with a cookie in front, nil when it
+	// did not.
+	withCookie []byte
+	offered    []ipsec.Proposal
+	proven     bool // a cookie showed that the peer receives what we send it
 	// refused is set when the peer was refused: the answer is repeated until the
 	// deadline, then the tunnel ends with this error.
 	refused error
