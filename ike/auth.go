@@ -33,7 +33,7 @@ func (t *Tunnel) sendAuth() error {
 		return err
 	}
 	t.setup.offer = o
-	payloads = append(append(payloads, child...), syncSupport{ids: true, counters: true}.payloads()...)
+	payloads = append(append(payloads, child...), ourSync(t.conn).payloads()...)
 	t.sa.sendID = 1
 	if !t.send(t.sa, wire.IKEAuth, task{kind: taskAuth}, offer{}, payloads...) {
 		return errors.New("ike: IKE_AUTH request could not be encoded")
@@ -71,7 +71,7 @@ func (t *Tunnel) onAuthResponse(sa *ikeSA, payloads []wire.Payload) {
 		return
 	}
 	s := t.setup
-	t.support = syncSupportOf(payloads)
+	t.support = ourSync(t.conn).and(syncSupportOf(payloads))
 	t.up()
 	t.out.Established = &Established{Remote: t.remoteID}
 	t.info("ike sa up", "remote", t.remote, "remote_id", text(t.remoteID.String), "suite", text(sa.suite.String), "nat", t.nat.encap)
@@ -164,7 +164,7 @@ func (t *Tunnel) onAuthRequest(sa *ikeSA, payloads []wire.Payload) {
 		&wire.IDr{ID: id},
 		&wire.Auth{Method: wire.AuthSharedKey, Data: sa.prf().SharedKeyAuth(conn.PSK, t.signedOctets(false, id))},
 	}
-	t.support = syncSupportOf(payloads)
+	t.support = ourSync(t.conn).and(syncSupportOf(payloads))
 	answer = append(answer, t.support.payloads()...)
 	contact := wire.FindNotify(payloads, wire.InitialContact) != nil
 	if contact {

@@ -37,6 +37,8 @@ type Connection struct {
 	Keepalive time.Duration
 	// NoFragmentation turns RFC 7383 off.
 	NoFragmentation bool
+	// NoMessageIDSync turns RFC 6311 off: it is neither announced nor answered.
+	NoMessageIDSync bool
 	// FragmentSize is the largest IP packet of a fragmented message in octets;
 	// 0 means 576 for IPv4 and 1280 for IPv6 (RFC 7383 section 2.5.1).
 	FragmentSize int

@@ -34,6 +34,16 @@ func (s syncSupport) payloads() []wire.Payload {
 	return out
 }
 
+// ourSync is what we announce ourselves.
+func ourSync(c *Connection) syncSupport {
+	return syncSupport{ids: !c.NoMessageIDSync, counters: !c.NoMessageIDSync}
+}
+
+// and is what both can.
+func (s syncSupport) and(o syncSupport) syncSupport {
+	return syncSupport{ids: s.ids && o.ids, counters: s.counters && o.counters}
+}
+
 // syncSupportOf is what the peer announces.
 func syncSupportOf(payloads []wire.Payload) syncSupport {
 	return syncSupport{

@@ -400,6 +400,24 @@ func TestPeerThatCannotIsNotAsked(t *testing.T) {
 	}
 }
 
+// TestSynchronizationCanBeTurnedOff: it is not announced then, at either end.
+func TestSynchronizationCanBeTurnedOff(t *testing.T) {
+	for name, off := range map[string]func(*iketest.Config){
+		"at the initiator": func(c *iketest.Config) { c.A.NoMessageIDSync = true },
+		"at the responder": func(c *iketest.Config) { c.B.NoMessageIDSync = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := iketest.Establish(t, off)
+			p.B.Succeed(p.B.Tunnel.Snapshot(p.Now), ike.Takeover{Behind: true})
+			p.Pass(time.Minute)
+			ask(p, wire.MessageIDs{Send: 100, Recv: 100}.Notify())
+			if sent, answers := p.B.Stats.Sync.Sent, len(p.InFlight()); sent != 0 || answers != 0 {
+				t.Errorf("%d synchronizations were sent and %d answered, want none", sent, answers)
+			}
+		})
+	}
+}
+
 // TestMessageIDZeroOfARekeyedIKESA is an ordinary one.
 func TestMessageIDZeroOfARekeyedIKESA(t *testing.T) {
 	p := iketest.Establish(t, iketest.Twins(ike.Resume))

@@ -66,6 +66,7 @@ func (p *Phase1) connection(children []*Phase2) *Connection {
 			Keepalive:       p.Keepalive,
 			NoFragmentation: !p.Fragment,
 			FragmentSize:    p.FragmentSize,
+			NoMessageIDSync: !p.MessageIDSync,
 			Unique:          p.UniqueID,
 		},
 		Dialup:    p.Dialup,

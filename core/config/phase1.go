@@ -43,6 +43,9 @@ type Phase1 struct {
 	// FragmentSize in octets of IP packet; 0 for what RFC 7383 recommends.
 	FragmentSize int `json:"fragmentation-mtu"`
 
+	// MessageIDSync allows RFC 6311.
+	MessageIDSync bool `json:"message-id-sync"`
+
 	NetDevice bool `json:"net-device"`
 	// AddRoute nil means that the type decides.
 	AddRoute      *bool `json:"add-route"`
@@ -66,6 +69,7 @@ func newPhase1() *Phase1 {
 		DPD:         ike.DPDOnDemand, DPDInterval: 20 * time.Second, DPDRetries: 3,
 		Keepalive:     10 * time.Second,
 		Fragment:      true,
+		MessageIDSync: true,
 		AutoNegotiate: true,
 	}
 }
@@ -112,6 +116,7 @@ func phase1Fields(dir string) []field[Phase1] {
 		}},
 		{"keepalive", func(p *Phase1, v value) { v.seconds(&p.Keepalive, 10, 900) }},
 		{"fragmentation", func(p *Phase1, v value) { v.enable(&p.Fragment) }},
+		{"message-id-sync", func(p *Phase1, v value) { v.enable(&p.MessageIDSync) }},
 		{"fragmentation-mtu", func(p *Phase1, v value) { number(v, &p.FragmentSize, 500, 16000) }},
 		{"net-device", func(p *Phase1, v value) { v.enable(&p.NetDevice) }},
 		{"add-route", func(p *Phase1, v value) {
