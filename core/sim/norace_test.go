@@ -5,4 +5,5 @@ package sim_test
 const (
 	defaultSeeds = 1500
 	plannedSeeds = 60
+	telling      = true
 )

@@ -7,4 +7,6 @@ package sim_test
 const (
 	defaultSeeds = 24
 	plannedSeeds = 4
+	// telling: so many runs show something of everything.
+	telling = false
 )
