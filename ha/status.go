@@ -89,6 +89,16 @@ func (n *Node) Peers() []PeerStatus {
 	return out
 }
 
+// Kept tells whether another member that lives has all that we own of a phase 1.
+func (n *Node) Kept(class string) bool {
+	for _, p := range n.peers {
+		if p != nil && p.alive && p.synced && n.shares(p, class) {
+			return true
+		}
+	}
+	return false
+}
+
 // TunnelStatus is our copy of one tunnel.
 type TunnelStatus struct {
 	Tunnel   ipsec.TunnelID

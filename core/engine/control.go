@@ -29,9 +29,13 @@ func (e *Engine) Tunnels(ctx context.Context) ([]TunnelStatus, error) {
 	err := e.all(ctx, nil, func(s *Shard, _ Ready) { out = append(out, s.Tunnels(time.Now())...) })
 	if err == nil && e.replica != nil {
 		err = e.lookReplica(ctx, func(r *Replica) {
-			synced := slices.ContainsFunc(r.Members(), func(p ha.PeerStatus) bool { return p.Alive && p.Synced })
+			kept := make(map[string]bool)
 			for i := range out {
-				out[i].Synced = synced && out[i].Sync && out[i].Name != ""
+				phase1 := out[i].Phase1
+				if _, asked := kept[phase1]; !asked {
+					kept[phase1] = r.Kept(phase1)
+				}
+				out[i].Synced = kept[phase1] && out[i].Sync && out[i].Name != ""
 			}
 			out = append(out, r.Tunnels(time.Now())...)
 		})

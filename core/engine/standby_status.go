@@ -66,6 +66,9 @@ func (r *Replica) saStatus(sa ipsec.SA) SAStatus {
 // Members describes the other members.
 func (r *Replica) Members() []ha.PeerStatus { return r.node.Peers() }
 
+// Kept tells whether another member that lives has our tunnels of a phase 1.
+func (r *Replica) Kept(phase1 string) bool { return r.node.Kept(phase1) }
+
 // Handing is how many tunnels wait for a successor, or for all to know of it.
 func (r *Replica) Handing() int { return r.node.Handing() }
 
