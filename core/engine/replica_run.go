@@ -43,7 +43,14 @@ type replicaRunner struct {
 	o      Replication
 	in     *queue[replicaMessage]
 	orders *queue[orders]
+	// beats are frames that say that a member lives, and no more. They pass what
+	// waits in in, as on the network, where they go a way of their own.
+	beats *queue[ha.Frame]
 }
+
+// maxBeats bounds how many heartbeats wait; what is beyond is lost, as on the
+// network.
+const maxBeats = 1 << 12
 
 type replicaMessage struct {
 	in   ReplicaInput
@@ -60,7 +67,7 @@ type orders struct {
 func newReplicaRunner(e *Engine, o Replication, a v1.Addresses) *replicaRunner {
 	r := &replicaRunner{
 		Replica: NewReplica(o.Node, e.o.Member, e.o.Policy, a, e.o.Log), o: o,
-		in: newQueue[replicaMessage](), orders: newQueue[orders](),
+		in: newQueue[replicaMessage](), orders: newQueue[orders](), beats: newQueue[ha.Frame](),
 	}
 	r.forgetMTU = o.ForgetMTU
 	return r
@@ -72,6 +79,7 @@ func (e *Engine) runReplica(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	defer r.in.close()
+	defer r.beats.close()
 	for _, in := range []ReplicaInput{Node{ha.Plane{Up: true, Bare: e.bare(ctx)}}, Reconfigured{Policy: e.o.Policy}} {
 		if err := e.carryOutReplica(r.Step(time.Now(), in)); err != nil {
 			return err
@@ -83,16 +91,23 @@ func (e *Engine) runReplica(ctx context.Context) error {
 			wait = max(0, time.Until(at))
 		}
 		timer.Reset(wait)
-		var batch []replicaMessage
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-timer.C:
-			batch = []replicaMessage{{in: Node{ha.Timeout{}}}}
+		case <-r.beats.ready:
 		case <-r.in.ready:
-			batch = r.in.take()
 		}
-		for _, m := range batch {
+		if err := e.beat(); err != nil {
+			return err
+		}
+		for _, m := range r.in.take() {
+			// With very many tunnels the queue holds hundreds of milliseconds of work:
+			// neither our heartbeat nor those of others wait for it, or a member would be
+			// taken for dead.
+			if err := e.beat(); err != nil {
+				return err
+			}
 			if m.in != nil {
 				if err := e.carryOutReplica(r.Step(time.Now(), m.in)); err != nil {
 					return err
@@ -103,6 +118,22 @@ func (e *Engine) runReplica(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// beat takes the heartbeats of others and does what is due, in this order: who is
+// to be missed must have been listened to.
+func (e *Engine) beat() error {
+	r := e.replica
+	for _, f := range r.beats.take() {
+		if err := e.carryOutReplica(r.Step(time.Now(), Node{ha.Received{Frame: f}})); err != nil {
+			return err
+		}
+	}
+	now := time.Now()
+	if at := r.NextTimeout(); at.IsZero() || now.Before(at) {
+		return nil
+	}
+	return e.carryOutReplica(r.Step(now, Node{ha.Timeout{}}))
 }
 
 // bare tells whether the dataplane is known to hold no SA.
@@ -259,6 +290,10 @@ const planePause = 20 * time.Millisecond
 
 // ReceiveFrame takes a frame from another member.
 func (e *Engine) ReceiveFrame(f ha.Frame) {
+	if len(f.Records) == 0 && !f.Leaving {
+		e.replica.beats.offer(f, maxBeats)
+		return
+	}
 	e.replica.in.push(replicaMessage{in: Node{ha.Received{Frame: f}}})
 }
 
