@@ -1,12 +1,14 @@
 package e2e_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/core/netlab/strongswan"
@@ -89,7 +91,14 @@ func TestDaemonAndDataplaneDie(t *testing.T) { // B6, I9
 	a.plugin = plugin(t, a.evergate)
 	a.wantAgreement()
 	a.ping()
-	after := a.evergate.Tunnel(a.name)
+	var after diag.Tunnel
+	netlab.Eventually(t, limit, "the child has its successor alone", func() error {
+		after = a.evergate.Tunnel(a.name)
+		if n := len(after.Proxies[0].SAs); n != 1 {
+			return fmt.Errorf("it has %d pairs of SAs", n)
+		}
+		return nil
+	})
 	if after.IKESPIs != before.IKESPIs || pair(t, after).Dec.SPI == pair(t, before).Dec.SPI {
 		t.Errorf("the tunnel went from %v to %v, want the same IKE SA and another child", before, after)
 	}

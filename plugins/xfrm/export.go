@@ -70,10 +70,13 @@ func (e *Engine) inventory(g offload.Group) ([]offload.Counters, error) {
 		}
 		st, ok := states[id]
 		if !ok {
-			// It comes to its end just now; what the kernel says of that is next.
+			// It comes to its end just now; what the kernel says of that is next. Until
+			// then no counter goes back.
 			st = a.state
+			st.Current = a.latest
 			st.Replay.Sent = a.beyond(a.shift)
 		}
+		a.latest = st.Current
 		a.aside = asides[id]
 		a.count(&st)
 		c := a.counters(st, held[a.direction][id].Packets, at)

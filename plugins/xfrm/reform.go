@@ -65,7 +65,7 @@ func (a *association) beyond(sent uint64) uint64 {
 
 // bury keeps the counts of a state that is gone.
 func (a *association) bury(last xfrmnl.State) {
-	a.earlier = a.carried(last.Current)
+	a.earlier, a.latest = a.carried(last.Current), xfrmnl.Current{}
 	a.earlierBad.OutsideWindow += last.Stats.OutsideWindow
 	a.earlierBad.Replayed += last.Stats.Replayed
 	a.earlierBad.BadIntegrity += last.Stats.BadIntegrity

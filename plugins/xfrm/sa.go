@@ -49,8 +49,10 @@ type association struct {
 	// after counted packets.
 	coarse  bool
 	counted uint64
-	// earlier is what states of the SA carried that are gone.
+	// earlier is what states of the SA carried that are gone, latest what that of
+	// now had carried when it was read last.
 	earlier    xfrmnl.Current
+	latest     xfrmnl.Current
 	earlierBad xfrmnl.Stats
 	// seen is how many packets there were when it was last asked, and since when:
 	// that stands for the time of the last packet, which not every kernel keeps.
