@@ -186,12 +186,14 @@ func TestPeerMovesToAnotherAddressUnderTraffic(t *testing.T) { // RFC 4555 secti
 	out.Sequence.Ceiling = 1 << 24
 	w.install(t, offload.Active, out)
 	client := netip.AddrPortFrom(out.Selectors.Remote[0].Min, suitePort)
+	// Before anything is sent: until it is bound, a raw socket hears of all addresses.
+	there := w.atPeer(t, "ip4:50", "192.0.2.3")
 	f := begin(func(int) error {
 		_, err := w.plain.WriteToUDPAddrPort([]byte("inner"), client)
 		return err
 	})
 	go f.hear(w.esp)
-	go f.hear(w.atPeer(t, "ip4:50", "192.0.2.3"))
+	go f.hear(there)
 	numbers := make(map[uint64]bool)
 	for i := range 6 {
 		f.collect(t, numbers, 30)
