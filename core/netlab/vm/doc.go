@@ -43,5 +43,8 @@
 //
 // The command's exit status arrives on the machine's serial console. A machine
 // that ends without it has crashed: the error then holds the end of what the
-// console said. A package that is missing is named. Nothing is skipped.
+// console said. A machine that crashes or hangs before its command starts is
+// booted again, twice at most: on a busy host an emulated processor can miss what
+// a kernel's start takes for granted. A package that is missing is named. Nothing
+// is skipped.
 package vm

@@ -4,18 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/evergate/evergate/core/netlab/vm/job"
 )
 
-// DefaultLimit bounds the life of a machine whose user sets no limit.
-const DefaultLimit = 10 * time.Minute
+// What bounds a machine whose user sets no limits.
+const (
+	DefaultLimit     = 10 * time.Minute
+	DefaultBootLimit = 90 * time.Second
+)
 
 // Machine says what a command gets to run in. The zero value is of use.
 type Machine struct {
@@ -34,8 +35,12 @@ type Machine struct {
 	// Memory is in MiB. Zero means 1024. What the command writes to files
 	// takes of it, too.
 	Memory int
-	// Limit is how long the machine may run. Zero means DefaultLimit.
+	// Limit is how long the machine may run, its boots included. Zero means
+	// DefaultLimit.
 	Limit time.Duration
+	// BootLimit is how long a boot may take that is not the last one. Zero means
+	// DefaultBootLimit.
+	BootLimit time.Duration
 }
 
 func (m Machine) withDefaults() Machine {
@@ -47,6 +52,9 @@ func (m Machine) withDefaults() Machine {
 	}
 	if m.Limit == 0 {
 		m.Limit = DefaultLimit
+	}
+	if m.BootLimit == 0 {
+		m.BootLimit = DefaultBootLimit
 	}
 	return m
 }
@@ -88,12 +96,7 @@ func Run(ctx context.Context, m Machine, cmd *exec.Cmd) (status int, err error) 
 
 	ctx, cancel := context.WithTimeoutCause(ctx, m.Limit, fmt.Errorf("it ran for the %v that it may", m.Limit))
 	defer cancel()
-	s, err := startShare(ctx, filepath.Join(dir, "files"))
-	if err != nil {
-		return 0, err
-	}
-	defer s.stop()
-	return m.boot(ctx, k, initramfs, s, cmd.Stdout, cmd.Stderr)
+	return m.boot(ctx, dir, k.image(), initramfs, cmd)
 }
 
 func newJob(m Machine, k kernel, cmd *exec.Cmd) (job.Job, error) {
@@ -115,59 +118,4 @@ func newJob(m Machine, k kernel, cmd *exec.Cmd) (job.Job, error) {
 		j.Path = filepath.Join(j.Dir, j.Path)
 	}
 	return j, nil
-}
-
-// boot runs QEMU to its end and returns what the console said.
-func (m Machine) boot(ctx context.Context, k kernel, initramfs string, s *share, stdout, stderr io.Writer) (int, error) {
-	path, err := tool("qemu-system-x86_64")
-	if err != nil {
-		return 0, err
-	}
-	console := &console{}
-	streams, err := openStreams(console, stdout, stderr)
-	if err != nil {
-		return 0, err
-	}
-	qemu := exec.CommandContext(ctx, path, m.arguments(k, initramfs, s.socket)...)
-	qemu.ExtraFiles = streams.writers
-	said, err := runTied(qemu, streams.closeWriters)
-	streams.wait()
-
-	switch result, ok := console.result(); {
-	case ok && result.Broken != "":
-		return 0, fmt.Errorf("vm: the machine could not run the command: %s", result.Broken)
-	case ok:
-		return result.Status, nil
-	case ctx.Err() != nil:
-		return 0, fmt.Errorf("vm: the machine was ended: %w; its console ends:\n%s", context.Cause(ctx), console.tail())
-	default:
-		if err == nil {
-			err = errors.New("it was turned off")
-		}
-		s.stop()
-		return 0, fmt.Errorf("vm: the machine ended without the command's exit status: %w: %s %s\nIts console ends:\n%s", err, said, s.said, console.tail())
-	}
-}
-
-// arguments returns QEMU's. File descriptors 3, 4 and 5 are the console,
-// stdout and stderr.
-func (m Machine) arguments(k kernel, initramfs, socket string) []string {
-	memory := strconv.Itoa(m.Memory) + "M"
-	return []string{
-		// Always emulated: /dev/kvm may open and still not work. The type pc,
-		// because microvm hangs now and then.
-		"-M", "pc,memory-backend=memory", "-accel", "tcg", "-smp", strconv.Itoa(m.CPUs),
-		// A processor without AVX: to emulate that costs a third more time.
-		"-cpu", "Westmere,+rdrand",
-		// Virtiofsd reads and writes the machine's memory itself.
-		"-m", memory, "-object", "memory-backend-memfd,id=memory,share=on,size=" + memory,
-		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-		"-kernel", k.image(), "-initrd", initramfs,
-		"-append", "console=ttyS0 quiet panic=-1 oops=panic mitigations=off cryptomgr.notests=1",
-		"-chardev", "file,id=console,path=/dev/fd/3", "-serial", "chardev:console",
-		"-device", "virtio-serial-pci",
-		"-chardev", "file,id=stdout,path=/dev/fd/4", "-device", "virtserialport,chardev=stdout,name=" + job.Stdout,
-		"-chardev", "file,id=stderr,path=/dev/fd/5", "-device", "virtserialport,chardev=stderr,name=" + job.Stderr,
-		"-chardev", "socket,id=files,path=" + socket, "-device", "vhost-user-fs-pci,chardev=files,tag=" + job.Share,
-	}
 }

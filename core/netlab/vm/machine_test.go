@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -49,10 +51,47 @@ func TestAMachineThatCrashesIsNoExitStatus(t *testing.T) {
 	if err == nil {
 		t.Fatal("The kernel crashed, and nobody noticed.")
 	}
-	for _, part := range []string{"without the command's exit status", "Kernel panic"} {
-		if !strings.Contains(err.Error(), part) {
-			t.Errorf("The error should speak of %q: %v", part, err)
-		}
+	if n := strings.Count(err.Error(), "without the command's exit status"); n != 1 || !strings.Contains(err.Error(), "Kernel panic") {
+		t.Errorf("The error should be the panic of one machine, as its command had begun: %v", err)
+	}
+}
+
+// emulator puts a shell script before QEMU, in which "$qemu" is the real one, and
+// "$count" the number of the boot.
+func emulator(t *testing.T, script string) {
+	t.Helper()
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	text := fmt.Sprintf("#!/bin/sh\nqemu=%s\necho >>%s/boots\ncount=$(wc -l <%[2]s/boots)\n%s\n", qemu, dir, script)
+	if err := os.WriteFile(filepath.Join(dir, filepath.Base(qemu)), []byte(text), 0o755); err != nil { //nolint:gosec // A program.
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func TestABootThatFailsIsTriedAgain(t *testing.T) {
+	for name, first := range map[string]string{
+		"panics": `echo "Kernel panic" >&3; exit 0`,
+		"hangs":  `exec sleep 1000`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			emulator(t, `if [ $count -lt 3 ]; then `+first+`; fi; exec $qemu "$@"`)
+			status, out, _ := run(t, vm.Machine{BootLimit: time.Second}, "echo here; exit 3")
+			if status != 3 || out != "here\n" {
+				t.Errorf("The command of the third machine wrote %q and ended with %d.", out, status)
+			}
+		})
+	}
+}
+
+func TestAMachineThatNeverComesUpIsNamed(t *testing.T) {
+	emulator(t, `echo "Kernel panic $count" >&3`)
+	_, err := vm.Run(t.Context(), vm.Machine{}, exec.Command("true"))
+	if err == nil || !strings.Contains(err.Error(), "Kernel panic 1") || !strings.Contains(err.Error(), "Kernel panic 3") {
+		t.Fatalf("The error should hold the end of all three consoles: %v", err)
 	}
 }
 

@@ -62,6 +62,8 @@ const (
 type console struct {
 	line  []byte // the last one, not ended yet
 	lines []string
+	up    bool   // the machine runs the command
+	onUp  func() // is called then, unless nil
 	found job.Result
 	ended bool // found was found
 }
@@ -82,6 +84,12 @@ func (c *console) Write(p []byte) (int, error) {
 func (c *console) endLine() {
 	line := strings.TrimRight(string(c.line), "\r")
 	c.line = c.line[:0]
+	if job.Up(line) {
+		if c.up = true; c.onUp != nil {
+			c.onUp()
+		}
+		return
+	}
 	if r, ok := job.Parse(line); ok {
 		c.found, c.ended = r, true
 		return

@@ -24,6 +24,22 @@ func TestTheConsoleKnowsHowTheCommandEnded(t *testing.T) {
 	}
 }
 
+func TestTheConsoleTellsThatTheMachineIsUp(t *testing.T) {
+	told := 0
+	c := &console{onUp: func() { told++ }}
+	c.Write([]byte("[    1.0] booting\r\n[    2.0] noise " + strings.TrimSuffix(job.UpLine, "\n")))
+	if c.up || told != 0 {
+		t.Error("It told so before the line's end.")
+	}
+	c.Write([]byte("\r\n[    3.0] more\r\n"))
+	if !c.up || told != 1 {
+		t.Errorf("It told so %d times.", told)
+	}
+	if got := c.tail(); got != "[    1.0] booting\n[    3.0] more" {
+		t.Errorf("What else it said is kept as %q.", got)
+	}
+}
+
 func TestAConsoleWithoutTheEndHasNoResult(t *testing.T) {
 	c := &console{}
 	c.Write([]byte("evergate-vm: exit \nevergate-vm: exit seven\nevergate-vm: exit 3")) // cut off

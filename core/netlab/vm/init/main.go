@@ -47,5 +47,6 @@ func run() (job.Result, error) {
 	if err := loadModules(j); err != nil {
 		return job.Result{}, err
 	}
+	fmt.Fprint(os.Stderr, "\n", job.UpLine)
 	return execute(j)
 }

@@ -53,6 +53,13 @@ type Result struct {
 	Broken string
 }
 
+// UpLine is what the console says, as a line, when the command is about to run.
+const UpLine = "evergate-vm: up\n"
+
+// Up tells whether that line of the console, perhaps after something of the
+// kernel's, is UpLine.
+func Up(line string) bool { return strings.HasSuffix(line+"\n", UpLine) }
+
 const (
 	exited = "evergate-vm: exit "
 	broken = "evergate-vm: broken: "
