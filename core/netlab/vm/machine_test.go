@@ -66,7 +66,7 @@ func emulator(t *testing.T, script string) {
 	}
 	dir := t.TempDir()
 	text := fmt.Sprintf("#!/bin/sh\nqemu=%s\necho >>%s/boots\ncount=$(wc -l <%[2]s/boots)\n%s\n", qemu, dir, script)
-	if err := os.WriteFile(filepath.Join(dir, filepath.Base(qemu)), []byte(text), 0o755); err != nil { //nolint:gosec // A program.
+	if err := os.WriteFile(filepath.Join(dir, filepath.Base(qemu)), []byte(text), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
