@@ -129,11 +129,25 @@ func checkLink(sa ipsec.SA) error {
 	return nil
 }
 
-// CheckLinkChange tells whether c can be made to an SA of a link; the error wraps
-// ErrInvalid.
-func CheckLinkChange(c Change) error {
-	if c.Group != nil || c.Role != nil {
+// CheckChange tells whether c can be made to an SA, one of a link between members
+// or another; the error wraps ErrInvalid. Whether the SA is there, and whether its
+// new endpoint is one that the dataplane can serve, only the dataplane knows.
+func CheckChange(c Change, link bool) error {
+	if link && (c.Group != nil || c.Role != nil) {
 		return fmt.Errorf("%w: an sa of a link is always active and in no group", ErrInvalid)
+	}
+	if c.Endpoint != nil {
+		if err := CheckEndpoint(*c.Endpoint); err != nil {
+			return err
+		}
+	}
+	if c.Group != nil {
+		if err := CheckGroup(*c.Group); err != nil {
+			return err
+		}
+	}
+	if c.Role != nil {
+		return CheckRole(*c.Role)
 	}
 	return nil
 }

@@ -137,6 +137,33 @@ func TestCheckGroupAndRole(t *testing.T) {
 	}
 }
 
+func TestCheckChangeKnowsWhatMaySuitALink(t *testing.T) {
+	group, badGroup := offload.Group(1), offload.MaxGroups
+	role, badRole := offload.Standby, offload.Role(0)
+	at := func(local, remote string) *offload.Endpoint {
+		return &offload.Endpoint{Local: netip.MustParseAddr(local), Remote: netip.MustParseAddr(remote)}
+	}
+	for _, c := range []struct {
+		what       string
+		change     offload.Change
+		link, okay bool
+	}{
+		{"nothing", offload.Change{}, true, true},
+		{"a group", offload.Change{Group: &group}, false, true},
+		{"a group that is none", offload.Change{Group: &badGroup}, false, false},
+		{"a group of a link", offload.Change{Group: &group}, true, false},
+		{"a role", offload.Change{Role: &role}, false, true},
+		{"a role that is none", offload.Change{Role: &badRole}, false, false},
+		{"a role of a link", offload.Change{Role: &role}, true, false},
+		{"an endpoint of a link", offload.Change{Endpoint: at("192.0.2.1", "192.0.2.2")}, true, true},
+		{"an endpoint of two families", offload.Change{Endpoint: at("192.0.2.1", "2001:db8::2")}, false, false},
+	} {
+		if err := offload.CheckChange(c.change, c.link); (err == nil) != c.okay || err != nil && !errors.Is(err, offload.ErrInvalid) {
+			t.Errorf("A change of %s should pass: %v, got %v.", c.what, c.okay, err)
+		}
+	}
+}
+
 func TestCheckStatsNamesTheBadOne(t *testing.T) {
 	if err := offload.CheckStats([]offload.Stat{{Name: "no-sa"}, {Name: "ipv6-short"}, {Name: "ike"}}); err != nil {
 		t.Errorf("Good names should pass, got %v.", err)

@@ -130,23 +130,12 @@ func (e *Engine) Update(ctx context.Context, epoch offload.Epoch, changes ...off
 	return placed, err
 }
 
-func (e *Engine) checkChange(c offload.Change) (err error) {
-	if e.sas[c.ID] == nil {
+func (e *Engine) checkChange(c offload.Change) error {
+	sa := e.sas[c.ID]
+	if sa == nil {
 		return fmt.Errorf("mem: update %v: %w", c.ID, offload.ErrNotFound)
 	}
-	if e.sas[c.ID].desc.Link != nil {
-		err = offload.CheckLinkChange(c)
-	}
-	if err == nil && c.Endpoint != nil {
-		err = offload.CheckEndpoint(*c.Endpoint)
-	}
-	if err == nil && c.Group != nil {
-		err = offload.CheckGroup(*c.Group)
-	}
-	if err == nil && c.Role != nil {
-		err = offload.CheckRole(*c.Role)
-	}
-	if err != nil {
+	if err := offload.CheckChange(c, sa.desc.Link != nil); err != nil {
 		return fmt.Errorf("mem: update %v: %w", c.ID, err)
 	}
 	return nil

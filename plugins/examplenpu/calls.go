@@ -131,25 +131,7 @@ func (e *Engine) checkChange(c offload.Change) error {
 	if s == nil {
 		return offload.ErrNotFound
 	}
-	if s.Link != nil {
-		if err := offload.CheckLinkChange(c); err != nil {
-			return err
-		}
-	}
-	if c.Endpoint != nil {
-		if err := offload.CheckEndpoint(*c.Endpoint); err != nil {
-			return err
-		}
-	}
-	if c.Group != nil {
-		if err := offload.CheckGroup(*c.Group); err != nil {
-			return err
-		}
-	}
-	if c.Role != nil {
-		return offload.CheckRole(*c.Role)
-	}
-	return nil
+	return offload.CheckChange(c, s.Link != nil)
 }
 
 func (e *Engine) change(s *sa, c offload.Change) offload.Placement {

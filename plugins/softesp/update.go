@@ -70,29 +70,15 @@ func (e *Engine) update(a *association, c offload.Change) (stopped bool) {
 }
 
 func (e *Engine) checkChange(c offload.Change) error {
-	if e.sas[c.ID] == nil {
+	a := e.sas[c.ID]
+	if a == nil {
 		return offload.ErrNotFound
 	}
-	if e.sas[c.ID].Link != nil {
-		if err := offload.CheckLinkChange(c); err != nil {
-			return err
-		}
+	if err := offload.CheckChange(c, a.Link != nil); err != nil {
+		return err
 	}
 	if c.Endpoint != nil {
-		if err := offload.CheckEndpoint(*c.Endpoint); err != nil {
-			return err
-		}
-		if err := checkEncap(c.Endpoint.Encap); err != nil {
-			return err
-		}
-	}
-	if c.Group != nil {
-		if err := offload.CheckGroup(*c.Group); err != nil {
-			return err
-		}
-	}
-	if c.Role != nil {
-		return offload.CheckRole(*c.Role)
+		return checkEncap(c.Endpoint.Encap)
 	}
 	return nil
 }

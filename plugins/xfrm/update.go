@@ -54,26 +54,11 @@ func (e *Engine) checkChange(c offload.Change) error {
 	if a == nil {
 		return offload.ErrNotFound
 	}
-	if a.link != nil {
-		if err := offload.CheckLinkChange(c); err != nil {
-			return err
-		}
+	if err := offload.CheckChange(c, a.link != nil); err != nil {
+		return err
 	}
 	if c.Endpoint != nil {
-		if err := offload.CheckEndpoint(*c.Endpoint); err != nil {
-			return err
-		}
-		if err := checkEncap(c.Endpoint.Encap); err != nil {
-			return err
-		}
-	}
-	if c.Group != nil {
-		if err := offload.CheckGroup(*c.Group); err != nil {
-			return err
-		}
-	}
-	if c.Role != nil {
-		return offload.CheckRole(*c.Role)
+		return checkEncap(c.Endpoint.Encap)
 	}
 	return nil
 }
