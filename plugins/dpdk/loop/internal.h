@@ -304,6 +304,11 @@ void to_wire_fit(struct worker *w, const struct evg_path *path, struct rte_mbuf 
 void flush(struct worker *w);
 
 // worker.c
+uint64_t turn_begin(struct worker *w);
+void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n);
+void take_inner(struct worker *w, struct rte_mbuf *m);
+void carry(struct worker *w);
+void turn_end(struct worker *w);
 void *worker_main(void *arg);
 
 #endif

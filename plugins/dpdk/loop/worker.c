@@ -185,17 +185,40 @@ static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m) {
 		to_us(w, port, m, &h, ip);
 }
 
-static uint32_t port_turn(struct worker *w, uint16_t port) {
-	struct rte_mbuf *m[BURST];
-	uint16_t n = rte_eth_rx_burst(w->p->ports[port].id, w->index, m, BURST);
-	for (uint16_t i = 0; i < n; i++) {
+// take_frames begins with what arrived at a port: each frame goes to the host or
+// waits for carry.
+void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n) {
+	for (uint32_t i = 0; i < n; i++) {
 		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
 		rte_prefetch0(rte_pktmbuf_mtod_offset(m[i], uint8_t *, -RTE_CACHE_LINE_SIZE)); // where outer headers go
 	}
-	for (uint16_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++)
 		from_wire(w, port, m[i]);
+}
+
+// take_inner begins with a packet from the TUN device.
+void take_inner(struct worker *w, struct rte_mbuf *m) {
+	struct header h;
+	bool whole = parse_header(&h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+	if (whole && !is_multicast(&h)) {
+		push_out(w, m, NULL, &h);
+		return;
+	}
+	count(w, whole ? EVG_STAT_MULTICAST : EVG_STAT_MALFORMED);
+	rte_pktmbuf_free(m);
+}
+
+// carry brings what was taken, at most BURST packets, to its end.
+void carry(struct worker *w) {
 	open_all(w);
 	send_all(w);
+}
+
+static uint32_t port_turn(struct worker *w, uint16_t port) {
+	struct rte_mbuf *m[BURST];
+	uint16_t n = rte_eth_rx_burst(w->p->ports[port].id, w->index, m, BURST);
+	take_frames(w, port, m, n);
+	carry(w);
 	return n;
 }
 
@@ -219,19 +242,12 @@ static struct rte_mbuf *read_packet(struct worker *w, int fd) {
 static uint32_t tun_turn(struct worker *w) {
 	uint32_t n = 0;
 	for (; n < HOST_BURST; n++) {
-		struct header h;
 		struct rte_mbuf *m = read_packet(w, w->tun_fd);
 		if (m == NULL)
 			break;
-		bool whole = parse_header(&h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
-		if (whole && !is_multicast(&h)) {
-			push_out(w, m, NULL, &h);
-			continue;
-		}
-		count(w, whole ? EVG_STAT_MULTICAST : EVG_STAT_MALFORMED);
-		rte_pktmbuf_free(m);
+		take_inner(w, m);
 	}
-	send_all(w);
+	carry(w);
 	return n;
 }
 
@@ -247,13 +263,26 @@ static uint32_t host_turn(struct worker *w, uint16_t port) {
 	return n;
 }
 
-// turn carries what there is. It begins by saying so: who changed something before
-// waits for the turn after this one. While ports are busy, devices of the host, each
-// of which costs a system call, have a share of the turns only.
-static uint32_t turn(struct worker *w) {
-	uint32_t n = 0;
+// turn_begin says that a turn begins: who changed something before waits for the
+// turn after this one. It returns the turn's number.
+uint64_t turn_begin(struct worker *w) {
 	uint64_t number = atomic_fetch_add(&w->turns, 1);
 	w->now = clock_ns();
+	return number;
+}
+
+// turn_end sends what waits for ports.
+void turn_end(struct worker *w) {
+	flush(w);
+	if (w->dead.cnt > 0)
+		rte_ip_frag_free_death_row(&w->dead, 0);
+}
+
+// turn carries what there is. While ports are busy, devices of the host, each of
+// which costs a system call, have a share of the turns only.
+static uint32_t turn(struct worker *w) {
+	uint32_t n = 0;
+	uint64_t number = turn_begin(w);
 	for (uint16_t i = 0; i < w->p->n_ports; i++)
 		n += port_turn(w, i);
 	if (n < BURST || number % HOST_SHARE == 0) {
@@ -261,9 +290,7 @@ static uint32_t turn(struct worker *w) {
 			n += host_turn(w, i);
 		n += tun_turn(w);
 	}
-	flush(w);
-	if (w->dead.cnt > 0)
-		rte_ip_frag_free_death_row(&w->dead, 0);
+	turn_end(w);
 	return n;
 }
 
