@@ -9,7 +9,7 @@ import (
 )
 
 // curve is an elliptic curve group over crypto/ecdh, which checks that a peer's
-// point is on the curve and refuses an all-zero X25519 result.
+// point is on the curve.
 type curve struct {
 	curve ecdh.Curve
 	// scalar is the length of a private value, and coordinate that of x or y,
@@ -31,8 +31,6 @@ func newCurve(id ipsec.GroupID) (curve, bool) {
 		return curve{ecdh.P384(), 48, 0xff, []byte{4}, 96}, true
 	case ipsec.GroupECP521:
 		return curve{ecdh.P521(), 66, 0x01, []byte{4}, 132}, true
-	case ipsec.GroupX25519:
-		return curve{ecdh.X25519(), 32, 0xff, nil, 32}, true
 	default:
 		return curve{}, false
 	}
@@ -77,8 +75,7 @@ type curvePair struct {
 
 func (p *curvePair) public() []byte { return p.key.PublicKey().Bytes()[len(p.curve.prefix):] }
 
-// shared is the x coordinate for the NIST curves (RFC 5903 section 7), the
-// output of the function for Curve25519 (RFC 8031 section 2).
+// shared is the x coordinate (RFC 5903 section 7).
 func (p *curvePair) shared(peer []byte) ([]byte, error) {
 	point, err := p.curve.curve.NewPublicKey(append(append([]byte(nil), p.curve.prefix...), peer...))
 	if err != nil {

@@ -74,7 +74,7 @@ func (k *KE) Public() []byte { return k.pair.public() }
 func (k *KE) Private() ipsec.Key { return k.private }
 
 // Wipe overwrites the private value, for RestoreKE's caller too. A copy that the
-// standard library made of a scalar is left to the garbage collector.
+// standard library made of the scalar of a NIST curve is left to the garbage collector.
 func (k *KE) Wipe() { k.private.Wipe() }
 
 // Shared is g^ir, from the Key Exchange Data of the peer's KE payload. An error
@@ -108,6 +108,9 @@ func newGroup(id ipsec.GroupID) (group, error) {
 	}
 	if g, ok := newCurve(id); ok {
 		return g, nil
+	}
+	if id == ipsec.GroupX25519 {
+		return curve25519{}, nil
 	}
 	return nil, fmt.Errorf("suite: unknown key exchange method %d", uint16(id))
 }
