@@ -27,9 +27,8 @@ type association struct {
 	path     atomic.Pointer[path]
 	lifetime atomic.Pointer[ipsec.Lifetime]
 	geometry esp.Geometry
-	// ciphers has one for each goroutine that uses the SA, which makes it: by queue,
-	// and behind those for what receivers relay.
-	ciphers [2 * maxQueues]*esp.Cipher
+	// ciphers is nil before the first packet: most SAs of many rest.
+	ciphers atomic.Pointer[ciphers]
 
 	*usage
 	out      *sequencer   // outbound
@@ -39,6 +38,10 @@ type association struct {
 	lastMove atomic.Pointer[netip.AddrPort]
 }
 
+// ciphers has one for each goroutine that uses the SA, which makes it: by queue,
+// and behind those for what receivers relay.
+type ciphers [2 * maxQueues]*esp.Cipher
+
 // usage counts what an SA did.
 type usage struct {
 	packets, bytes atomic.Uint64
@@ -46,9 +49,12 @@ type usage struct {
 	// for never.
 	last               atomic.Int64
 	softTold, hardTold atomic.Bool
-	drops              [dropReasons]atomic.Uint64
+	drops              atomic.Pointer[drops] // nil before the first one
 	relayed, held      atomic.Uint64
 }
+
+// drops are counters by reason.
+type drops [dropReasons]atomic.Uint64
 
 // dropReason is an index of usage.drops, a field of offload.Drops.
 type dropReason uint8
@@ -68,21 +74,34 @@ const (
 
 func (u *usage) drop(r dropReason, n int) {
 	if n > 0 {
-		u.drops[r].Add(uint64(n))
+		made(&u.drops)[r].Add(uint64(n))
 	}
 }
 
+// made is what p points to, which whoever comes first makes.
+func made[T any](p *atomic.Pointer[T]) *T {
+	if t := p.Load(); t != nil {
+		return t
+	}
+	p.CompareAndSwap(nil, new(T))
+	return p.Load()
+}
+
 func (u *usage) dropped() offload.Drops {
+	d := u.drops.Load()
+	if d == nil {
+		return offload.Drops{}
+	}
 	return offload.Drops{
-		Replayed:       u.drops[dropReplayed].Load(),
-		Authentication: u.drops[dropAuthentication].Load(),
-		Malformed:      u.drops[dropMalformed].Load(),
-		Selector:       u.drops[dropSelector].Load(),
-		Lifetime:       u.drops[dropLifetime].Load(),
-		Ceiling:        u.drops[dropCeiling].Load(),
-		Standby:        u.drops[dropStandby].Load(),
-		TooBig:         u.drops[dropTooBig].Load(),
-		Queue:          u.drops[dropQueue].Load(),
+		Replayed:       d[dropReplayed].Load(),
+		Authentication: d[dropAuthentication].Load(),
+		Malformed:      d[dropMalformed].Load(),
+		Selector:       d[dropSelector].Load(),
+		Lifetime:       d[dropLifetime].Load(),
+		Ceiling:        d[dropCeiling].Load(),
+		Standby:        d[dropStandby].Load(),
+		TooBig:         d[dropTooBig].Load(),
+		Queue:          d[dropQueue].Load(),
 	}
 }
 
@@ -95,7 +114,8 @@ func (u *usage) idle(now time.Duration) time.Duration {
 	return max(0, now-time.Duration(last-1))
 }
 
-// path is where the packets of an SA go and come from. It does not change.
+// path is where the packets of an SA go and come from. It does not change, and both
+// SAs of a pair have the same one.
 type path struct {
 	local  netip.Addr
 	remote netip.AddrPort // port 0 without UDP
@@ -112,15 +132,26 @@ func newPath(e offload.Endpoint, slot int) *path {
 	if e.Local.Is6() {
 		p.overhead = packet.IPv6HeaderLen
 	}
-	var port uint16
-	p.kind = device.Raw
-	if e.Encap != nil {
-		p.kind, port = device.UDP, e.Encap.RemotePort
+	p.kind, p.remote = farEnd(e)
+	if p.kind == device.UDP {
 		p.overhead += udpHeaderLen
 	}
-	p.remote = netip.AddrPortFrom(e.Remote, port)
 	p.to = device.NewDestination(p.remote)
 	return p
+}
+
+// farEnd is where packets go, and as what.
+func farEnd(e offload.Endpoint) (device.Kind, netip.AddrPort) {
+	if e.Encap == nil {
+		return device.Raw, netip.AddrPortFrom(e.Remote, 0)
+	}
+	return device.UDP, netip.AddrPortFrom(e.Remote, e.Encap.RemotePort)
+}
+
+// leads tells whether p is the path of an endpoint.
+func (p *path) leads(e offload.Endpoint) bool {
+	kind, remote := farEnd(e)
+	return p.local == e.Local && p.kind == kind && p.remote == remote
 }
 
 const udpHeaderLen = 8
@@ -128,14 +159,15 @@ const udpHeaderLen = 8
 // cipher returns the cipher of a goroutine. The keys were checked at installation,
 // so it does not fail afterwards.
 func (a *association) cipher(slot int) (*esp.Cipher, error) {
-	if a.ciphers[slot] == nil {
+	all := made(&a.ciphers)
+	if all[slot] == nil {
 		c, err := esp.New(a.Algorithms, a.Encryption, a.Integrity)
 		if err != nil {
 			return nil, err
 		}
-		a.ciphers[slot] = c
+		all[slot] = c
 	}
-	return a.ciphers[slot], nil
+	return all[slot], nil
 }
 
 func (a *association) active() bool { return offload.Role(a.role.Load()) == offload.Active }

@@ -127,8 +127,9 @@ func (e *Engine) newAssociation(role offload.Role, sa ipsec.SA, old *association
 	a.iv = prefix
 	a.group.Store(e.groupOf(sa))
 	a.role.Store(uint32(role))
-	a.lifetime.Store(&sa.Lifetime)
-	a.path.Store(e.pathOf(offload.Endpoint{Local: sa.Local, Remote: sa.Remote, Encap: sa.Encap}))
+	a.lifetime.Store(&a.Lifetime) // not sa's, which would be kept whole for it
+	a.path.Store(e.pathOf(a.tunnel, offload.Endpoint{Local: sa.Local, Remote: sa.Remote, Encap: sa.Encap}))
+	a.shareSelectors()
 	if old != nil {
 		a.inherit(old)
 		return a, nil
@@ -218,7 +219,26 @@ func (e *Engine) tunnelOf(id ipsec.TunnelID) *tunnel {
 	return &tunnel{id: id}
 }
 
-func (e *Engine) pathOf(end offload.Endpoint) *path { return newPath(end, e.slot(end.Local)) }
+// pathOf is the path of an SA of t: mostly another one of t has it already.
+func (e *Engine) pathOf(t *tunnel, end offload.Endpoint) *path {
+	for _, a := range t.all() {
+		if p := a.path.Load(); p.leads(end) {
+			return p
+		}
+	}
+	return newPath(end, e.slot(end.Local))
+}
+
+// shareSelectors takes those of another SA of the tunnel where they are equal, as those
+// of a pair are. Nobody changes them.
+func (a *association) shareSelectors() {
+	for _, o := range a.tunnel.all() {
+		if slices.Equal(o.Selectors.Local, a.Selectors.Local) && slices.Equal(o.Selectors.Remote, a.Selectors.Remote) {
+			a.Selectors = o.Selectors
+			return
+		}
+	}
+}
 
 // slot is the place of a local address in the socket sets; it is kept for good.
 func (e *Engine) slot(a netip.Addr) int {

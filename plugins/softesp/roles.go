@@ -31,20 +31,22 @@ type tunnel struct {
 }
 
 func (t *tunnel) replace(old, a *association) {
-	var next []*association
-	if now := t.sas.Load(); now != nil {
-		next = slices.DeleteFunc(slices.Clone(*now), func(x *association) bool { return x == old })
-	}
+	next := slices.DeleteFunc(slices.Clone(t.all()), func(x *association) bool { return x == old })
 	if a != nil {
 		next = append(next, a)
 	}
 	t.sas.Store(&next)
 }
 
-func (t *tunnel) empty() bool {
-	now := t.sas.Load()
-	return now == nil || len(*now) == 0
+// all are the tunnel's SAs, for reading.
+func (t *tunnel) all() []*association {
+	if now := t.sas.Load(); now != nil {
+		return *now
+	}
+	return nil
 }
+
+func (t *tunnel) empty() bool { return len(t.all()) == 0 }
 
 // knock is what happens when a packet meets a standby SA: an armed tunnel starts,
 // here and now, without asking anybody; otherwise the packet is reported, once.
@@ -64,7 +66,7 @@ func (e *Engine) knock(a *association) bool {
 
 // start makes all SAs of a tunnel in a group active.
 func (e *Engine) start(t *tunnel, g *group, epoch offload.Epoch) {
-	for _, a := range *t.sas.Load() {
+	for _, a := range t.all() {
 		if a.group.Load() == g {
 			a.role.Store(uint32(offload.Active))
 			e.ask(a)

@@ -96,7 +96,7 @@ func (a *association) advance(s ipsec.Sequence) {
 // forgotten when the peer's address is another.
 func (e *Engine) move(a *association, to offload.Endpoint) {
 	old := a.path.Load()
-	next := e.pathOf(to)
+	next := e.pathOf(a.tunnel, to)
 	if next.remote.Addr() != old.remote.Addr() {
 		a.mtu.moved()
 	}

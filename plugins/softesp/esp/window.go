@@ -21,7 +21,8 @@ const wordBits = 32
 type Window struct {
 	size    uint64 // numbers, a multiple of wordBits
 	highest atomic.Uint64
-	words   []atomic.Uint64
+	// ring is nil before the first number: most SAs of many rest.
+	ring atomic.Pointer[[]atomic.Uint64]
 }
 
 // NewWindow makes a window of at least size packets; 0 stands for
@@ -31,9 +32,7 @@ func NewWindow(size uint32) *Window {
 		size = ipsec.DefaultReplayWindow
 	}
 	size = min(size, ipsec.MaxReplayWindow)
-	n := (size + wordBits - 1) / wordBits
-	// One word more than the window has blocks: its edges lie within blocks.
-	return &Window{size: uint64(n) * wordBits, words: make([]atomic.Uint64, n+1)}
+	return &Window{size: uint64((size+wordBits-1)/wordBits) * wordBits}
 }
 
 // Highest is the right edge, the highest number accepted; 0 for none.
@@ -206,7 +205,19 @@ func (w *Window) marks(block uint64) uint32 {
 }
 
 func (w *Window) word(block uint64) *atomic.Uint64 {
-	return &w.words[block%uint64(len(w.words))]
+	ring := w.ring.Load()
+	if ring == nil {
+		ring = w.begin()
+	}
+	return &(*ring)[block%uint64(len(*ring))]
+}
+
+// begin makes the ring, of one word more than the window has blocks: its edges lie
+// within blocks.
+func (w *Window) begin() *[]atomic.Uint64 {
+	words := make([]atomic.Uint64, w.size/wordBits+1)
+	w.ring.CompareAndSwap(nil, &words)
+	return w.ring.Load()
 }
 
 // locate returns the block of seq and its bit in there.
