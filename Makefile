@@ -16,14 +16,15 @@ CONTRACT_PUBLISHED := $(wildcard offload/pluginrpc/testdata/contract/*.binpb)
 
 # What the tests and the demo run besides Go: peers, captures, NAT, traffic,
 # the C compiler that the race detector asks for, a virtual machine and what
-# makes a module for its kernel. On another system install the like of it and
+# makes a module for its kernel, and what checks the unit of the service. On another system install the like of it and
 # run make with PACKAGES= .
 PACKAGES ?= \
 	strongswan-charon strongswan-swanctl \
 	libcharon-extra-plugins libcharon-extauth-plugins libstrongswan-extra-plugins libstrongswan-standard-plugins \
 	tshark tcpdump nftables iproute2 iputils-ping iperf3 bird2 \
 	gcc libc6-dev \
-	qemu-system-x86 kmod gcc-12 xz-utils
+	qemu-system-x86 kmod gcc-12 xz-utils \
+	systemd
 
 # What the dataplane on DPDK is built from, behind a tag of its own.
 DPDK_PACKAGES ?= libdpdk-dev pkgconf gcc libc6-dev ethtool

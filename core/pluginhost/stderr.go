@@ -3,7 +3,9 @@ package pluginhost
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"io"
+	"os"
 )
 
 // logLines reads a plugin's standard error for go-plugin, which panics on a log
@@ -27,7 +29,11 @@ func (l *logLines) Read(p []byte) (int, error) {
 		// A line that is longer than the buffer comes in pieces, none of which
 		// is JSON by itself.
 		line, err := l.lines.ReadSlice('\n')
-		if len(line) == 0 {
+		switch {
+		case len(line) > 0:
+		case errors.Is(err, os.ErrClosed):
+			return 0, io.EOF // who leaves the plugin to another daemon closes its own end
+		default:
 			return 0, err
 		}
 		if !harmless(line) {

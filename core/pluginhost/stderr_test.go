@@ -2,6 +2,7 @@ package pluginhost
 
 import (
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -39,5 +40,23 @@ func TestLongLogLinesPassInPieces(t *testing.T) {
 	got, err := io.ReadAll(newLogLines(io.NopCloser(strings.NewReader(in))))
 	if err != nil || len(got) != len(in)+len(notALogLine) {
 		t.Errorf("%d octets came through (%v), want %d", len(got), err, len(in)+len(notALogLine))
+	}
+}
+
+func TestAnEndThatWeClosedIsNoError(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	lines := newLogLines(r)
+	read := make(chan error)
+	go func() {
+		_, err := io.ReadAll(lines)
+		read <- err
+	}()
+	lines.Close()
+	if err := <-read; err != nil {
+		t.Errorf("Our own end of the pipe was closed, which reads as %v.", err)
 	}
 }
