@@ -85,7 +85,7 @@ func (e *Engine) adoptStates(notes map[uint32][]byte, held map[uint32]gate.Held,
 
 // resume goes on with a state as it is.
 func (a *association) resume(st xfrmnl.State, h gate.Held, held, told bool) {
-	a.state, a.told, a.role = st, told, offload.Active
+	a.state, a.told, a.role, a.peer = st, told, offload.Active, peerOf(st)
 	a.shift, a.counted = st.Replay.Sent-st.Current.Packets, st.Current.Packets
 	a.softTold = a.lifetime.Soft != (ipsec.Limits{}) && st.Lifetime.SoftBytes == xfrmnl.Unlimited && st.Lifetime.SoftPackets == xfrmnl.Unlimited
 	switch {

@@ -3,6 +3,7 @@ package xfrm_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -242,44 +243,68 @@ func TestMissingRightsAreNamed(t *testing.T) {
 	}
 }
 
-// TestPeerBehindANATMoves sends ESP in UDP from another port than the SA's, to a
+// TestPeerBehindANATMoves sends ESP in UDP from elsewhere than the SA has its peer, to a
 // socket that has the options that Info asks for.
 func TestPeerBehindANATMoves(t *testing.T) { // RFC 7296 section 2.23
 	w := newLab(t, nil)
+	if out, err := w.peer.Output(ipCommand("address", "add", "192.0.2.3/24", "dev", "wan")); err != nil {
+		t.Fatalf("The peer has no other address: %v: %s.", err, out)
+	}
 	in, _ := pairOf(w, 1)
 	in.Encap = &ipsec.Encap{LocalPort: 4500, RemotePort: 40000}
 	w.install(t, offload.Active, in)
 	w.listenNATT(t)
-	b, err := esptest.KeysOf(in).Seal(esptest.Packet{
-		SPI: in.ID.SPI, Seq: 1, Next: 4,
-		Payload: udpPacket(netip.AddrPortFrom(in.Selectors.Remote[0].Min, 1000), netip.AddrPortFrom(suiteInner, suitePort), []byte("inner")),
-	})
-	if err != nil {
-		t.Fatalf("The packet cannot be made: %v.", err)
+	number := uint64(0)
+	for _, place := range []string{
+		"192.0.2.2:40001", "192.0.2.3:40001", "192.0.2.2:40001", "192.0.2.2:40000", "192.0.2.3:40000", "192.0.2.2:40000",
+	} {
+		at := netip.MustParseAddrPort(place)
+		number = w.wantMoved(t, in, at, number)
+		w.follow(t, offload.Endpoint{Local: w.local, Remote: at.Addr(), Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: at.Port()}}, in)
 	}
-	from := netip.AddrPortFrom(w.remote, 40001)
-	err = w.peer.Do(func() error {
-		c, err := net.DialUDP("udp4", net.UDPAddrFromAddrPort(from), &net.UDPAddr{IP: w.local.AsSlice(), Port: 4500})
-		if err != nil {
-			return err
+	netlab.Eventually(t, patience, "the SA has gone on with its window and counts", func() error {
+		if c := w.all(t)[in.ID]; c.Sequence.Highest != number || c.Packets != number {
+			return fmt.Errorf("after %d packets it is %+v", number, c)
 		}
-		defer c.Close()
-		_, err = c.Write(b)
-		return err
+		return nil
 	})
-	if err != nil {
-		t.Fatalf("The peer cannot send: %v.", err)
-	}
-	w.wantEvent(t, offload.PeerMoved{ID: in.ID, Remote: from})
-	placed, err := w.Update(t.Context(), epoch, offload.Change{ID: in.ID, Endpoint: &offload.Endpoint{
-		Local: w.local, Remote: w.remote, Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: 40001},
-	}})
-	if err != nil || placed[0].Err != nil {
-		t.Fatalf("The SA cannot follow: %v, %+v.", err, placed)
-	}
-	if c := w.all(t)[in.ID]; c.Sequence.Highest != 1 || c.Packets != 1 {
-		t.Errorf("The SA should go on with its window and counts, got %+v.", c)
-	}
+}
+
+// wantMoved sends packets with the numbers after last from a place until it is told that
+// the peer is there, and returns the last one. The kernel takes its time to tell.
+func (w *wire) wantMoved(t *testing.T, in ipsec.SA, from netip.AddrPort, last uint64) uint64 {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	told := make(chan struct{})
+	go func() {
+		for ev := range w.Events(ctx) {
+			if ev == offload.Event(offload.PeerMoved{ID: in.ID, Remote: from}) {
+				close(told)
+				return
+			}
+		}
+	}()
+	c := w.atPeer(t, "udp4", from.String())
+	defer c.Close()
+	inner := udpPacket(netip.AddrPortFrom(in.Selectors.Remote[0].Min, 1000), netip.AddrPortFrom(suiteInner, suitePort), []byte("inner"))
+	netlab.Eventually(t, patience, "the peer's move to "+from.String()+" is told", func() error {
+		select {
+		case <-told:
+			return nil
+		default:
+		}
+		last++
+		b, err := esptest.KeysOf(in).Seal(esptest.Packet{SPI: in.ID.SPI, Seq: last, Next: 4, Payload: inner})
+		if err == nil {
+			_, err = c.WriteTo(b, &net.UDPAddr{IP: w.local.AsSlice(), Port: 4500})
+		}
+		if err != nil {
+			t.Fatalf("The peer cannot send: %v.", err)
+		}
+		return errors.New("nothing was told")
+	})
+	return last
 }
 
 // listenNATT opens the daemon's socket for IKE and ESP in UDP.

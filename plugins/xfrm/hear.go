@@ -3,6 +3,7 @@ package xfrm
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/mdlayher/netlink"
 
@@ -107,12 +108,23 @@ func (e *Engine) on(ev xfrmnl.Event) error {
 			e.acquire(ev.Packet)
 		}
 	case xfrmnl.Mapped:
-		if a := e.byReqID[ev.ReqID]; a != nil && a.movedTo != ev.New {
-			a.movedTo = ev.New
-			e.events.push(offload.PeerMoved{ID: a.id, Remote: ev.New})
+		if a := e.byReqID[ev.ReqID]; a != nil {
+			e.mapped(a, ev.New)
 		}
 	}
 	return nil
+}
+
+// mapped tells that the peer of an inbound SA is at another place than the daemon has it,
+// and again while that is so: a member that takes the tunnel over has not heard it before.
+func (e *Engine) mapped(a *association, at netip.AddrPort) {
+	switch now := now(); {
+	case at == a.peer:
+		a.movedTo = netip.AddrPort{}
+	case at != a.movedTo || now.Sub(a.movedAt) >= mappingAge:
+		a.movedTo, a.movedAt = at, now
+		e.events.push(offload.PeerMoved{ID: a.id, Remote: at})
+	}
 }
 
 // reached deals with a soft limit, and tells the kernel the next one.

@@ -254,6 +254,12 @@ func (e *Engine) replace(a *association, role offload.Role, sa ipsec.SA) error {
 
 // reshape gives the kernel another form of a, where it is one.
 func (e *Engine) reshape(a, next *association) error {
+	if e.stays(a, next.state) {
+		if err := e.follow(a, next.state); err != nil {
+			return err
+		}
+		next.state.Src, next.state.Encap = a.state.Src, a.state.Encap
+	}
 	if !alike(a.state, next.state) {
 		if err := e.reform(a, func(s *xfrmnl.State) {
 			replay := s.Replay

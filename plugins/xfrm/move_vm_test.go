@@ -3,12 +3,15 @@ package xfrm_test
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/softesp/esptest"
 )
@@ -115,36 +118,53 @@ func (w *wire) follow(t *testing.T, to offload.Endpoint, sas ...ipsec.SA) {
 	}
 }
 
-// TestNATRebindsUnderTraffic moves a peer to another port, back and forth, while packets
-// go both ways: none is lost, and no number is used twice.
+// TestNATRebindsUnderTraffic moves a peer to other ports and addresses, and back, while
+// packets go both ways: none is lost, none is taken twice, and no number is used twice.
 func TestNATRebindsUnderTraffic(t *testing.T) { // RFC 7296 section 2.23, B1
+	for name, places := range map[string][]string{
+		"port":             {"192.0.2.2:40000", "192.0.2.2:40001"},
+		"address":          {"192.0.2.2:40000", "192.0.2.3:40000"},
+		"address and port": {"192.0.2.2:40000", "192.0.2.3:40001", "192.0.2.3:40002"},
+	} {
+		t.Run(name, func(t *testing.T) { rebind(t, places) })
+	}
+}
+
+func rebind(t *testing.T, places []string) {
 	w := newLab(t, nil)
 	w.listenNATT(t)
+	if out, err := w.peer.Output(ipCommand("address", "add", "192.0.2.3/24", "dev", "wan")); err != nil {
+		t.Fatalf("The peer has no other address: %v: %s.", err, out)
+	}
 	in, out := pairOf(w, 1)
 	for _, sa := range []*ipsec.SA{&in, &out} {
 		sa.Encap = &ipsec.Encap{LocalPort: 4500, RemotePort: 40000}
 	}
-	in.ReplayWindow, out.Sequence.Ceiling = 4096, 1<<20
+	in.ReplayWindow, out.Sequence.Ceiling = 4096, 1<<24
 	w.install(t, offload.Active, in, out)
-	ports := []net.PacketConn{w.atPeer(t, "udp4", "192.0.2.2:40000"), w.atPeer(t, "udp4", "192.0.2.2:40001")}
+	var peers []net.PacketConn
+	for _, at := range places {
+		peers = append(peers, w.atPeer(t, "udp4", at))
+	}
 
 	client := netip.AddrPortFrom(out.Selectors.Remote[0].Min, suitePort)
 	down := begin(func(int) error {
 		_, err := w.plain.WriteToUDPAddrPort([]byte("inner"), client)
 		return err
 	})
-	for _, c := range ports {
+	for _, c := range peers {
 		go down.hear(c)
 	}
 	inner := netip.AddrPortFrom(suiteInner, suitePort)
-	up := begin(func(n int) error {
-		number := binary.BigEndian.AppendUint64(nil, uint64(n+1))
-		b, err := esptest.KeysOf(in).Seal(esptest.Packet{SPI: in.ID.SPI, Seq: uint64(n + 1), Next: 4, Payload: udpPacket(client, inner, number)})
+	from := func(at net.PacketConn, number uint64) error {
+		payload := udpPacket(client, inner, binary.BigEndian.AppendUint64(nil, number))
+		b, err := esptest.KeysOf(in).Seal(esptest.Packet{SPI: in.ID.SPI, Seq: number, Next: 4, Payload: payload})
 		if err == nil {
-			_, err = ports[n/40%2].WriteTo(b, &net.UDPAddr{IP: w.local.AsSlice(), Port: 4500})
+			_, err = at.WriteTo(b, &net.UDPAddr{IP: w.local.AsSlice(), Port: 4500})
 		}
 		return err
-	})
+	}
+	up := begin(func(n int) error { return from(peers[n/40%len(peers)], uint64(n+1)) })
 	go func() {
 		b := make([]byte, 100)
 		for {
@@ -162,17 +182,30 @@ func TestNATRebindsUnderTraffic(t *testing.T) { // RFC 7296 section 2.23, B1
 	for i := range 8 {
 		down.collect(t, sent, 30)
 		up.collect(t, received, 30)
-		w.follow(t, offload.Endpoint{Local: w.local, Remote: w.remote, Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: uint16(40000 + (i+1)%2)}}, in, out)
+		at := netip.MustParseAddrPort(places[(i+1)%len(places)])
+		w.follow(t, offload.Endpoint{Local: w.local, Remote: at.Addr(), Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: at.Port()}}, in, out)
 	}
 	down.end(t, sent)
 	up.end(t, received)
 	all := w.all(t)
-	if c := all[out.ID]; c.Sequence.Next != uint64(down.sent)+1 || c.Packets != uint64(down.sent) {
-		t.Errorf("Each of %d packets should have taken the next number, the SA counts %d and goes on with %d.", down.sent, c.Packets, c.Sequence.Next)
+	if c := all[out.ID]; c.Packets != uint64(down.sent) || c.Sequence.Next != slices.Max(slices.Collect(maps.Keys(sent)))+1 {
+		t.Errorf("The SA should count %d packets and go on after the last one, it counts %d and goes on with %d.", down.sent, c.Packets, c.Sequence.Next)
 	}
 	if c := all[in.ID]; c.Packets != uint64(up.sent) || c.Drops != (offload.Drops{}) {
 		t.Errorf("All of %d packets should have been taken, the SA counts %d and %+v.", up.sent, c.Packets, c.Drops)
 	}
+	const again = 50
+	for i := range uint64(again) {
+		if err := from(peers[i%uint64(len(peers))], i+1); err != nil {
+			t.Fatalf("An old packet cannot be sent: %v.", err)
+		}
+	}
+	netlab.Eventually(t, patience, "what came before is dropped", func() error {
+		if c := w.all(t)[in.ID]; c.Packets != uint64(up.sent) || c.Drops.Replayed != again {
+			return fmt.Errorf("of %d old packets %d are dropped and %d accepted", again, c.Drops.Replayed, c.Packets-uint64(up.sent))
+		}
+		return nil
+	})
 }
 
 // TestPeerMovesToAnotherAddressUnderTraffic has packets sent while the SA gets another

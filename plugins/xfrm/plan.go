@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -11,6 +12,10 @@ import (
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/xfrm/xfrmnl"
 )
+
+// mappingAge is how long the kernel waits before it tells again where the packets of a
+// peer come from.
+const mappingAge = time.Second
 
 // nattPort is where ESP in UDP arrives (RFC 3948).
 const nattPort = 4500
@@ -59,6 +64,7 @@ func (s settings) plan(sa ipsec.SA, reqID uint32) (xfrmnl.State, error) {
 		st.Extra |= xfrmnl.ExtraNoDSCP
 	}
 	st.Encap = encapOf(sa.Encap, sa.Direction)
+	st.MappingAge = mappingAgeOf(st.Encap, sa.Direction)
 	return st, setAlgorithms(&st, sa.Algorithms, sa.Encryption, sa.Integrity)
 }
 
@@ -95,6 +101,14 @@ func encapOf(c *ipsec.Encap, d ipsec.Direction) *xfrmnl.Encap {
 	default:
 		return &xfrmnl.Encap{SrcPort: c.LocalPort, DstPort: c.RemotePort}
 	}
+}
+
+// mappingAgeOf is State.MappingAge: inbound SAs in UDP have one.
+func mappingAgeOf(c *xfrmnl.Encap, d ipsec.Direction) uint32 {
+	if c == nil || d != ipsec.Inbound {
+		return 0
+	}
+	return uint32(mappingAge / time.Second)
 }
 
 // maxSelectors bounds the policies of one SA in one direction.

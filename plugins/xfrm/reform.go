@@ -18,6 +18,9 @@ const unknownSent = 1 << 24
 // put gives the state of a to the kernel, where it is not yet.
 func (e *Engine) put(a *association) error {
 	a.shift, a.counted = a.state.Replay.Sent, 0
+	if at := peerOf(a.state); at.IsValid() {
+		a.peer = at
+	}
 	a.coarse = e.settings.link == ""
 	a.state.Current, a.state.Stats = xfrmnl.Current{}, xfrmnl.Stats{}
 	a.state.Lifetime = a.limits()

@@ -70,7 +70,10 @@ type association struct {
 	lowTold bool // LeaseLow of this lease
 	// endTold: LeaseLow{Exhausted} of this lease; softTold, hardTold: Expired.
 	endTold, softTold, hardTold bool
-	movedTo                     netip.AddrPort // the last PeerMoved
+	// peer is where the daemon has the peer of an inbound SA in UDP; movedTo is where it
+	// was told last that the peer is instead, and when.
+	peer, movedTo netip.AddrPort
+	movedAt       time.Time
 }
 
 // hold is how the gate holds an SA back.

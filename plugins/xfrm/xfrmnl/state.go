@@ -32,6 +32,10 @@ type State struct {
 	Crypt, Auth *Algorithm
 
 	Encap *Encap
+	// MappingAge is how many seconds pass before the kernel tells again that packets
+	// come from elsewhere (Mapped), unless the port is another one; 0 has it told with
+	// each packet, and so have kernels before 5.17. Inbound and in UDP only.
+	MappingAge uint32
 	// Offload to a device, as asked for or, in what the kernel tells, as it is.
 	Offload *Offload
 
@@ -103,6 +107,9 @@ func (s State) marshal() ([]byte, error) {
 	}
 	if s.Encap != nil {
 		ae.Bytes(attrEncap, s.Encap.marshal())
+	}
+	if s.MappingAge != 0 {
+		ae.Uint32(attrMappingAge, s.MappingAge)
 	}
 	if s.Mark != (Mark{}) {
 		ae.Bytes(attrMark, s.Mark.marshal())
@@ -235,6 +242,8 @@ func (s *State) readAttributes(b []byte) error {
 			ad.Do(func(b []byte) (err error) { s.Crypt, err = algorithmOf(b, false); return err })
 		case attrEncap:
 			ad.Do(func(b []byte) (err error) { s.Encap, err = encapOf(b); return err })
+		case attrMappingAge:
+			s.MappingAge = ad.Uint32()
 		case attrMark:
 			ad.Do(func(b []byte) (err error) { s.Mark, err = markOf(b); return err })
 		case attrReplay:

@@ -33,7 +33,7 @@ func states() map[string]State {
 		Selector: Selector{Dst: netip.MustParsePrefix("2001:db8::2/128"), Src: netip.MustParsePrefix("2001:db8::1/128"), Proto: 17, DstPort: Port{53, 0xffff}},
 		Crypt:    &Algorithm{Name: "cbc(aes)", Key: ipsec.NewKey(bytes.Repeat([]byte{2}, 16))},
 		Auth:     &Algorithm{Name: "hmac(sha1)", Key: ipsec.NewKey(bytes.Repeat([]byte{3}, 20)), ICVBits: 96},
-		Encap:    &Encap{SrcPort: 4500, DstPort: 61000}, Offload: &Offload{Device: 3, Inbound: true, Packet: true},
+		Encap:    &Encap{SrcPort: 4500, DstPort: 61000}, MappingAge: 1, Offload: &Offload{Device: 3, Inbound: true, Packet: true},
 		Lifetime: NoLimits(), Replay: NewReplay(2048),
 	}
 	return map[string]State{"aead": v4, "transport": v6}

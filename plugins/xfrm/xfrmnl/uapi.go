@@ -50,6 +50,7 @@ const (
 	attrSetMark     = 29
 	attrSetMarkMask = 30
 	attrIfID        = 31
+	attrMappingAge  = 32 // XFRMA_MTIMER_THRESH
 )
 
 // Sizes of structures, padding included.
