@@ -66,6 +66,14 @@ func (l planeLimits) tell(seq ipsec.Sequence) ipsec.Sequence {
 	return seq
 }
 
+// Bounded returns a dataplane that is told ceilings as what it says of itself asks for
+// (invariant I2), and what that means for the machines: for the group's and the shards'.
+// Run does so with Options.Plane; this is for who runs the machines otherwise.
+func Bounded(plane offload.Engine, i offload.Info) (offload.Engine, ha.Keeps, Ceilings) {
+	limits := limitsOf(i)
+	return boundedPlane{plane, func() planeLimits { return limits }}, keepsOf(i), Ceilings{Unbounded: limits.unbounded}
+}
+
 // boundedPlane is a dataplane that is told ceilings as its limits ask for.
 type boundedPlane struct {
 	offload.Engine

@@ -47,7 +47,7 @@ func newClient(c *Cluster, id int) *client {
 	name := fmt.Sprintf("client %d", id)
 	cl := &client{id: id, inside: netip.AddrFrom4([4]byte{198, 51, 100, byte(id + 1)})}
 	cl.gateway = &gateway{c: c, name: name, daemon: &process{c: c, name: name}, host: cl}
-	cl.plane = newPlane(c, name, cl.now)
+	cl.plane = newPlane(c, name, cl.now, kind{})
 	cl.skew = c.upTo(time.Hour)
 	cl.nat = c.chance(3)
 	cl.outside = netip.AddrPortFrom(cl.inside, 500)
@@ -81,7 +81,7 @@ func (cl *client) start() {
 	cl.wanted = true
 	cl.boot++
 	cl.c.tracef(cl.name, "starts")
-	cl.plane = newPlane(cl.c, cl.name, cl.now)
+	cl.plane = newPlane(cl.c, cl.name, cl.now, kind{})
 	cl.plane.start(0, cl.boot, cl.inside)
 	cl.begin(engine.NewShard(engine.ShardOptions{
 		Count: 1, Epoch: cl.epoch(), Policy: cl.policy, Names: engine.NewNameTable(),

@@ -27,6 +27,8 @@ const (
 	NoCommit
 	// StandbySends: dataplanes send whatever the role of an SA.
 	StandbySends
+	// Undeclared: dataplanes run over their ceilings, and say nothing of that.
+	Undeclared
 )
 
 // Config says what to play. What is zero is drawn from the seed.
@@ -44,6 +46,9 @@ type Config struct {
 	// Split routers send IKE, ESP and what comes back different ways; in trouble the
 	// seed decides.
 	Split bool
+	// Mixed has every member draw what its dataplane keeps of ceilings and first packets.
+	// Otherwise all keep all.
+	Mixed bool
 	// Steady clients ask for nothing: they dial, and send and receive.
 	Steady bool
 	Fault  Fault
@@ -56,6 +61,7 @@ type Cluster struct {
 	clock
 	cfg     Config
 	rnd     *rand.Rand
+	planes  *rand.Rand // draws dataplanes
 	begin   time.Time
 	members []*member
 	clients []*client
@@ -84,6 +90,7 @@ func New(cfg Config) *Cluster {
 	c := &Cluster{
 		cfg:    cfg,
 		rnd:    rand.New(rand.NewPCG(cfg.Seed, 0x73696d756c617465)), //nolint:gosec // a run repeats from its seed
+		planes: rand.New(rand.NewPCG(cfg.Seed, 0x706c616e6573)),     //nolint:gosec // likewise
 		ledger: newLedger(),
 	}
 	c.begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

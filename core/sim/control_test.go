@@ -19,6 +19,7 @@ func TestControlsAreFound(t *testing.T) {
 		want  string // an invariant
 	}{
 		{"a dataplane that does not stop at its ceiling", sim.NoLease, "I2"},
+		{"a dataplane that runs over its ceilings unsaid", sim.Undeclared, "I2"},
 		{"an epoch that is not on disk", sim.NoPersist, "I3"},
 		{"removals that nobody remembers", sim.NoTombstones, "I8"},
 		{"answers that do not wait for standbys", sim.NoCommit, "I6"},
@@ -26,7 +27,7 @@ func TestControlsAreFound(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= defaultSeeds; seed++ {
-				err := sim.New(sim.Config{Seed: seed, Fault: c.fault}).Run()
+				err := sim.New(sim.Config{Seed: seed, Fault: c.fault, Mixed: c.fault == sim.Undeclared}).Run()
 				if err != nil && strings.Contains(err.Error(), c.want) {
 					t.Logf("Seed %d: %v.", seed, err)
 					return

@@ -27,6 +27,9 @@
 // whose keys a member still has at the healing goes on without a new
 // IKE_SA_INIT.
 //
+// With Config.Mixed dataplanes are of all sorts that the contract knows: some run over
+// their ceilings, by a little or without an end, and some see no first packets.
+//
 // A Fault breaks one of the assumptions on purpose, so that a test can see that
 // the checks find what they should.
 package sim

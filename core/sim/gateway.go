@@ -107,11 +107,11 @@ func (g *gateway) operate(s *shard, op engine.Op) {
 	ctx, r := context.Background(), engine.Result{ID: op.ID}
 	switch {
 	case op.Install != nil:
-		r.Placements, r.Err = g.plane.Install(ctx, g.host.epoch(), offload.Active, op.Install...)
+		r.Placements, r.Err = g.plane.bound.Install(ctx, g.host.epoch(), offload.Active, op.Install...)
 	case op.Update != nil:
-		r.Placements, r.Err = g.plane.Update(ctx, g.host.epoch(), op.Update...)
+		r.Placements, r.Err = g.plane.bound.Update(ctx, g.host.epoch(), op.Update...)
 	default:
-		r.Counters, r.Err = g.plane.Delete(ctx, g.host.epoch(), op.Delete...)
+		r.Counters, r.Err = g.plane.bound.Delete(ctx, g.host.epoch(), op.Delete...)
 	}
 	if r.Err != nil && !errors.Is(r.Err, offload.ErrDown) {
 		g.c.breach("%s: the dataplane refuses a call of a shard: %v", g.name, r.Err)

@@ -59,7 +59,7 @@ func newMember(c *Cluster, id ipsec.MemberID) *member {
 	name := fmt.Sprintf("member %d", id)
 	m := &member{id: id}
 	m.gateway = &gateway{c: c, name: name, daemon: &process{c: c, name: name}, host: m}
-	m.plane = newPlane(c, name, m.now)
+	m.plane = newPlane(c, name, m.now, kind{})
 	m.skew = c.upTo(time.Hour)
 	return m
 }
@@ -75,7 +75,7 @@ func (m *member) start(withDisk bool) {
 	m.fit, m.leaving, m.routes, m.memory = false, false, make(map[netip.Prefix]map[ipsec.TunnelID]bool), newMemory()
 	policy := engine.NewPolicy(serverConnection())
 	boot := m.nextBoot()
-	m.plane = newPlane(c, m.name, m.now)
+	m.plane = newPlane(c, m.name, m.now, c.drawKind())
 	m.plane.start(m.id, m.nextBoot(), gatewayAddr())
 	node, err := ha.New(m.config(), m.disk.hard)
 	if err != nil {
@@ -95,6 +95,10 @@ func (m *member) start(withDisk bool) {
 	m.begin(machines...)
 	m.inbox, m.orders = m.daemon.actor(), m.daemon.actor()
 	m.timer = alarm{do: func() { m.tell(engine.Node{Input: ha.Timeout{}}) }}
+	if c.cfg.Mixed {
+		m.all(m.plane.ceilings)
+		m.tell(engine.Node{Input: m.plane.keeps})
+	}
 	m.tell(engine.Node{Input: ha.Plane{Up: true, Bare: true}})
 	m.tell(engine.Reconfigured{Policy: policy})
 	m.all(engine.Reload{Policy: policy})
@@ -223,7 +227,7 @@ func (m *member) order(calls []engine.PlaneCall, serial uint64, refused []ipsec.
 			m.orders.again(wait, func() { m.order(calls[i:], serial, refused) })
 			return
 		}
-		r, err := call.Make(context.Background(), m.plane, m.current)
+		r, err := call.Make(context.Background(), m.plane.bound, m.current)
 		if err != nil {
 			m.c.breach("%s: the dataplane refuses an order: %v", m.name, err)
 		}

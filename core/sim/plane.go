@@ -7,7 +7,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/evergate/evergate/core/engine"
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/offload/mem"
 )
@@ -16,6 +18,12 @@ import (
 // packet path knows beside it, which SA a packet is for and where peers are.
 type plane struct {
 	*mem.Engine
+	// bound is the way by which the daemon speaks to it, keeps and ceilings what the
+	// machines know of it.
+	bound    offload.Engine
+	keeps    ha.Keeps
+	ceilings engine.Ceilings
+
 	c      *Cluster
 	of     string
 	down   bool // there is no process
@@ -32,6 +40,7 @@ type planeSA struct {
 	desc    ipsec.SA
 	made    uint64
 	next    uint64 // where a standby would start
+	ceiling uint64
 	standby bool
 	remote  netip.AddrPort // where ESP in UDP goes
 	moved   netip.AddrPort // the last address that was reported
@@ -41,16 +50,50 @@ type planeSA struct {
 var _ offload.Engine = (*plane)(nil)
 
 // newPlane makes the dataplane of one life of a machine, not configured yet.
-func newPlane(c *Cluster, of string, now func() time.Time) *plane {
+func newPlane(c *Cluster, of string, now func() time.Time, k kind) *plane {
 	p := &plane{c: c, of: of, down: true, had: make(map[ipsec.SAID]bool)}
-	p.Engine = mem.New(mem.Options{Name: of, Now: now, Adjust: func(i *offload.Info) {
+	var about offload.Info
+	p.Engine = mem.New(mem.Options{Name: of, Now: now, Overrun: k.overrun, Adjust: func(i *offload.Info) {
 		i.HoldsPackets = false // the ledger must see every packet where it leaves
+		i.ReportsFirstPacket = !k.blind
+		if c.cfg.Fault != Undeclared {
+			i.EnforcesCeiling, i.CeilingMargin = k.overrun != everything, k.overrun
+		}
+		if c.disjoint {
+			i.IVSource = offload.IVSequence
+		}
+		about = *i
 	}})
+	p.bound, p.keeps, p.ceilings = engine.Bounded(p, about)
 	p.forget()
 	return p
 }
 
 func (p *plane) forget() { p.sas = make(map[ipsec.SAID]*planeSA) }
+
+// kind is what sort of dataplane it is. The zero value keeps to all that it is told.
+type kind struct {
+	overrun uint64 // packets beyond a ceiling
+	blind   bool   // it sees no first packet
+}
+
+// everything is the overrun of a dataplane that stops nowhere.
+const everything = 1 << 40
+
+// drawKind draws the dataplane that a member has from now on.
+func (c *Cluster) drawKind() (k kind) {
+	if !c.cfg.Mixed {
+		return kind{}
+	}
+	k.blind = c.planes.IntN(3) == 0
+	switch n := c.planes.IntN(4); {
+	case n == 0:
+		k.overrun = 1 + c.planes.Uint64N(100)
+	case n == 1 && !c.disjoint: // engine.Joinable
+		k.overrun = everything
+	}
+	return k
+}
 
 // start is the start of its process.
 func (p *plane) start(member ipsec.MemberID, boot uint32, addrs ...netip.Addr) {
@@ -121,7 +164,7 @@ func (p *plane) note(desc ipsec.SA, role offload.Role) {
 		return
 	}
 	sa.desc, sa.standby, sa.nets = desc, role == offload.Standby, nil
-	sa.next = max(sa.next, desc.Sequence.Next)
+	sa.next, sa.ceiling = max(sa.next, desc.Sequence.Next), max(sa.ceiling, desc.Sequence.Ceiling)
 	sa.locate(desc.Remote, desc.Encap)
 	for _, ts := range desc.Selectors.Remote {
 		sa.nets = append(sa.nets, ts.Prefixes()...)
@@ -162,7 +205,7 @@ func (p *plane) Update(ctx context.Context, e offload.Epoch, changes ...offload.
 
 func (sa *planeSA) change(ch offload.Change) {
 	if ch.Sequence != nil {
-		sa.next = max(sa.next, ch.Sequence.Next)
+		sa.next, sa.ceiling = max(sa.next, ch.Sequence.Next), max(sa.ceiling, ch.Sequence.Ceiling)
 	}
 	if ch.Endpoint != nil {
 		sa.locate(ch.Endpoint.Remote, ch.Endpoint.Encap)

@@ -44,8 +44,12 @@ func (c *Cluster) Settle() error {
 func (c *Cluster) rest() (why string) {
 	for end := c.now.Add(maxSettle); c.broken == nil && c.now.Before(end); {
 		c.Play(fresh)
+		before := why
 		if why = c.unrest(); why == "" {
 			return ""
+		}
+		if why != before {
+			c.tracef("cluster", "not at rest: %s", why)
 		}
 	}
 	return why

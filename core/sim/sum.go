@@ -15,6 +15,8 @@ type Sum struct {
 	// Resyncs and Synced are takeovers that asked for Message IDs (RFC 6311), and
 	// those that agreed on them.
 	Resyncs, Synced uint64
+	// Beyond are packets that left beyond the ceilings that dataplanes were told.
+	Beyond uint64
 	// Packets of clients, and for them; those that went from one member to another.
 	Up, UpLost, Down, DownLost, Replayed, Carried uint64
 	// Promises are messages that were held to I6, Kept the clients that had to go

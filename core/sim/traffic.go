@@ -138,6 +138,9 @@ func (m *member) encrypt(cl *client, linked bool) {
 		m.c.between(m.id, owner.id, func() { owner.encrypt(cl, true) })
 		return
 	}
+	if sa.ceiling != 0 && pkt.Seq > sa.ceiling {
+		m.c.sum.Beyond++
+	}
 	m.checkSends(sa)
 	m.c.ledger.sent(m, sa, pkt)
 	to, encap, id := sa.remote, sa.desc.Encap != nil, sa.desc.ID

@@ -91,6 +91,12 @@ func (sa *entry) left() uint64 {
 	return sa.end() - sa.next + 1
 }
 
+// runsOver tells whether a packet more is sent by a plane that stops so many packets
+// after the ceiling.
+func (sa *entry) runsOver(packets uint64) bool {
+	return sa.ceiling != 0 && sa.next > sa.ceiling && sa.next-sa.ceiling <= packets && sa.next <= min(sa.desc.Algorithms.MaxSequence(), 1<<64-2)
+}
+
 func (sa *entry) setLifetime(l ipsec.Lifetime) {
 	if l.Soft != sa.desc.Lifetime.Soft {
 		sa.softSent = false

@@ -72,7 +72,7 @@ func (e *Engine) setRole(sa *entry, role offload.Role) {
 func (e *Engine) noteFirst(sa *entry) {
 	g := &e.groups[sa.group()]
 	if !g.armed {
-		if !sa.reported {
+		if !sa.reported && e.about.ReportsFirstPacket {
 			sa.reported = true
 			e.events.push(offload.FirstPacket{ID: sa.desc.ID, Tunnel: sa.desc.Tunnel, Group: sa.group()})
 		}

@@ -32,9 +32,12 @@ type Options struct {
 	NPUs []NPU
 	// Settings are the names that Configure knows.
 	Settings []string
+	// Overrun is how many packets an SA runs over its ceiling, as a plane does that can
+	// only approximate, or has none. Adjust should say so.
+	Overrun uint64
 	// Adjust changes what Info says about itself, such as IVSource. It does not
 	// change what the engine does, except that ReportsFirstPacket false makes
-	// Arm unsupported, Links false the SAs of links, and HoldsPackets false drops what
+	// Arm unsupported and first packets unseen, Links false the SAs of links, and HoldsPackets false drops what
 	// would wait.
 	Adjust func(*offload.Info)
 }

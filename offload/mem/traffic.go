@@ -158,7 +158,7 @@ func (e *Engine) expired(sa *entry) bool {
 
 // take returns the next sequence number of sa.
 func (e *Engine) take(sa *entry) (uint64, error) {
-	if sa.left() == 0 {
+	if sa.left() == 0 && !sa.runsOver(e.options.Overrun) {
 		err := e.wait(sa)
 		if !sa.lease.noneSent {
 			sa.lease.noneSent = true
