@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"iter"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -77,6 +76,7 @@ type Options struct {
 type Engine struct {
 	o      Options
 	shards []*runner
+	ops    *queue[planeOp]
 	seed   maphash.Seed
 	// replica is nil without a group. epoch goes with every call into the
 	// dataplane; it only rises.
@@ -94,11 +94,10 @@ type Engine struct {
 	policy *Policy
 }
 
-// runner is one shard with its goroutines' queues.
+// runner is one shard with its goroutine's queue.
 type runner struct {
 	shard *Shard
 	in    *queue[message]
-	ops   *queue[Op]
 	// inboxFull counts datagrams that came too fast.
 	inboxFull atomic.Uint64
 }
@@ -111,7 +110,7 @@ type message struct {
 
 // New makes an engine. Run starts it.
 func New(o Options) *Engine {
-	e := &Engine{o: o, seed: maphash.MakeSeed(), policy: o.Policy}
+	e := &Engine{o: o, ops: newQueue[planeOp](), seed: maphash.MakeSeed(), policy: o.Policy}
 	e.epoch.Store(uint64(o.Epoch))
 	e.limits.Store(&planeLimits{})
 	e.o.Plane = boundedPlane{o.Plane, func() planeLimits { return *e.limits.Load() }}
@@ -131,8 +130,7 @@ func New(o Options) *Engine {
 				Names: names, Addresses: addresses, Limits: limits, Env: o.Env, Log: o.Log, Replicated: o.Replication != nil, Journaled: o.Journal != nil,
 				Unit: e.replica != nil && e.replica.unit,
 			}),
-			in:  newQueue[message](),
-			ops: newQueue[Op](),
+			in: newQueue[message](),
 		})
 	}
 	return e
@@ -147,9 +145,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	var failed atomic.Pointer[error]
 	for _, r := range e.shards {
 		wg.Go(func() { e.runShard(ctx, r) })
-		wg.Go(func() { e.runPlane(ctx, r) })
 		r.in.push(message{in: Reload{Policy: e.o.Policy}}) // dials what is to be up
 	}
+	wg.Go(func() { e.runPlane(ctx) })
 	if e.replica != nil {
 		wg.Go(func() {
 			if err := e.runReplica(ctx); err != nil {
@@ -278,7 +276,7 @@ func (e *Engine) carryOut(r *runner, rd Ready) {
 	e.changeRoutes(nil, rd.DelRoutes)
 	e.yieldRoutes(rd.YieldRoutes)
 	for _, op := range rd.Plane {
-		r.ops.push(op)
+		e.ops.push(planeOp{op, r})
 	}
 	for _, m := range rd.Misplaced {
 		if !e.shards[m.Shard].in.offer(message{in: m.Packets}, maxInbox) {
@@ -328,88 +326,6 @@ func (e *Engine) yieldRoutes(routes []Route) {
 
 // currentEpoch is the one that calls into the dataplane carry.
 func (e *Engine) currentEpoch() offload.Epoch { return offload.Epoch(e.epoch.Load()) }
-
-// runPlane carries out the operations of one shard in order, neighbours of one
-// kind in one call.
-func (e *Engine) runPlane(ctx context.Context, r *runner) {
-	defer r.ops.close()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-r.ops.ready:
-		}
-		for batch := range batches(r.ops.take()) {
-			r.in.push(message{in: PlaneDone{Results: e.call(ctx, batch)}})
-		}
-	}
-}
-
-// kind orders operations that may share a call.
-func (op Op) kind() int {
-	switch {
-	case op.Install != nil:
-		return 0
-	case op.Update != nil:
-		return 1
-	default:
-		return 2
-	}
-}
-
-// batches splits ops into runs of one kind.
-func batches(ops []Op) iter.Seq[[]Op] {
-	return func(yield func([]Op) bool) {
-		for start := 0; start < len(ops); {
-			end := start + 1
-			for end < len(ops) && ops[end].kind() == ops[start].kind() {
-				end++
-			}
-			if !yield(ops[start:end]) {
-				return
-			}
-			start = end
-		}
-	}
-}
-
-// call makes one call for a run of operations and deals out the answers.
-func (e *Engine) call(ctx context.Context, ops []Op) []Result {
-	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
-	defer cancel()
-	results := make([]Result, len(ops))
-	var placements []offload.Placement
-	var err error
-	switch ops[0].kind() {
-	case 0:
-		var sas []ipsec.SA
-		for _, op := range ops {
-			sas = append(sas, op.Install...)
-		}
-		placements, err = e.o.Plane.Install(ctx, e.currentEpoch(), offload.Active, sas...)
-	case 1:
-		var changes []offload.Change
-		for _, op := range ops {
-			changes = append(changes, op.Update...)
-		}
-		placements, err = e.o.Plane.Update(ctx, e.currentEpoch(), changes...)
-	default:
-		var ids []ipsec.SAID
-		for _, op := range ops {
-			ids = append(ids, op.Delete...)
-		}
-		results[0].Counters, err = e.o.Plane.Delete(ctx, e.currentEpoch(), ids...)
-	}
-	if err != nil && ctx.Err() == nil {
-		e.o.Log.Error("dataplane call failed", "error", err)
-	}
-	for i, op := range ops {
-		results[i].ID, results[i].Err = op.ID, err
-		n := min(len(op.Install)+len(op.Update), len(placements))
-		results[i].Placements, placements = placements[:n], placements[n:]
-	}
-	return results
-}
 
 // runEvents hears what the dataplane notices, for as long as there is one.
 func (e *Engine) runEvents(ctx context.Context) {

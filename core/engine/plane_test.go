@@ -1,0 +1,98 @@
+package engine
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/offload"
+)
+
+// planeOps are operations as a word each: the shard's letter, what is to be done, and
+// the number of the operation.
+func planeOps(shards map[byte]*runner, words ...string) []planeOp {
+	var out []planeOp
+	for i, w := range words {
+		r := shards[w[0]]
+		if r == nil {
+			r = &runner{}
+			shards[w[0]] = r
+		}
+		op := planeOp{Op: Op{ID: OpID(i)}, r: r}
+		switch w[1:] {
+		case "install":
+			op.Install = []ipsec.SA{{ID: saidOf(i)}}
+		case "update":
+			op.Update = []offload.Change{{ID: saidOf(i)}}
+		case "delete":
+			op.Delete = []ipsec.SAID{saidOf(i)}
+		}
+		out = append(out, op)
+	}
+	return out
+}
+
+func saidOf(i int) ipsec.SAID { return ipsec.SAID{SPI: ipsec.SPI(1000 + i), Proto: ipsec.ESP} }
+
+// TestShardsShareCalls: what different shards want at one time goes in few calls, and
+// no operation of a shard passes another one of it.
+func TestShardsShareCalls(t *testing.T) {
+	shards := make(map[byte]*runner)
+	ops := planeOps(shards, "ainstall", "binstall", "adelete", "cinstall", "ainstall", "bdelete", "cinstall", "aupdate")
+	want := [][]OpID{{0, 1, 3, 6}, {2, 5}, {4}, {7}}
+	var got [][]OpID
+	for batch := range batches(ops) {
+		var ids []OpID
+		for _, op := range batch {
+			ids = append(ids, op.ID)
+		}
+		got = append(got, ids)
+	}
+	if !slices.EqualFunc(got, want, slices.Equal[[]OpID]) {
+		t.Errorf("The calls carry %v, want %v.", got, want)
+	}
+}
+
+// TestVeryManyOperationsAreCutIntoTurns: to look for company takes time with the square
+// of how many wait, so not all are looked at.
+func TestVeryManyOperationsAreCutIntoTurns(t *testing.T) {
+	ops := make([]planeOp, 2*maxTurn+1)
+	for i := range ops {
+		ops[i] = planeOp{Op: Op{ID: OpID(i), Delete: []ipsec.SAID{saidOf(i)}}, r: &runner{}}
+	}
+	var sizes []int
+	for batch := range batches(ops) {
+		sizes = append(sizes, len(batch))
+	}
+	if want := []int{maxTurn, maxTurn, 1}; !slices.Equal(sizes, want) {
+		t.Errorf("The calls carry %v operations, want %v.", sizes, want)
+	}
+}
+
+// TestAnswersFindTheirShard: of a call for several shards each gets what it asked for,
+// the last word on an SA too, which it counts (B7).
+func TestAnswersFindTheirShard(t *testing.T) {
+	shards := make(map[byte]*runner)
+	ops := planeOps(shards, "adelete", "bdelete", "adelete")
+	gone := []offload.Counters{
+		{Placement: offload.Placement{ID: saidOf(2)}, Packets: 2},
+		{Placement: offload.Placement{ID: saidOf(1)}, Packets: 1},
+	}
+	results := dealOut(ops, nil, gone, nil)
+	a, b := results[shards['a']], results[shards['b']]
+	switch {
+	case len(a) != 2 || a[0].ID != 0 || a[1].ID != 2 || len(b) != 1 || b[0].ID != 1:
+		t.Errorf("The answers went to the wrong operations: %+v and %+v.", a, b)
+	case len(a[0].Counters) != 0 || len(a[1].Counters) != 1 || a[1].Counters[0].Packets != 2:
+		t.Errorf("Shard a was told %+v, want the counters of its second SA; the first was not there.", a)
+	case len(b[0].Counters) != 1 || b[0].Counters[0].Packets != 1:
+		t.Errorf("Shard b was told %+v, want the counters of its own SA.", b)
+	}
+
+	installs := planeOps(shards, "ainstall", "binstall")
+	placed := []offload.Placement{{ID: saidOf(0)}, {ID: saidOf(1)}}
+	results = dealOut(installs, placed, nil, nil)
+	if b := results[shards['b']]; len(b) != 1 || len(b[0].Placements) != 1 || b[0].Placements[0].ID != saidOf(1) {
+		t.Errorf("Shard b was told %+v, want where its own SA is.", b)
+	}
+}
