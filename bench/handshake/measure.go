@@ -63,7 +63,7 @@ func (p *responder) round(ctx context.Context, o Options) (Round, []time.Duratio
 		return Round{}, nil, err
 	}
 	took := time.Since(began)
-	if err := rest(ctx, calm); err != nil {
+	if err := rig.Rest(ctx, calm); err != nil {
 		return Round{}, nil, err
 	}
 	allAfter, daemonAfter, err := p.usage()
@@ -107,7 +107,7 @@ func (r *Result) fill(tb netlab.TB, o Options, n int) error {
 		if _, err := p.dial(ctx, min(warmUp, n), o.AtOnce); err != nil {
 			return err
 		}
-		if err := rest(ctx, o.Settle); err != nil {
+		if err := rig.Rest(ctx, o.Settle); err != nil {
 			return err
 		}
 		all, daemon, err := p.usage()
@@ -117,7 +117,7 @@ func (r *Result) fill(tb netlab.TB, o Options, n int) error {
 		if _, err := p.dial(ctx, n, o.AtOnce); err != nil {
 			return err
 		}
-		if err := rest(ctx, o.Settle); err != nil {
+		if err := rig.Rest(ctx, o.Settle); err != nil {
 			return err
 		}
 		allAfter, daemonAfter, err := p.usage()
@@ -131,16 +131,4 @@ func (r *Result) fill(tb netlab.TB, o Options, n int) error {
 		})
 	}
 	return nil
-}
-
-// rest lets time pass, unless ctx ends.
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -138,7 +138,7 @@ func (b *bench) wait(ctx context.Context, want func(rig.Peer) bool) error {
 
 // memory reads what the processes have by now.
 func (b *bench) memory(ctx context.Context) error {
-	if err := rest(ctx, b.o.Settle); err != nil {
+	if err := rig.Rest(ctx, b.o.Settle); err != nil {
 		return err
 	}
 	for i, m := range []*Member{&b.Owner, &b.Standby} {
@@ -173,7 +173,7 @@ func (b *bench) idle(ctx context.Context) error {
 	if err := account(-1); err != nil {
 		return err
 	}
-	if err := rest(ctx, b.o.Idle); err != nil {
+	if err := rig.Rest(ctx, b.o.Idle); err != nil {
 		return err
 	}
 	if err := account(1); err != nil {
@@ -237,16 +237,4 @@ func (m *Member) read(d *gateway.Daemon, note func(*Process, rig.Usage)) error {
 		note(p, u)
 	}
 	return nil
-}
-
-// rest lets time pass, unless ctx ends.
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/sys/unix"
+
+	"github.com/evergate/evergate/bench/rig"
 )
 
 const (
@@ -93,7 +95,7 @@ func (r *udpReceiver) note(b []byte, now time.Duration) {
 func (r *udpReceiver) drain(ctx context.Context, sent uint64) {
 	for before := ^uint64(0); before != r.packets.Load() && before != sent; {
 		before = r.packets.Load()
-		if rest(ctx, patience) != nil {
+		if rig.Rest(ctx, patience) != nil {
 			return
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/evergate/evergate/bench/rig"
 	"github.com/evergate/evergate/core/netlab"
 )
 
@@ -94,13 +95,13 @@ func (p *pair) watch(ctx context.Context, length time.Duration, counter func() u
 	if err := grow(ctx, counter, 0); err != nil {
 		return w, err
 	}
-	if err := rest(ctx, time.Duration(warmUp*float64(length))); err != nil {
+	if err := rig.Rest(ctx, time.Duration(warmUp*float64(length))); err != nil {
 		return w, err
 	}
 	began, count := time.Now(), counter()
 	gateway, client, err1 := p.cpu()
 	// A machine with much else to do may need longer for anything at all.
-	if err := errors.Join(err1, rest(ctx, length), grow(ctx, counter, count)); err != nil {
+	if err := errors.Join(err1, rig.Rest(ctx, length), grow(ctx, counter, count)); err != nil {
 		return w, err
 	}
 	w.length, w.count = time.Since(began), counter()-count
@@ -125,17 +126,5 @@ func (w window) figures() Figures {
 	return Figures{
 		Bits:    float64(w.count) * 8 / w.length.Seconds(),
 		Gateway: w.gateway.Seconds() / gb, Client: w.client.Seconds() / gb,
-	}
-}
-
-// rest lets time pass.
-func rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
