@@ -25,7 +25,9 @@ const (
 	DefaultAnswerLife = 3 * time.Minute
 )
 
-// The frame protocol's versions that this package speaks: N and N-1.
+// The frame protocol's versions that this package speaks: N and, once there is an N
+// above 1, N-1. Members tell each other in every frame, and speak the highest that
+// both know, so a group can be upgraded member by member.
 const (
 	MinProtocol = 1
 	MaxProtocol = 1
@@ -75,7 +77,8 @@ type Config struct {
 	Unit *Unit
 
 	Limits Limits
-	// MinProtocol and MaxProtocol narrow the versions of the frame protocol.
+	// MinProtocol and MaxProtocol are the versions of the frame protocol that this
+	// member speaks; the zero values mean those of the package.
 	MinProtocol, MaxProtocol uint16
 }
 

@@ -6,9 +6,11 @@ import "github.com/evergate/evergate/core/ipsec"
 // Frames may be lost, delayed, doubled and reordered; how they are protected is
 // the transport's business.
 type Frame struct {
-	Protocol uint16
-	Group    uint8
-	From, To ipsec.MemberID
+	// Protocol is the version that the frame is written in, Highest the highest one
+	// that the sender reads, 0 from who does not say: no higher one then.
+	Protocol, Highest uint16
+	Group             uint8
+	From, To          ipsec.MemberID
 	// Life and Disk are the sender's. ToLife, on ToDisk, is the life of the
 	// receiver that the records and the acknowledgement are for, 0 when it is not
 	// known yet.

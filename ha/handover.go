@@ -120,6 +120,7 @@ func (n *Node) onHandoff(p *peer, r Handoff) {
 	}
 	n.hard.Armed = n.hard.Armed.With(p.id)
 	n.marked = false
+	n.stats.Taken++
 	n.seize(t, t.heard)
 	t.from = p
 	n.seized = append(n.seized, seized{t, t.version.Epoch, n.ordered()})

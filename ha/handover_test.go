@@ -76,6 +76,9 @@ func TestLeaverSendsUntilAllKnowItsSuccessor(t *testing.T) { // F9, F5
 		if got := g.owners(); len(got) != 1 || got[0] != heir {
 			t.Errorf("The tunnel should stay with member %d, it is owned by %v.", heir, got)
 		}
+		if handed, taken := g.nodes[0].Stats().Handed, g.nodes[heir].Stats().Taken; handed != 1 || taken != 1 {
+			t.Errorf("The leaver counts %d tunnels that it gave away, its successor %d that it took, want 1 and 1.", handed, taken)
+		}
 	}
 }
 

@@ -349,14 +349,6 @@ func TestCheckpointsThatSayNothingNewAreNotRepeated(t *testing.T) { // B3, I9
 	}
 }
 
-func TestAnotherProtocolIsCounted(t *testing.T) {
-	g := gather(t, 2)
-	g.step(0, ha.Received{Frame: ha.Frame{Protocol: 9, From: 1, To: 0, Life: 1, Disk: 2}})
-	if n := g.nodes[0].Stats().ProtocolMismatches; n != 1 {
-		t.Errorf("A frame of protocol 9 was counted %d times.", n)
-	}
-}
-
 func TestConfigurationsThatCannotWork(t *testing.T) { // F13
 	for what, c := range map[string]struct {
 		cfg  ha.Config

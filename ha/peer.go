@@ -22,7 +22,10 @@ type peer struct {
 	// judged is the life whose Hello has told of those before it.
 	judged Life
 	role   Role
-	goes   bool // it has said goodbye, and where its stream ends
+	// highest is the highest version of the protocol that it reads, 0 when it is not
+	// known.
+	highest uint16
+	goes    bool // it has said goodbye, and where its stream ends
 	// whole: we have had everything of this life of it, once. What came later may
 	// be missing while its stream begins anew; a copy of the time before is better
 	// than none.
@@ -47,6 +50,8 @@ type peer struct {
 	adoptRank int
 	adopting  []*tunnel
 	spared    int
+	// fellOut is how often it was slower than its queue is long.
+	fellOut uint64
 	// mark is the position in our stream that it must reach before
 	// HardState.Armed can be cleared.
 	mark uint64
@@ -74,6 +79,7 @@ func (n *Node) onFrame(now time.Time, f Frame) {
 		n.stats.StaleFrames++
 		return
 	}
+	p.highest = max(f.Protocol, f.Highest)
 	p.heard, p.spoke, p.role = now, now, f.Role
 	n.noteStanding(p, f.Standing)
 	if f.Leaving {
@@ -195,9 +201,15 @@ func (n *Node) heartbeat() {
 	}
 }
 
+// protocol is the version in which we speak to p: the highest one that both of us
+// know. Who has not said which it knows may be a release behind, or one ahead.
+func (n *Node) protocol(p *peer) uint16 {
+	return max(n.cfg.MinProtocol, min(n.cfg.MaxProtocol, p.highest))
+}
+
 func (n *Node) send(p *peer, first uint64, records []Record) {
 	f := Frame{
-		Protocol: n.cfg.MaxProtocol, Group: n.cfg.Group, From: n.cfg.Member, To: p.id,
+		Protocol: n.protocol(p), Highest: n.cfg.MaxProtocol, Group: n.cfg.Group, From: n.cfg.Member, To: p.id,
 		Life: n.hard.Life, ToLife: p.life, Disk: n.hard.Disk, ToDisk: p.disk, Count: n.seen,
 		Unfit: !n.planeUp, Leaving: n.gone, Role: n.role,
 		Ack: n.ack(p), Standing: n.standing(n.last),

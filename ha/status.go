@@ -3,6 +3,7 @@ package ha
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 )
@@ -14,8 +15,9 @@ type Stats struct {
 	// Promoted are takeovers of another's tunnels at once, Reigns how often we
 	// became primary of our unit.
 	Promoted, Reigns uint64
-	// Handed are tunnels that we gave to successors when we left.
-	Handed uint64
+	// Handed are tunnels that we gave to successors when we left, Taken those that
+	// others gave to us when they did.
+	Handed, Taken uint64
 	// Claims are tunnels that were taken over, Reclaims those that were taken back
 	// from a claim made in another part of the network, Ceded those that were
 	// given up to a higher claim, Contested claims of ours that met a lower one, Yielded
@@ -61,8 +63,16 @@ type PeerStatus struct {
 	Armed                 bool // its tunnels may start here
 	Role                  Role
 	Life                  Life
-	Queued, QueuedOctets  int
 	Tunnels, DriftedClass int // tunnels of it that we hold; phase 1s that differ
+	// Protocol is the version in which we speak to it.
+	Protocol uint16
+	// Queued are records, and their octets, that wait for it to carry them out.
+	// Lag is how long that takes: of the last one that was timed, or of the present
+	// one when it waits for longer.
+	Queued, QueuedOctets int
+	Lag                  time.Duration
+	// FellOut is how often it was slower than its queue is long, and had to sync anew.
+	FellOut uint64
 }
 
 // Peers describes all other configured members, in order.
@@ -75,7 +85,8 @@ func (n *Node) Peers() []PeerStatus {
 		s := PeerStatus{
 			Member: p.id, Alive: p.alive, Unfit: p.unfit, Synced: p.synced, Complete: p.in.complete,
 			Armed: n.armed[p.id] != 0, Role: p.role, Life: p.life,
-			Queued: len(p.out.queue), QueuedOctets: p.out.octets, Tunnels: n.held(p.id),
+			Tunnels: n.held(p.id), Protocol: n.protocol(p),
+			Queued: len(p.out.queue), QueuedOctets: p.out.octets, Lag: p.out.lag.since(n.last), FellOut: p.fellOut,
 		}
 		if p.hello != nil {
 			for name, hash := range n.classes {

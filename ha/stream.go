@@ -21,12 +21,44 @@ type outgoing struct {
 	resendAt time.Time // zero while nothing is under way
 	backoff  int
 	sync     syncing
+	lag      lag
 }
 
 type item struct {
 	rec   Record
 	index Index // what waits for it, 0 for nothing
 	note  bool
+}
+
+// lag is how long records wait until the other member has carried them out. One of
+// them is timed at a time, as TCP does with its round trips.
+type lag struct {
+	seq  uint64 // of the record that is timed, 0 for none
+	at   time.Time
+	last time.Duration
+}
+
+// begin times a record that was queued, if none is timed.
+func (l *lag) begin(now time.Time, seq uint64) {
+	if l.seq == 0 {
+		l.seq, l.at = seq, now
+	}
+}
+
+// end notes that all records up to one are carried out.
+func (l *lag) end(now time.Time, seq uint64) {
+	if l.seq != 0 && l.seq <= seq {
+		l.seq, l.last = 0, now.Sub(l.at)
+	}
+}
+
+// since is the lag as of now: that of the record which is timed, when it waits for
+// longer already than the one before.
+func (l *lag) since(now time.Time) time.Duration {
+	if l.seq == 0 {
+		return l.last
+	}
+	return max(l.last, now.Sub(l.at))
 }
 
 // end is the sequence number of the last record that was queued.
@@ -143,8 +175,10 @@ func (n *Node) push(p *peer, it item) {
 	o := &p.out
 	o.queue = append(o.queue, it)
 	o.octets += it.rec.octets()
+	o.lag.begin(n.last, o.end())
 	if len(o.queue) > n.cfg.Limits.Queue || o.octets > n.cfg.Limits.QueueOctets {
 		n.stats.FellOut++
+		p.fellOut++
 		n.drop(p)
 		n.restart(p)
 		if p.hello != nil {
@@ -266,6 +300,7 @@ func (n *Node) onAck(now time.Time, p *peer, a Ack) {
 	count := int(a.Seq - o.base + 1)
 	done := o.queue[:count:count]
 	o.queue = o.queue[count:]
+	o.lag.end(now, a.Seq)
 	o.base, o.sent, o.backoff = a.Seq+1, max(0, o.sent-count), 0
 	o.resendAt = time.Time{}
 	if o.sent > 0 {

@@ -82,6 +82,7 @@ func (m *member) start(withDisk bool) {
 		MinAcks: m.c.cfg.MinAcks, AckTimeout: 200 * time.Millisecond, JoinTimeout: 500 * time.Millisecond,
 		AdoptAfter: time.Second, AntiEntropy: 2 * time.Second, CountersEvery: 200 * time.Millisecond,
 		Lease: m.c.cfg.Lease, Nonces: m.nonces(), NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1), Limits: m.c.cfg.Limits,
+		MinProtocol: ha.MinProtocol, MaxProtocol: m.protocol(),
 	}
 	if m.c.cfg.Fault == NoTombstones {
 		cfg.TombstoneLife = 1
@@ -102,6 +103,12 @@ func (m *member) start(withDisk bool) {
 	m.step(ha.Plane{Up: true, Bare: true})
 	m.step(ha.Configure{Classes: map[string]uint64{class: 1}})
 	m.counting(m.run)
+}
+
+// protocol is the highest version that this life speaks: members are of two releases,
+// each of another one with every start.
+func (m *member) protocol() uint16 {
+	return ha.MaxProtocol + uint16((m.run+int(m.id))%2)
 }
 
 // nonces are by turns, where they are mixed.

@@ -31,7 +31,7 @@ func Unmarshal(b []byte) (ha.Frame, error) {
 	}
 	d := &decoder{}
 	f := ha.Frame{
-		Protocol: narrow[uint16](d, "protocol", m.GetProtocol()), Group: narrow[uint8](d, "group", m.GetGroup()),
+		Protocol: narrow[uint16](d, "protocol", m.GetProtocol()), Highest: narrow[uint16](d, "highest", m.GetHighest()), Group: narrow[uint8](d, "group", m.GetGroup()),
 		From: d.member("from", m.GetFrom()), To: d.member("to", m.GetTo()),
 		Life: ha.Life(m.GetLife()), ToLife: ha.Life(m.GetToLife()), Disk: ha.DiskID(m.GetDisk()),
 		ToDisk: ha.DiskID(m.GetToDisk()), Count: m.GetCount(),

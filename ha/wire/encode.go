@@ -15,7 +15,7 @@ import (
 // Marshal encodes a frame.
 func Marshal(f ha.Frame) ([]byte, error) {
 	m := &hav1.Frame{
-		Protocol: uint32(f.Protocol), Group: uint32(f.Group), From: uint32(f.From), To: uint32(f.To),
+		Protocol: uint32(f.Protocol), Highest: uint32(f.Highest), Group: uint32(f.Group), From: uint32(f.From), To: uint32(f.To),
 		Life: uint32(f.Life), ToLife: uint32(f.ToLife), Disk: uint64(f.Disk), ToDisk: uint64(f.ToDisk), Count: f.Count,
 		Unfit: f.Unfit, Leaving: f.Leaving, Standby: f.Role == ha.Standby,
 		Ack:    &hav1.Ack{Stream: f.Ack.Stream, Seq: f.Ack.Seq, Notes: f.Ack.Notes, After: f.Ack.After, Arrived: f.Ack.Arrived},

@@ -100,7 +100,7 @@ func (Unsynced) EnumDescriptor() ([]byte, []int) {
 // Frame is what one member sends another. One without records is a heartbeat.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version of this protocol that the sender speaks.
+	// The version of this protocol that the frame is written in.
 	Protocol uint32 `protobuf:"varint,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// standalone-group-id.
 	Group uint32 `protobuf:"varint,2,opt,name=group,proto3" json:"group,omitempty"`
@@ -134,7 +134,10 @@ type Frame struct {
 	// The storage of the receiver that to_life counts on.
 	ToDisk uint64 `protobuf:"fixed64,16,opt,name=to_disk,json=toDisk,proto3" json:"to_disk,omitempty"`
 	// Set by members of a unit (FGCP).
-	Standing      *Standing `protobuf:"bytes,17,opt,name=standing,proto3" json:"standing,omitempty"`
+	Standing *Standing `protobuf:"bytes,17,opt,name=standing,proto3" json:"standing,omitempty"`
+	// The highest version of this protocol that the sender reads. 0 from who does not
+	// say: the one that the frame is written in.
+	Highest       uint32 `protobuf:"varint,18,opt,name=highest,proto3" json:"highest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -286,6 +289,13 @@ func (x *Frame) GetStanding() *Standing {
 		return x.Standing
 	}
 	return nil
+}
+
+func (x *Frame) GetHighest() uint32 {
+	if x != nil {
+		return x.Highest
+	}
+	return 0
 }
 
 // Standing is what the choice of a unit's primary depends on.
@@ -3458,7 +3468,7 @@ var File_ha_v1_ha_proto protoreflect.FileDescriptor
 
 const file_ha_v1_ha_proto_rawDesc = "" +
 	"\n" +
-	"\x0eha/v1/ha.proto\x12\x05ha.v1\"\xb9\x03\n" +
+	"\x0eha/v1/ha.proto\x12\x05ha.v1\"\xd3\x03\n" +
 	"\x05Frame\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
@@ -3478,7 +3488,8 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x05first\x18\x0e \x01(\x04R\x05first\x12'\n" +
 	"\arecords\x18\x0f \x03(\v2\r.ha.v1.RecordR\arecords\x12\x17\n" +
 	"\ato_disk\x18\x10 \x01(\x06R\x06toDisk\x12+\n" +
-	"\bstanding\x18\x11 \x01(\v2\x0f.ha.v1.StandingR\bstanding\"\xeb\x01\n" +
+	"\bstanding\x18\x11 \x01(\v2\x0f.ha.v1.StandingR\bstanding\x12\x18\n" +
+	"\ahighest\x18\x12 \x01(\rR\ahighest\"\xeb\x01\n" +
 	"\bStanding\x12\x12\n" +
 	"\x04unit\x18\x01 \x01(\rR\x04unit\x12\x18\n" +
 	"\aprimary\x18\x02 \x01(\bR\aprimary\x12\x12\n" +

@@ -49,6 +49,13 @@ func (m *Frame) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Highest != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Highest))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x90
+	}
 	if m.Standing != nil {
 		size, err := m.Standing.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -3139,6 +3146,9 @@ func (m *Frame) SizeVT() (n int) {
 		l = m.Standing.SizeVT()
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Highest != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.Highest))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -4749,6 +4759,25 @@ func (m *Frame) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 18:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Highest", wireType)
+			}
+			m.Highest = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Highest |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
