@@ -305,20 +305,13 @@ func (c *cluster) peers(ctx context.Context) (diag.StandalonePeers, error) {
 	}
 	for _, p := range c.mesh.Peers() {
 		peer := diag.StandalonePeer{Address: p.Addr, Member: p.Member}
-		for class := range transport.Classes {
-			n := &peer.Sessions
-			if transport.Class(class) == transport.Packet {
-				n = &peer.Packets
-			}
-			n.Sent += p.Sent[class].Frames
-			n.Received += p.Received[class].Frames
+		peer.Sessions.Sent, peer.Sessions.Received = p.SessionType()
+		peer.Packets.Sent, peer.Packets.Received = p.PacketType()
+		for _, full := range p.Full {
+			peer.Queue.Dropped += full
 		}
 		if p.Member != nil {
-			m := byMember[*p.Member]
-			peer.Detected, peer.Synced, peer.Complete = m.Alive, m.Synced, m.Complete
-			if m.DriftedClass > 0 {
-				peer.Trouble = append(peer.Trouble, fmt.Sprintf("%d phase1 entries with fgsp-sync differ from ours or are missing there", m.DriftedClass))
-			}
+			joinMember(&peer, byMember[*p.Member])
 			joinLink(&peer, linked[*p.Member])
 		}
 		if p.LastError != nil && !peer.Detected {
@@ -327,6 +320,19 @@ func (c *cluster) peers(ctx context.Context) (diag.StandalonePeers, error) {
 		s.Peers = append(s.Peers, peer)
 	}
 	return s, nil
+}
+
+// joinMember adds what the replication machine knows of a peer.
+func joinMember(peer *diag.StandalonePeer, m ha.PeerStatus) {
+	peer.Detected, peer.Synced, peer.Complete, peer.Protocol = m.Alive, m.Synced, m.Complete, m.Protocol
+	q := &peer.Queue
+	q.Records, q.Octets, q.Lag, q.FellOut = m.Queued, m.QueuedOctets, m.Lag, m.FellOut
+	if m.DriftedClass > 0 {
+		peer.Trouble = append(peer.Trouble, fmt.Sprintf("%d phase1 entries with fgsp-sync differ from ours or are missing there", m.DriftedClass))
+	}
+	if t := q.Trouble(); t != "" && m.Alive {
+		peer.Trouble = append(peer.Trouble, t)
+	}
 }
 
 // memberLinks are the links to the members that we have met.

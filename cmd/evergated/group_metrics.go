@@ -3,21 +3,32 @@ package main
 import (
 	"context"
 	"reflect"
+	"strconv"
 
 	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/engine"
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/telemetry"
+	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ha/transport"
 )
 
 // The metrics of the group beside its counters.
 var (
-	classLabel = telemetry.Label{Name: "class", Values: classNames()}
+	classLabel  = telemetry.Label{Name: "class", Values: classNames()}
+	memberLabel = telemetry.Label{Name: "member", Values: memberNames()}
 
 	groupMembers = gauge("ha", "members", "Other members that are there, and those of them that have all of our tunnels.",
 		telemetry.Label{Name: "state", Values: []string{"alive", "synced"}})
-	groupQueued  = gauge("ha", "queue_frames", "Frames that wait for other members.", classLabel)
-	groupFull    = gauge("ha", "queue_full_total", "Frames that were dropped because the queue of their member was full.", classLabel)
+	groupQueued = gauge("ha", "queue_frames", "Frames that wait for other members.", classLabel)
+	groupFull   = gauge("ha", "queue_full_total", "Frames that were dropped because the queue of their member was full.", classLabel)
+
+	// Back-pressure: which member is slow, how much waits for it, and for how long.
+	memberRecords = gauge("ha", "member_queue_records", "Records of the state of tunnels that a member has not carried out yet.", memberLabel)
+	memberOctets  = gauge("ha", "member_queue_octets", "Their octets.", memberLabel)
+	memberLag     = gauge("ha", "member_lag_seconds", "How long a record waits until a member has carried it out, as measured last or under way.", memberLabel)
+	memberFellOut = gauge("ha", "member_fell_out_total", "How often a member was slower than its queue is long, and had to get everything anew.", memberLabel)
+
 	groupRefused = gauge("ha", "refusals_total", "Connections between members that became no session.",
 		telemetry.Label{Name: "reason", Values: refusalReasons()})
 	groupLinks = gauge("ha", "links", "Links to other members, which carry packets for the clients that they own.",
@@ -39,6 +50,13 @@ func classNames() (names []string) {
 	return names
 }
 
+func memberNames() (names []string) {
+	for m := range ipsec.MaxMembers {
+		names = append(names, strconv.Itoa(m))
+	}
+	return names
+}
+
 func refusalReasons() (names []string) {
 	for r := transport.ReasonOther; r <= transport.ReasonRemote; r++ {
 		names = append(names, r.String())
@@ -51,8 +69,8 @@ func refusalReasons() (names []string) {
 // has none.
 func (d *daemon) groupMetrics() telemetry.Collector {
 	c := telemetry.Collector{
-		Gauges:   []telemetry.Desc{groupMembers, groupQueued, groupLost, groupLinks},
-		Counters: []telemetry.Desc{groupFull, groupRefused, groupStrangers, linkPackets, linkDrops, linksMade, linksRefused},
+		Gauges:   []telemetry.Desc{groupMembers, groupQueued, groupLost, groupLinks, memberRecords, memberOctets, memberLag},
+		Counters: []telemetry.Desc{memberFellOut, groupFull, groupRefused, groupStrangers, linkPackets, linkDrops, linksMade, linksRefused},
 	}
 	descs := make(map[string]telemetry.Desc)
 	for _, s := range diag.FromGroup(engine.ReplicaStats{}) {
@@ -75,6 +93,7 @@ func (d *daemon) groupMetrics() telemetry.Collector {
 		for _, m := range members {
 			alive += number(m.Alive)
 			synced += number(m.Alive && m.Synced)
+			measureMember(emit, m)
 		}
 		emit(groupMembers, alive, "alive")
 		emit(groupMembers, synced, "synced")
@@ -83,6 +102,15 @@ func (d *daemon) groupMetrics() telemetry.Collector {
 		}
 	}
 	return c
+}
+
+// measureMember says how far another member is behind us.
+func measureMember(emit telemetry.Emit, m ha.PeerStatus) {
+	name := strconv.Itoa(int(m.Member))
+	emit(memberRecords, float64(m.Queued), name)
+	emit(memberOctets, float64(m.QueuedOctets), name)
+	emit(memberLag, m.Lag.Seconds(), name)
+	emit(memberFellOut, float64(m.FellOut), name)
 }
 
 // measure adds up what the transport counts of all peers.

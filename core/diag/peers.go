@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 )
@@ -41,10 +42,41 @@ type StandalonePeer struct {
 	Packets Exchanged `json:"packets"`
 	// Link carries packets of the second kind; nil where the members have not met.
 	Link *MemberLink `json:"link,omitempty"`
+	// Protocol is the version in which we tell it of our tunnels.
+	Protocol uint16 `json:"protocol,omitempty"`
+	// Queue is what waits for it.
+	Queue MemberQueue `json:"queue"`
 	// Trouble says what keeps us from being standbys of each other, one sentence
 	// each: a phase 1 that differs, a peer that is another member than the
-	// configuration says. Empty where all is well.
+	// configuration says, one that is too slow. Empty where all is well.
 	Trouble []string `json:"trouble,omitempty"`
+}
+
+// MemberQueue is what waits for another member: a client gets its answer, and an
+// owner more sequence numbers, only once others have the record of it.
+type MemberQueue struct {
+	// Records and Octets are what it has not carried out yet.
+	Records int `json:"records"`
+	Octets  int `json:"octets"`
+	// Lag is how long it takes for that, as it was measured last or is under way.
+	Lag time.Duration `json:"lag_ns"`
+	// FellOut is how often the queue was full: the member gets everything anew then.
+	FellOut uint64 `json:"fell_out"`
+	// Dropped are frames, of clients' packets for instance, for which there was no room
+	// on the way to it.
+	Dropped uint64 `json:"dropped"`
+}
+
+// slow is a lag that an operator should look at. A record takes a few milliseconds,
+// and some hundred while a member gets all there is.
+const slow = time.Second
+
+// Trouble says that the member is too slow, empty when it is not.
+func (q MemberQueue) Trouble() string {
+	if q.Records == 0 || q.Lag < slow {
+		return ""
+	}
+	return fmt.Sprintf("%d records (%d octets) wait for it, which takes %v; it fell out %d times", q.Records, q.Octets, q.Lag.Round(time.Millisecond), q.FellOut)
 }
 
 // Exchanged counts both ways.

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 )
@@ -72,6 +73,25 @@ func TestWhatIsWrongWithAMemberIsShown(t *testing.T) { // F16-F18, B7
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("The list lacks %q:\n%s", want, b.String())
+		}
+	}
+}
+
+func TestSlowMemberIsTrouble(t *testing.T) { // B7
+	for _, tt := range []struct {
+		queue MemberQueue
+		want  string
+	}{
+		{MemberQueue{}, ""},
+		{MemberQueue{Records: 3, Octets: 900, Lag: 40 * time.Millisecond, FellOut: 2}, ""},
+		{MemberQueue{Lag: time.Minute}, ""}, // it has everything by now
+		{
+			MemberQueue{Records: 300, Octets: 90000, Lag: 2500 * time.Millisecond, FellOut: 1},
+			"300 records (90000 octets) wait for it, which takes 2.5s; it fell out 1 times",
+		},
+	} {
+		if got := tt.queue.Trouble(); got != tt.want {
+			t.Errorf("The trouble with %+v is %q, want %q.", tt.queue, got, tt.want)
 		}
 	}
 }

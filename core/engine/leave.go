@@ -41,7 +41,18 @@ func (e *Engine) leave(ctx context.Context) (kept bool, err error) {
 		}
 		e.await(ctx, goodbyeTime, "all members had taken over", e.followed)
 	}
+	e.reportLeft(ctx)
 	return true, e.say(ctx, ha.Leave{})
+}
+
+// reportLeft says to whom operators should look for our tunnels.
+func (e *Engine) reportLeft(ctx context.Context) {
+	var handed uint64
+	left := 0
+	if err := e.lookReplica(ctx, func(r *Replica) { handed, left = r.Stats().HA.Handed, r.Owned() }); err != nil {
+		return
+	}
+	e.o.Log.Info("tunnels were given to the group", "to_successors", handed, "to_whom_their_packets_come", left)
 }
 
 // linked tells whether there is a link to any member.
