@@ -31,10 +31,12 @@ type Options struct {
 	// cookies.
 	AtOnce int
 	// Tunnels are the numbers of tunnels with which memory is looked at, of all
-	// responders: 1000 and 20000. Alone is looked at with evergated only: 100000.
-	// A negative Alone is none.
+	// responders: 1000 and 5000. A handshake takes charon the longer the more tunnels
+	// it has: 20,000 of them take a quarter of an hour or more.
 	Tunnels []int
-	Alone   int
+	// Alone are those with which evergated only is looked at: 20000 and 100000. An
+	// empty Alone that is not nil is none.
+	Alone []int
 	// Settle is given to the processes before their memory is read: 10 s.
 	Settle time.Duration
 	// Logf gets what is being done, line by line, and the processes' logs when
@@ -46,10 +48,12 @@ func (o Options) withDefaults() Options {
 	o.Handshakes = cmp.Or(o.Handshakes, 1000)
 	o.Rounds = cmp.Or(o.Rounds, 4)
 	o.AtOnce = cmp.Or(o.AtOnce, 16)
-	o.Alone = cmp.Or(o.Alone, 100_000)
 	o.Settle = cmp.Or(o.Settle, 10*time.Second)
 	if o.Tunnels == nil {
-		o.Tunnels = []int{1000, 20_000}
+		o.Tunnels = []int{1000, 5000}
+	}
+	if o.Alone == nil {
+		o.Alone = []int{20_000, 100_000}
 	}
 	if o.Logf == nil {
 		o.Logf = func(string, ...any) {}
@@ -66,9 +70,9 @@ func (o Options) check() error {
 			return fmt.Errorf("handshake: there is no key exchange method %q to measure", name)
 		}
 	}
-	for _, n := range append([]int{o.Alone, o.Rounds * o.Handshakes}, o.Tunnels...) {
-		if n > rig.MaxClients-warmUp {
-			return fmt.Errorf("handshake: %d tunnels, there are %d clients at most", n, rig.MaxClients-warmUp)
+	for _, n := range slices.Concat([]int{o.Rounds * o.Handshakes}, o.Tunnels, o.Alone) {
+		if n < 1 || n > rig.MaxClients-warmUp {
+			return fmt.Errorf("handshake: %d tunnels, there are 1 to %d clients", n, rig.MaxClients-warmUp)
 		}
 	}
 	return nil
@@ -156,9 +160,8 @@ func Run(ctx context.Context, o Options) (Result, error) {
 			return r, err
 		}
 	}
-	if o.Alone > 0 {
-		n := o.Alone
-		o.StrongSwan = false
+	o.StrongSwan = false
+	for _, n := range o.Alone {
 		if err := inLab(ctx, o, func(tb netlab.TB) error { return r.fill(tb, o, n) }); err != nil {
 			return r, err
 		}

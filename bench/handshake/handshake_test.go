@@ -24,7 +24,7 @@ func TestFewHandshakes(t *testing.T) { // F14
 	}
 	r, err := handshake.Run(t.Context(), handshake.Options{
 		Daemon: daemon, StrongSwan: true, Methods: []string{"x25519"}, Handshakes: 8, Rounds: 2, AtOnce: 4,
-		Tunnels: []int{8}, Alone: -1, Settle: 100 * time.Millisecond, Logf: t.Logf,
+		Tunnels: []int{8}, Alone: []int{}, Settle: 100 * time.Millisecond, Logf: t.Logf,
 	})
 	if err != nil {
 		t.Fatalf("The measurement failed: %v.", err)

@@ -114,7 +114,7 @@ func (r *Result) fill(tb netlab.TB, o Options, n int) error {
 		if err != nil {
 			return err
 		}
-		if _, err := p.dial(ctx, n, o.AtOnce); err != nil {
+		if err := p.fill(ctx, o, n); err != nil {
 			return err
 		}
 		if err := rig.Rest(ctx, o.Settle); err != nil {
@@ -129,6 +129,22 @@ func (r *Result) fill(tb netlab.TB, o Options, n int) error {
 			PerTunnel: float64(allAfter.Resident-all.Resident) / float64(n),
 			Daemon:    float64(daemonAfter.Resident-daemon.Resident) / float64(n),
 		})
+	}
+	return nil
+}
+
+// stretch is after how many tunnels something is said.
+const stretch = 2500
+
+// fill has n clients dial in, and says how it goes.
+func (p *responder) fill(ctx context.Context, o Options, n int) error {
+	for done := 0; done < n; {
+		part, began := min(stretch, n-done), time.Now()
+		if _, err := p.dial(ctx, part, o.AtOnce); err != nil {
+			return err
+		}
+		done += part
+		o.Logf("%s has %d of %d tunnels, %.0f more per second", p.name, done, n, float64(part)/time.Since(began).Seconds())
 	}
 	return nil
 }

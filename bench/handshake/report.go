@@ -43,9 +43,11 @@ func (r Result) Report() report.Report {
 			plot.Series = append(plot.Series, *s)
 		}
 	}
-	memory := report.Table{Header: []string{"tunnels", "responder", "memory per tunnel", "without dataplane"}}
+	memory := report.Table{Header: []string{"tunnels", "responder", "memory per tunnel", "without dataplane", Evergate + " to it", "without dataplane"}}
 	for _, m := range r.Memory {
-		memory.Add(m.Tunnels, m.Responder, kib(m.PerTunnel), kib(m.Daemon))
+		ours := r.memoryOf(m.Tunnels)
+		memory.Add(m.Tunnels, m.Responder, kib(m.PerTunnel), kib(m.Daemon),
+			fmt.Sprintf("%.2fx", ours.PerTunnel/m.PerTunnel), fmt.Sprintf("%.2fx", ours.Daemon/m.PerTunnel))
 		out.Samples = append(out.Samples, report.Sample{
 			Name:   fmt.Sprintf("Memory/tunnels=%d/%s", m.Tunnels, m.Responder),
 			Values: []report.Value{{Number: m.PerTunnel, Unit: "B/tunnel"}, {Number: m.Daemon, Unit: "daemon-B/tunnel"}},
@@ -64,6 +66,16 @@ func (r Result) of(method, responder string) (Figures, bool) {
 		}
 	}
 	return Figures{}, false
+}
+
+// memoryOf is what so many tunnels take of evergate.
+func (r Result) memoryOf(tunnels int) Memory {
+	for _, m := range r.Memory {
+		if m.Responder == Evergate && m.Tunnels == tunnels {
+			return m
+		}
+	}
+	return Memory{}
 }
 
 // times is how many times as much a is as ours.

@@ -56,7 +56,8 @@ that makes it possible adds to a handshake.`,
 			name: "handshake", short: "Measure what a tunnel costs an IKE responder, next to another",
 			long: `Measure what a tunnel costs an IKE responder in processor time and memory, and how long
 its client waits, next to strongSwan with kernel-libipsec, by turns in one run. --tunnels
-is the largest number of tunnels with which memory is looked at, without strongSwan.`,
+is a number of tunnels with which memory is looked at without strongSwan, -1 for none
+(20000 and 100000).`,
 			flags: handshakeFlags,
 			run:   runHandshake,
 		},

@@ -16,12 +16,18 @@ func handshakeFlags(f *pflag.FlagSet, o *benchOptions) {
 	f.StringSliceVar(&h.Methods, "methods", nil, "`names` of key exchange methods, of x25519,ecp256,modp2048 (all of them)")
 	f.IntVar(&h.Handshakes, "handshakes", 0, "handshakes of each in a round (1000)")
 	f.IntVar(&h.AtOnce, "at-once", 0, "how many clients dial at a time (16)")
-	f.IntSliceVar(&h.Tunnels, "memory", nil, "`numbers` of tunnels with which the memory of both is looked at (1000,20000)")
+	f.IntSliceVar(&h.Tunnels, "memory", nil, "`numbers` of tunnels with which the memory of both is looked at (1000,5000)")
 	f.BoolVar(&h.StrongSwan, "strongswan", strongswan.Installed(), "measure strongSwan")
 }
 
 func runHandshake(ctx context.Context, o *benchOptions) (reporter, error) {
 	h := o.handshake
-	h.Daemon, h.Plugin, h.Rounds, h.Alone, h.Logf = o.daemon, o.plugin, o.rounds, o.tunnels, o.logf
+	h.Daemon, h.Plugin, h.Rounds, h.Logf = o.daemon, o.plugin, o.rounds, o.logf
+	switch {
+	case o.tunnels > 0:
+		h.Alone = []int{o.tunnels}
+	case o.tunnels < 0:
+		h.Alone = []int{}
+	}
 	return handshake.Run(ctx, h)
 }
