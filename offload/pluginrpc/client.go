@@ -32,14 +32,16 @@ const (
 // for concurrent use, holds nothing that must be closed, and sets no deadlines:
 // those come with the contexts.
 type Client struct {
-	rpc offloadv1.OffloadServiceClient
+	conn coded
+	rpc  offloadv1.OffloadServiceClient
 }
 
 var _ offload.Engine = (*Client)(nil)
 
 // NewClient makes an Engine of a connection, which the caller keeps and closes.
 func NewClient(conn grpc.ClientConnInterface) *Client {
-	return &Client{offloadv1.NewOffloadServiceClient(coded{conn})}
+	c := coded{conn}
+	return &Client{c, offloadv1.NewOffloadServiceClient(c)}
 }
 
 // Configure implements offload.Engine.
@@ -67,18 +69,6 @@ func decodeInfo(doing string, m *offloadv1.InfoResponse) (offload.Info, error) {
 		return offload.Info{}, fmt.Errorf("pluginrpc: read the answer to %s: %w", doing, d.err)
 	}
 	return info, nil
-}
-
-// Install implements offload.Engine. On an error the placements are those of
-// the parts that were carried out before.
-func (c *Client) Install(ctx context.Context, e offload.Epoch, r offload.Role, sas ...ipsec.SA) ([]offload.Placement, error) {
-	return inParts(sas, encodeSA, MaxBatch, func(part []*offloadv1.SA) ([]offload.Placement, error) {
-		m, err := c.rpc.Install(ctx, &offloadv1.InstallRequest{Epoch: uint64(e), Role: offloadv1.Role(r), Sas: part}, large())
-		if err != nil {
-			return nil, decodeError("install", err)
-		}
-		return placementsOf("install", len(part), m.GetPlacements())
-	})
 }
 
 // Update implements offload.Engine. On an error the placements are those of the
@@ -252,7 +242,7 @@ func inParts[G any, M message, A any](values []G, encode func(G) M, atMost int, 
 // another number of placements cannot be understood.
 func placementsOf(doing string, want int, messages []*offloadv1.Placement) ([]offload.Placement, error) {
 	if len(messages) != want {
-		return nil, fmt.Errorf("pluginrpc: %s: the dataplane answered with %d placements for %d items", doing, len(messages), want)
+		return nil, wrongNumber(doing, want, len(messages))
 	}
 	var d decoder
 	out := decodeEach(messages, d.placement)
@@ -260,6 +250,10 @@ func placementsOf(doing string, want int, messages []*offloadv1.Placement) ([]of
 		return nil, fmt.Errorf("pluginrpc: read the answer to %s: %w", doing, d.err)
 	}
 	return out, nil
+}
+
+func wrongNumber(doing string, want, got int) error {
+	return fmt.Errorf("pluginrpc: %s: the dataplane answered with %d placements for %d items", doing, got, want)
 }
 
 func large() grpc.CallOption { return grpc.MaxCallRecvMsgSize(maxAnswer) }

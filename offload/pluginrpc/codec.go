@@ -11,7 +11,8 @@ import (
 )
 
 // codec is gRPC's for protobuf, but that it does not go by reflection where code
-// was generated. What it writes is the same.
+// was generated, and by no message at all where there is code of our own. What it
+// writes is the same.
 type codec struct{}
 
 // message has such code.
@@ -21,11 +22,20 @@ type message interface {
 	UnmarshalVT(b []byte) error
 }
 
+// encoded is a message that is made already.
+type encoded []byte
+
+// decodes reads itself from a message, of which it keeps nothing.
+type decodes interface{ decode(b []byte) error }
+
 // Name implements encoding.CodecV2: both ends are free to choose.
 func (codec) Name() string { return proto.Name }
 
 // Marshal implements encoding.CodecV2.
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
+	if b, ok := v.(encoded); ok {
+		return mem.BufferSlice{mem.SliceBuffer(b)}, nil
+	}
 	m, ok := v.(message)
 	if !ok {
 		return encoding.GetCodecV2(proto.Name).Marshal(v) // go-plugin's own
@@ -45,13 +55,18 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal implements encoding.CodecV2. The message keeps nothing of data.
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
-	m, ok := v.(message)
-	if !ok {
+	var decode func([]byte) error
+	switch m := v.(type) {
+	case decodes:
+		decode = m.decode
+	case message:
+		decode = m.UnmarshalVT
+	default:
 		return encoding.GetCodecV2(proto.Name).Unmarshal(data, v)
 	}
 	b := data.MaterializeToBuffer(mem.DefaultBufferPool())
 	defer b.Free()
-	if err := m.UnmarshalVT(b.ReadOnlyData()); err != nil {
+	if err := decode(b.ReadOnlyData()); err != nil {
 		return fmt.Errorf("pluginrpc: decode a %T: %w", v, err)
 	}
 	return nil

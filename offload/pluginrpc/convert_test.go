@@ -195,9 +195,10 @@ func wantFieldsSet(t *testing.T, m protoreflect.Message) {
 }
 
 func TestEveryFieldCrosses(t *testing.T) {
-	t.Run("SA", func(t *testing.T) { crosses(t, encodeSA, (*decoder).sa) })
+	t.Run("SA", func(t *testing.T) { crosses(t, encodeSA, decodeSA) })
 	t.Run("Change", func(t *testing.T) { crosses(t, encodeChange, (*decoder).change) })
 	t.Run("Placement", func(t *testing.T) { crosses(t, encodePlacement, (*decoder).placement) })
+	t.Run("answered Placement", func(t *testing.T) { crosses(t, answeredPlacement, decodeAnswered) })
 	t.Run("Counters", func(t *testing.T) { crosses(t, encodeCounters, (*decoder).counters) })
 	t.Run("Config", func(t *testing.T) { crosses(t, encodeConfig, (*decoder).config) })
 	t.Run("Info", func(t *testing.T) { crosses(t, encodeInfo, (*decoder).info) })
@@ -278,11 +279,11 @@ func TestOptionalFieldsStayAbsent(t *testing.T) {
 	if c.PathMTU == nil || *c.PathMTU != 0 || c.Group == nil || *c.Group != 0 || d.err != nil {
 		t.Errorf("A change to zero is a change, got %s (%v).", described(c), d.err)
 	}
-	if sa := d.sa(wire(t, encodeSA(ipsec.SA{}))); sa.Encap != nil || sa.Local.IsValid() || sa.Sequence.Bitmap != nil || d.err != nil {
+	if sa := decodeSA(&d, wire(t, encodeSA(ipsec.SA{}))); sa.Encap != nil || sa.Local.IsValid() || sa.Sequence.Bitmap != nil || d.err != nil {
 		t.Errorf("An empty SA should arrive as one, got %s (%v).", described(sa), d.err)
 	}
 	v6 := netip.MustParseAddr("2001:db8::1")
-	if sa := d.sa(wire(t, encodeSA(ipsec.SA{Local: v6}))); sa.Local != v6 {
+	if sa := decodeSA(&d, wire(t, encodeSA(ipsec.SA{Local: v6}))); sa.Local != v6 {
 		t.Errorf("The address %v arrives as %v.", v6, sa.Local)
 	}
 }
@@ -306,7 +307,7 @@ func TestWhatTheGoTypesCannotSayIsRefused(t *testing.T) {
 		m := good()
 		c.spoil(m)
 		var d decoder
-		d.sa(m)
+		decodeSA(&d, m)
 		if !errors.Is(d.err, offload.ErrInvalid) || !strings.Contains(d.err.Error(), c.field) {
 			t.Errorf("A bad %s should be refused by its name, got %v.", c.field, d.err)
 		}

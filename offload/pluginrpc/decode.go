@@ -103,56 +103,6 @@ func decodeSequence(m *offloadv1.Sequence) ipsec.Sequence {
 	return ipsec.Sequence{Next: m.GetNext(), Ceiling: m.GetCeiling(), Highest: m.GetHighest(), Bitmap: m.GetBitmap()}
 }
 
-// sa owns the keys of m from then on.
-func (d *decoder) sa(m *offloadv1.SA) ipsec.SA {
-	return ipsec.SA{
-		ID:         d.said(m.GetId()),
-		Direction:  ipsec.Direction(m.GetDirection()),
-		Mode:       d.mode(m.GetMode()),
-		Tunnel:     ipsec.TunnelID(m.GetTunnel()),
-		Pair:       ipsec.SPI(m.GetPair()),
-		Group:      narrow[ipsec.MemberID](d, "sa.group", m.GetGroup()),
-		Sender:     narrow[ipsec.MemberID](d, "sa.sender", m.GetSender()),
-		Generation: m.GetGeneration(),
-		Algorithms: d.algorithms(m.GetAlgorithms()),
-		Encryption: ipsec.NewKey(m.GetEncryptionKey()),
-		Integrity:  ipsec.NewKey(m.GetIntegrityKey()),
-		Local:      d.addr("sa.local", m.GetLocal()),
-		Remote:     d.addr("sa.remote", m.GetRemote()),
-		Encap:      d.encap(m.GetEncap()),
-		Selectors: ipsec.Selectors{
-			Local:  decodeEach(m.GetSelectors().GetLocal(), d.selector),
-			Remote: decodeEach(m.GetSelectors().GetRemote(), d.selector),
-		},
-		Lifetime:     decodeLifetime(m.GetLifetime()),
-		ReplayWindow: m.GetReplayWindow(),
-		Sequence:     decodeSequence(m.GetSequence()),
-		PathMTU:      narrow[uint16](d, "sa.path_mtu", m.GetPathMtu()),
-		Header: ipsec.HeaderPolicy{
-			DF:       d.df(m.GetHeader().GetDf()),
-			HideDSCP: m.GetHeader().GetHideDscp(),
-			DSCP:     narrow[uint8](d, "header_policy.dscp", m.GetHeader().GetDscp()),
-		},
-		Link: d.link(m.GetLink()),
-	}
-}
-
-func (d *decoder) mode(m offloadv1.Mode) ipsec.Mode {
-	if m < offloadv1.Mode_MODE_TUNNEL || m > offloadv1.Mode_MODE_TRANSPORT {
-		d.fail("sa.mode", m)
-		return 0
-	}
-	return ipsec.Mode(m - offloadv1.Mode_MODE_TUNNEL)
-}
-
-func (d *decoder) df(m offloadv1.DFPolicy) ipsec.DFPolicy {
-	if m < offloadv1.DFPolicy_DF_POLICY_COPY || m > offloadv1.DFPolicy_DF_POLICY_CLEAR {
-		d.fail("header_policy.df", m)
-		return 0
-	}
-	return ipsec.DFPolicy(m - offloadv1.DFPolicy_DF_POLICY_COPY)
-}
-
 // decodeRole leaves a role that does not exist to the engine, which refuses it: a
 // role is an argument of the call.
 func decodeRole(m offloadv1.Role) offload.Role {

@@ -80,59 +80,6 @@ func fillSequence(m *offloadv1.Sequence, s ipsec.Sequence) {
 	m.Next, m.Ceiling, m.Highest, m.Bitmap = s.Next, s.Ceiling, s.Highest, s.Bitmap
 }
 
-// flatSA holds the parts of a message about an SA that most have, so that they are
-// allocated together.
-type flatSA struct {
-	sa         offloadv1.SA
-	id         offloadv1.SAID
-	algorithms offloadv1.Algorithms
-	selectors  offloadv1.Selectors
-	lifetime   offloadv1.Lifetime
-	soft, hard offloadv1.Limits
-	sequence   offloadv1.Sequence
-	header     offloadv1.HeaderPolicy
-	selector   [2]offloadv1.TrafficSelector
-	list       [2]*offloadv1.TrafficSelector
-}
-
-func encodeSA(sa ipsec.SA) *offloadv1.SA {
-	f := &flatSA{}
-	fillSAID(&f.id, sa.ID)
-	fillAlgorithms(&f.algorithms, sa.Algorithms)
-	f.encodeSelectors(sa.Selectors)
-	fillLimits(&f.soft, sa.Lifetime.Soft)
-	fillLimits(&f.hard, sa.Lifetime.Hard)
-	f.lifetime.Soft, f.lifetime.Hard, f.lifetime.AgeNanos = &f.soft, &f.hard, int64(sa.Lifetime.Age)
-	fillSequence(&f.sequence, sa.Sequence)
-	f.header.Df = offloadv1.DFPolicy(sa.Header.DF) + offloadv1.DFPolicy_DF_POLICY_COPY
-	f.header.HideDscp, f.header.Dscp = sa.Header.HideDSCP, uint32(sa.Header.DSCP)
-
-	m := &f.sa
-	m.Id, m.Algorithms, m.Selectors = &f.id, &f.algorithms, &f.selectors
-	m.Lifetime, m.Sequence, m.Header = &f.lifetime, &f.sequence, &f.header
-	m.Direction = offloadv1.Direction(sa.Direction)
-	m.Mode = offloadv1.Mode(sa.Mode) + offloadv1.Mode_MODE_TUNNEL
-	m.Tunnel, m.Pair = uint64(sa.Tunnel), uint32(sa.Pair)
-	m.Group, m.Sender, m.Generation = uint32(sa.Group), uint32(sa.Sender), sa.Generation
-	m.EncryptionKey, m.IntegrityKey = sa.Encryption.Reveal(), sa.Integrity.Reveal()
-	m.Local, m.Remote = encodeAddr(sa.Local), encodeAddr(sa.Remote)
-	m.Encap, m.Link = encodeEncap(sa.Encap), encodeLink(sa.Link)
-	m.ReplayWindow, m.PathMtu = sa.ReplayWindow, uint32(sa.PathMTU)
-	return m
-}
-
-// encodeSelectors fits one selector for each side.
-func (f *flatSA) encodeSelectors(s ipsec.Selectors) {
-	if len(s.Local) != 1 || len(s.Remote) != 1 {
-		f.selectors.Local, f.selectors.Remote = encodeEach(s.Local, encodeSelector), encodeEach(s.Remote, encodeSelector)
-		return
-	}
-	fillSelector(&f.selector[0], s.Local[0])
-	fillSelector(&f.selector[1], s.Remote[0])
-	f.list = [2]*offloadv1.TrafficSelector{&f.selector[0], &f.selector[1]}
-	f.selectors.Local, f.selectors.Remote = f.list[:1:1], f.list[1:]
-}
-
 func encodeChange(c offload.Change) *offloadv1.Change {
 	m := &offloadv1.Change{Id: encodeSAID(c.ID)}
 	if c.Sequence != nil {

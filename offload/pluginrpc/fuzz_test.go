@@ -31,7 +31,8 @@ func FuzzAnswers(f *testing.F) {
 		roundTrip(t, b, &offloadv1.Counters{}, (*decoder).counters, encodeCounters)
 		roundTrip(t, b, &offloadv1.Placement{}, (*decoder).placement, encodePlacement)
 		roundTrip(t, b, &offloadv1.InfoResponse{}, (*decoder).info, encodeInfo)
-		roundTrip(t, b, &offloadv1.SA{}, (*decoder).sa, encodeSA)
+		roundTrip(t, b, &offloadv1.SA{}, decodeSA, encodeSA)
+		roundTrip(t, b, &offloadv1.Placement{}, decodeAnswered, answeredPlacement)
 		roundTrip(t, b, &offloadv1.Change{}, (*decoder).change, encodeChange)
 		var event offloadv1.EventsResponse
 		if proto.Unmarshal(b, &event) == nil {

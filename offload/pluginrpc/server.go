@@ -3,6 +3,7 @@ package pluginrpc
 import (
 	"context"
 	"math"
+	"slices"
 
 	"google.golang.org/grpc"
 
@@ -19,7 +20,14 @@ func NewServer(o ...grpc.ServerOption) *grpc.Server {
 
 // Register serves e on s.
 func Register(s grpc.ServiceRegistrar, e offload.Engine) {
-	offloadv1.RegisterOffloadServiceServer(s, &server{engine: e})
+	service := offloadv1.OffloadService_ServiceDesc
+	service.Methods = slices.Clone(service.Methods)
+	for i := range service.Methods {
+		if m := &service.Methods[i]; m.MethodName == "Install" {
+			m.Handler = handleInstall
+		}
+	}
+	s.RegisterService(&service, &server{engine: e})
 }
 
 // server is the plugin's side: messages in, calls of the engine, messages out.
@@ -53,19 +61,6 @@ func (s *server) Info(ctx context.Context, _ *offloadv1.InfoRequest) (*offloadv1
 func withVersion(info offload.Info) *offloadv1.InfoResponse {
 	info.ContractMinor = ContractMinor
 	return encodeInfo(info)
-}
-
-func (s *server) Install(ctx context.Context, m *offloadv1.InstallRequest) (*offloadv1.InstallResponse, error) {
-	var d decoder
-	sas := decodeEach(m.GetSas(), d.sa)
-	if d.err != nil {
-		return nil, encodeError(d.err)
-	}
-	placed, err := s.engine.Install(ctx, offload.Epoch(m.GetEpoch()), decodeRole(m.GetRole()), sas...)
-	if err != nil {
-		return nil, encodeError(err)
-	}
-	return &offloadv1.InstallResponse{Placements: encodeEach(placed, encodePlacement)}, nil
 }
 
 func (s *server) Update(ctx context.Context, m *offloadv1.UpdateRequest) (*offloadv1.UpdateResponse, error) {
