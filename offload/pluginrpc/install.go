@@ -374,7 +374,7 @@ func (s *server) install(ctx context.Context, m *installRequest) (encoded, error
 }
 
 // handleInstall is the handler of the call, as gRPC wants it.
-func handleInstall(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+func handleInstall(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // gRPC has the context there
 	m := &installRequest{InstallRequest: new(offloadv1.InstallRequest)}
 	if err := decode(m); err != nil {
 		return nil, err

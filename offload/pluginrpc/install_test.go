@@ -3,7 +3,6 @@ package pluginrpc
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -77,7 +76,7 @@ func TestSelectorIDsAreTheirOwn(t *testing.T) {
 	for i := range read.placements {
 		_ = append(read.placements[i].SelectorIDs, 7)
 	}
-	if !reflect.DeepEqual(read.placements, want) {
+	if described(read.placements) != described(want) {
 		t.Errorf("Placements should arrive as %v, not %v.", want, read.placements)
 	}
 }
