@@ -120,7 +120,7 @@ func (k *keep) tunnels() []engine.Restore {
 	at := make(map[ipsec.TunnelID]int)
 	for _, v := range k.left {
 		id := ipsec.TunnelID(v.Set)
-		f, err := hawire.Unmarshal(slices.Clone(v.Data))
+		f, err := hawire.Unmarshal(v.Data)
 		if err != nil || len(f.Records) != 1 {
 			k.log.Error("state of a tunnel was not understood", "tunnel", id.String(), "error", err)
 			continue

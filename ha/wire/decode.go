@@ -6,9 +6,8 @@ import (
 	"net/netip"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/ipsec/field"
 	"github.com/evergate/evergate/ha"
 	hav1 "github.com/evergate/evergate/ha/proto/ha/v1"
 )
@@ -20,11 +19,40 @@ var ErrMalformed = errors.New("ha/wire: malformed frame")
 // the machine's, and one record of any size that it keeps.
 const MaxFrame = 16 << 20
 
-// Unmarshal decodes a frame. It owns b from then on, as keys stay in it.
+// recordsField is the number of Frame.records.
+const recordsField = 15
+
+// Unmarshal decodes a frame. It keeps nothing of b.
 func Unmarshal(b []byte) (ha.Frame, error) {
 	if len(b) > MaxFrame {
 		return ha.Frame{}, fmt.Errorf("%w: %d octets are more than %d", ErrMalformed, len(b), MaxFrame)
 	}
+	var (
+		d       decoder
+		head    []byte // all but the records
+		records []ha.Record
+		err     error
+	)
+	if n := field.Count(b, recordsField); n > 0 {
+		records = make([]ha.Record, 0, n)
+	}
+	for r := field.NewReader(b, &err); r.Next(); {
+		if r.Field() == recordsField {
+			records = append(records, d.record(&r))
+		} else {
+			head = append(head, r.Raw()...)
+		}
+	}
+	if err = errors.Join(err, d.err); err != nil {
+		return ha.Frame{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	f, err := unmarshalHead(head)
+	f.Records = records
+	return f, err
+}
+
+// unmarshalHead decodes a frame without records.
+func unmarshalHead(b []byte) (ha.Frame, error) {
 	m := &hav1.Frame{}
 	if err := m.UnmarshalVT(b); err != nil {
 		return ha.Frame{}, fmt.Errorf("%w: %w", ErrMalformed, err)
@@ -44,9 +72,6 @@ func Unmarshal(b []byte) (ha.Frame, error) {
 	}
 	if m.GetStandby() {
 		f.Role = ha.Standby
-	}
-	for _, r := range m.GetRecords() {
-		f.Records = append(f.Records, d.record(r))
 	}
 	if d.err != nil {
 		return ha.Frame{}, d.err
@@ -103,15 +128,32 @@ func (d *decoder) addr(field string, b []byte) netip.Addr {
 	return a
 }
 
-func (d *decoder) record(m *hav1.Record) ha.Record {
+// record decodes the present field. Of a record of several kinds the last that is
+// known counts, as protobuf has it.
+func (d *decoder) record(r *field.Reader) ha.Record {
+	out := ha.Record(ha.Unknown{})
+	for m := r.Message(); m.Next(); {
+		switch m.Field() {
+		case kindPutIKE, kindPutChild, kindSupply, kindCounters:
+			out = readTunnel(&m)
+		default:
+			k := &hav1.Record{}
+			if err := k.UnmarshalVT(m.Raw()); err != nil {
+				d.fail("record", err)
+			}
+			if rec := d.other(k); k.GetKind() != nil {
+				out = rec
+			}
+		}
+	}
+	return out
+}
+
+// other decodes the records that are not of the kinds that carry tunnels.
+func (d *decoder) other(m *hav1.Record) ha.Record {
 	switch k := m.GetKind().(type) {
 	case *hav1.Record_Hello:
 		return d.hello(k.Hello)
-	case *hav1.Record_PutIke:
-		return d.putIKE(k.PutIke)
-	case *hav1.Record_PutChild:
-		r := k.PutChild
-		return ha.PutChild{Tunnel: ipsec.TunnelID(r.GetTunnel()), Version: decodeVersion(r.GetVersion()), Child: d.child(r.GetChild())}
 	case *hav1.Record_DropChild:
 		r := k.DropChild
 		return ha.DropChild{Tunnel: ipsec.TunnelID(r.GetTunnel()), Version: decodeVersion(r.GetVersion()), Child: d.said(r.GetChild())}
@@ -123,12 +165,6 @@ func (d *decoder) record(m *hav1.Record) ha.Record {
 		return ha.Claim{
 			Tunnel: ipsec.TunnelID(r.GetTunnel()), From: decodeVersion(r.GetFrom()), Version: decodeVersion(r.GetVersion()),
 			Title: d.title(r.GetTitle()), Children: decodeEach(r.GetChildren(), d.bound),
-		}
-	case *hav1.Record_Supply:
-		r := k.Supply
-		return ha.Supply{
-			Tunnel: ipsec.TunnelID(r.GetTunnel()), Version: decodeVersion(r.GetVersion()), IKE: decodeIKE(r.GetIke()),
-			Children: decodeEach(r.GetChildren(), d.child),
 		}
 	case *hav1.Record_Need:
 		return ha.Need{Tunnel: ipsec.TunnelID(k.Need.GetTunnel())}
@@ -176,8 +212,6 @@ func (d *decoder) rest(m *hav1.Record) ha.Record {
 			Tunnel: ipsec.TunnelID(r.GetTunnel()), Epoch: ha.Epoch(r.GetEpoch()), SA: d.said(r.GetSa()),
 			MTU: narrow[uint16](d, "mtu.mtu", r.GetMtu()),
 		}
-	case *hav1.Record_Counters:
-		return ha.Counters{SAs: decodeEach(k.Counters.GetSas(), d.counted)}
 	case *hav1.Record_Digest:
 		return d.digest(k.Digest)
 	case *hav1.Record_Want:
@@ -206,21 +240,6 @@ func (d *decoder) hello(m *hav1.Hello) ha.Hello {
 	return h
 }
 
-func (d *decoder) putIKE(m *hav1.PutIKE) ha.PutIKE {
-	return ha.PutIKE{
-		Tunnel: ipsec.TunnelID(m.GetTunnel()), Version: decodeVersion(m.GetVersion()), Title: d.title(m.GetTitle()),
-		Children: decodeEach(m.GetChildren(), d.bound), IKE: decodeIKE(m.GetIke()), Unknown: unknown(m),
-	}
-}
-
-// unknown are the fields of a message that this version does not know.
-func unknown(m proto.Message) []byte {
-	if u := m.ProtoReflect().GetUnknown(); len(u) > 0 {
-		return u
-	}
-	return nil
-}
-
 func (d *decoder) digest(m *hav1.Digest) ha.Digest {
 	r := ha.Digest{Round: m.GetRound()}
 	if len(m.GetSums()) != len(r.Sums) {
@@ -245,31 +264,11 @@ func (d *decoder) bound(m *hav1.Bound) ha.Bound {
 	return ha.Bound{Child: d.said(m.GetChild()), Bound: m.GetBound()}
 }
 
-func decodeIKE(m *hav1.IKE) ha.IKE {
-	return ha.IKE{Class: m.GetClass(), State: ipsec.NewKey(m.GetState()), Facts: m.GetFacts()}
-}
-
 func (d *decoder) unsynced(m hav1.Unsynced) ha.Unsynced {
 	if m < 0 || m > hav1.Unsynced_UNSYNCED_NO_ROOM {
 		return ha.NoRoom // for a reason that is not known here
 	}
 	return ha.Unsynced(m)
-}
-
-func decodeUsage(m *hav1.Usage) ha.Usage {
-	return ha.Usage{Packets: m.GetPackets(), Bytes: m.GetBytes(), Idle: time.Duration(m.GetIdleNanos())}
-}
-
-func (d *decoder) counted(m *hav1.Counted) ha.Counted {
-	return ha.Counted{ID: d.said(m.GetId()), Sequence: decodeSequence(m.GetSequence()), Used: decodeUsage(m.GetUsed())}
-}
-
-func (d *decoder) child(m *hav1.Child) ha.Child {
-	return ha.Child{
-		In: d.sa(m.GetIn()), Out: d.sa(m.GetOut()),
-		Holders: d.members("child.holders", m.GetHolders()), Barred: d.members("child.barred", m.GetBarred()),
-		Bound: m.GetBound(), InUsed: decodeUsage(m.GetInUsed()), OutUsed: decodeUsage(m.GetOutUsed()), Unknown: unknown(m),
-	}
 }
 
 func (d *decoder) said(m *hav1.SAID) ipsec.SAID {
@@ -287,53 +286,6 @@ func (d *decoder) encap(m *hav1.Encap) *ipsec.Encap {
 	return &ipsec.Encap{
 		LocalPort:  narrow[uint16](d, "encap.local_port", m.GetLocalPort()),
 		RemotePort: narrow[uint16](d, "encap.remote_port", m.GetRemotePort()),
-	}
-}
-
-func (d *decoder) selector(m *hav1.TrafficSelector) ipsec.TrafficSelector {
-	return ipsec.TrafficSelector{
-		Proto:   narrow[uint8](d, "traffic_selector.protocol", m.GetProtocol()),
-		PortMin: narrow[uint16](d, "traffic_selector.port_min", m.GetPortMin()),
-		PortMax: narrow[uint16](d, "traffic_selector.port_max", m.GetPortMax()),
-		Min:     d.addr("traffic_selector.address_min", m.GetAddressMin()),
-		Max:     d.addr("traffic_selector.address_max", m.GetAddressMax()),
-	}
-}
-
-func decodeLimits(m *hav1.Limits) ipsec.Limits {
-	return ipsec.Limits{Time: time.Duration(m.GetTimeNanos()), Bytes: m.GetBytes(), Packets: m.GetPackets()}
-}
-
-func decodeSequence(m *hav1.Sequence) ipsec.Sequence {
-	return ipsec.Sequence{Next: m.GetNext(), Ceiling: m.GetCeiling(), Highest: m.GetHighest(), Bitmap: m.GetBitmap()}
-}
-
-func (d *decoder) sa(m *hav1.SA) ipsec.SA {
-	return ipsec.SA{
-		ID: d.said(m.GetId()), Direction: narrow[ipsec.Direction](d, "sa.direction", m.GetDirection()),
-		Mode: narrow[ipsec.Mode](d, "sa.mode", m.GetMode()), Tunnel: ipsec.TunnelID(m.GetTunnel()), Pair: ipsec.SPI(m.GetPair()),
-		Group: d.member("sa.group", m.GetGroup()), Sender: d.member("sa.sender", m.GetSender()), Generation: m.GetGeneration(),
-		Algorithms: ipsec.Algorithms{
-			Encryption: narrow[ipsec.EncryptionID](d, "sa.encryption", m.GetEncryption()),
-			KeyBits:    narrow[uint16](d, "sa.key_bits", m.GetKeyBits()),
-			Integrity:  narrow[ipsec.IntegrityID](d, "sa.integrity", m.GetIntegrity()),
-			ESN:        m.GetEsn(),
-		},
-		Encryption: ipsec.NewKey(m.GetEncryptionKey()), Integrity: ipsec.NewKey(m.GetIntegrityKey()),
-		Local: d.addr("sa.local", m.GetLocal()), Remote: d.addr("sa.remote", m.GetRemote()), Encap: d.encap(m.GetEncap()),
-		Selectors: ipsec.Selectors{
-			Local:  decodeEach(m.GetLocalSelectors(), d.selector),
-			Remote: decodeEach(m.GetRemoteSelectors(), d.selector),
-		},
-		Lifetime: ipsec.Lifetime{
-			Soft: decodeLimits(m.GetSoft()), Hard: decodeLimits(m.GetHard()), Age: time.Duration(m.GetAgeNanos()),
-		},
-		ReplayWindow: m.GetReplayWindow(), Sequence: decodeSequence(m.GetSequence()),
-		PathMTU: narrow[uint16](d, "sa.path_mtu", m.GetPathMtu()),
-		Header: ipsec.HeaderPolicy{
-			DF: narrow[ipsec.DFPolicy](d, "sa.df", m.GetDf()), HideDSCP: m.GetHideDscp(),
-			DSCP: narrow[uint8](d, "sa.dscp", m.GetDscp()),
-		},
 	}
 }
 

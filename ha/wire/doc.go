@@ -1,5 +1,5 @@
 // Package wire turns the frames of package ha into octets and back, by way of
-// the protobuf messages of ha/proto/ha/v1.
+// the protobuf messages of ha/proto/ha/v1, or past them where there are many.
 //
 // Marshal cannot fail on a frame that a Node made. Unmarshal takes whatever
 // another member sends: what the Go types cannot say is its error, records of

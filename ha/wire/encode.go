@@ -2,12 +2,9 @@ package wire
 
 import (
 	"fmt"
-	"net/netip"
-
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/ipsec/field"
 	"github.com/evergate/evergate/ha"
 	hav1 "github.com/evergate/evergate/ha/proto/ha/v1"
 )
@@ -21,14 +18,35 @@ func Marshal(f ha.Frame) ([]byte, error) {
 		Ack:    &hav1.Ack{Stream: f.Ack.Stream, Seq: f.Ack.Seq, Notes: f.Ack.Notes, After: f.Ack.After, Arrived: f.Ack.Arrived},
 		Stream: f.Stream, First: f.First, Standing: encodeStanding(f.Standing),
 	}
+	size := m.SizeVT()
+	room := size
 	for _, r := range f.Records {
-		m.Records = append(m.Records, encodeRecord(r))
+		room += octets(r)
 	}
-	b, err := m.MarshalVT()
-	if err != nil {
+	head := make([]byte, size, room)
+	if _, err := m.MarshalToSizedBufferVT(head); err != nil {
 		return nil, fmt.Errorf("ha/wire: encode a frame for member %d: %w", f.To, err)
 	}
-	return b, nil
+	w := field.NewWriter(head)
+	for _, r := range f.Records {
+		if err := writeRecord(w, r); err != nil {
+			return nil, fmt.Errorf("ha/wire: encode a %T for member %d: %w", r, f.To, err)
+		}
+	}
+	return w.Message(), nil
+}
+
+func writeRecord(w *field.Writer, r ha.Record) error {
+	m := w.Begin(recordsField)
+	if !writeTunnel(w, r) {
+		b, err := encodeRecord(r).MarshalVT()
+		if err != nil {
+			return err
+		}
+		w.Raw(b)
+	}
+	w.End(m)
+	return nil
 }
 
 func encodeStanding(s *ha.Standing) *hav1.Standing {
@@ -46,17 +64,6 @@ func encodeRecord(r ha.Record) *hav1.Record {
 	switch r := r.(type) {
 	case ha.Hello:
 		m.Kind = &hav1.Record_Hello{Hello: encodeHello(r)}
-	case ha.PutIKE:
-		put := &hav1.PutIKE{
-			Tunnel: uint64(r.Tunnel), Version: encodeVersion(r.Version), Title: encodeTitle(r.Title),
-			Children: encodeEach(r.Children, encodeBound), Ike: encodeIKE(r.IKE),
-		}
-		keep(put, r.Unknown)
-		m.Kind = &hav1.Record_PutIke{PutIke: put}
-	case ha.PutChild:
-		m.Kind = &hav1.Record_PutChild{PutChild: &hav1.PutChild{
-			Tunnel: uint64(r.Tunnel), Version: encodeVersion(r.Version), Child: encodeChild(r.Child),
-		}}
 	case ha.DropChild:
 		m.Kind = &hav1.Record_DropChild{DropChild: &hav1.DropChild{
 			Tunnel: uint64(r.Tunnel), Version: encodeVersion(r.Version), Child: encodeSAID(r.Child),
@@ -67,11 +74,6 @@ func encodeRecord(r ha.Record) *hav1.Record {
 		m.Kind = &hav1.Record_Claim{Claim: &hav1.Claim{
 			Tunnel: uint64(r.Tunnel), From: encodeVersion(r.From), Version: encodeVersion(r.Version),
 			Title: encodeTitle(r.Title), Children: encodeEach(r.Children, encodeBound),
-		}}
-	case ha.Supply:
-		m.Kind = &hav1.Record_Supply{Supply: &hav1.Supply{
-			Tunnel: uint64(r.Tunnel), Version: encodeVersion(r.Version), Ike: encodeIKE(r.IKE),
-			Children: encodeEach(r.Children, encodeChild),
 		}}
 	case ha.Need:
 		m.Kind = &hav1.Record_Need{Need: &hav1.Need{Tunnel: uint64(r.Tunnel)}}
@@ -116,8 +118,6 @@ func encodeRest(m *hav1.Record, r ha.Record) {
 		m.Kind = &hav1.Record_Mtu{Mtu: &hav1.MTU{
 			Tunnel: uint64(r.Tunnel), Epoch: uint64(r.Epoch), Sa: encodeSAID(r.SA), Mtu: uint32(r.MTU),
 		}}
-	case ha.Counters:
-		m.Kind = &hav1.Record_Counters{Counters: &hav1.Counters{Sas: encodeEach(r.SAs, encodeCounted)}}
 	case ha.Digest:
 		m.Kind = &hav1.Record_Digest{Digest: &hav1.Digest{Round: r.Round, Sums: r.Sums[:]}}
 	case ha.Want:
@@ -129,13 +129,6 @@ func encodeRest(m *hav1.Record, r ha.Record) {
 		}}
 	case ha.Synced:
 		m.Kind = &hav1.Record_Synced{Synced: &hav1.Synced{Round: r.Round}}
-	}
-}
-
-// keep gives a message the fields back that came with it and were not known.
-func keep(m proto.Message, unknown []byte) {
-	if len(unknown) > 0 {
-		m.ProtoReflect().SetUnknown(protoreflect.RawFields(unknown))
 	}
 }
 
@@ -159,27 +152,6 @@ func encodeBound(b ha.Bound) *hav1.Bound {
 	return &hav1.Bound{Child: encodeSAID(b.Child), Bound: b.Bound}
 }
 
-func encodeIKE(i ha.IKE) *hav1.IKE {
-	return &hav1.IKE{Class: i.Class, State: i.State.Reveal(), Facts: i.Facts}
-}
-
-func encodeUsage(u ha.Usage) *hav1.Usage {
-	return &hav1.Usage{Packets: u.Packets, Bytes: u.Bytes, IdleNanos: int64(u.Idle)}
-}
-
-func encodeCounted(c ha.Counted) *hav1.Counted {
-	return &hav1.Counted{Id: encodeSAID(c.ID), Sequence: encodeSequence(c.Sequence), Used: encodeUsage(c.Used)}
-}
-
-func encodeChild(c ha.Child) *hav1.Child {
-	m := &hav1.Child{
-		In: encodeSA(c.In), Out: encodeSA(c.Out), Holders: uint32(c.Holders), Barred: uint32(c.Barred),
-		Bound: c.Bound, InUsed: encodeUsage(c.InUsed), OutUsed: encodeUsage(c.OutUsed),
-	}
-	keep(m, c.Unknown)
-	return m
-}
-
 func encodeSAID(id ipsec.SAID) *hav1.SAID {
 	return &hav1.SAID{Spi: uint32(id.SPI), Destination: id.Dst.AsSlice(), Protocol: uint32(id.Proto), Port: uint32(id.Port)}
 }
@@ -189,39 +161,6 @@ func encodeEncap(e *ipsec.Encap) *hav1.Encap {
 		return nil
 	}
 	return &hav1.Encap{LocalPort: uint32(e.LocalPort), RemotePort: uint32(e.RemotePort)}
-}
-
-func encodeSelector(t ipsec.TrafficSelector) *hav1.TrafficSelector {
-	return &hav1.TrafficSelector{
-		Protocol: uint32(t.Proto), PortMin: uint32(t.PortMin), PortMax: uint32(t.PortMax),
-		AddressMin: octets(t.Min), AddressMax: octets(t.Max),
-	}
-}
-
-func octets(a netip.Addr) []byte { return a.AsSlice() }
-
-func encodeLimits(l ipsec.Limits) *hav1.Limits {
-	return &hav1.Limits{TimeNanos: int64(l.Time), Bytes: l.Bytes, Packets: l.Packets}
-}
-
-func encodeSequence(s ipsec.Sequence) *hav1.Sequence {
-	return &hav1.Sequence{Next: s.Next, Ceiling: s.Ceiling, Highest: s.Highest, Bitmap: s.Bitmap}
-}
-
-func encodeSA(sa ipsec.SA) *hav1.SA {
-	return &hav1.SA{
-		Id: encodeSAID(sa.ID), Direction: uint32(sa.Direction), Mode: uint32(sa.Mode), Tunnel: uint64(sa.Tunnel),
-		Pair: uint32(sa.Pair), Group: uint32(sa.Group), Sender: uint32(sa.Sender), Generation: sa.Generation,
-		Encryption: uint32(sa.Algorithms.Encryption), KeyBits: uint32(sa.Algorithms.KeyBits),
-		Integrity: uint32(sa.Algorithms.Integrity), Esn: sa.Algorithms.ESN,
-		EncryptionKey: sa.Encryption.Reveal(), IntegrityKey: sa.Integrity.Reveal(),
-		Local: octets(sa.Local), Remote: octets(sa.Remote), Encap: encodeEncap(sa.Encap),
-		LocalSelectors:  encodeEach(sa.Selectors.Local, encodeSelector),
-		RemoteSelectors: encodeEach(sa.Selectors.Remote, encodeSelector),
-		Soft:            encodeLimits(sa.Lifetime.Soft), Hard: encodeLimits(sa.Lifetime.Hard), AgeNanos: int64(sa.Lifetime.Age),
-		ReplayWindow: sa.ReplayWindow, Sequence: encodeSequence(sa.Sequence), PathMtu: uint32(sa.PathMTU),
-		Df: uint32(sa.Header.DF), HideDscp: sa.Header.HideDSCP, Dscp: uint32(sa.Header.DSCP),
-	}
 }
 
 func encodeEach[G, M any](values []G, encode func(G) M) []M {

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
@@ -32,8 +33,11 @@ func child() ha.Child {
 		Local: netip.MustParseAddr("192.0.2.1"), Remote: netip.MustParseAddr("2001:db8::1"),
 		Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: 1024},
 		Selectors: ipsec.Selectors{
-			Local:  []ipsec.TrafficSelector{ipsec.AnySelector(false)},
-			Remote: []ipsec.TrafficSelector{ipsec.AnySelector(true), ipsec.SelectorOf(netip.MustParsePrefix("10.0.0.0/8"))},
+			Local: []ipsec.TrafficSelector{ipsec.AnySelector(false)},
+			Remote: []ipsec.TrafficSelector{
+				ipsec.AnySelector(true), ipsec.SelectorOf(netip.MustParsePrefix("10.0.0.0/8")),
+				{Proto: 6, PortMin: 80, PortMax: 81, Min: netip.MustParseAddr("192.0.2.1"), Max: netip.MustParseAddr("192.0.2.9")},
+			},
 		},
 		Lifetime: ipsec.Lifetime{
 			Soft: ipsec.Limits{Time: time.Minute, Bytes: 1, Packets: 2}, Hard: ipsec.Limits{Time: time.Hour, Bytes: 3, Packets: 4}, Age: time.Second,
@@ -295,5 +299,64 @@ func FuzzUnmarshal(f *testing.F) {
 		if _, err := wire.Unmarshal(again); err != nil {
 			t.Fatalf("What was decoded once is refused the second time: %v.", err)
 		}
+	})
+}
+
+// TestTheGeneratedCodeAgrees sends what is written past the messages through them,
+// and reads it again: every field has its number and its type of ha.proto.
+func TestTheGeneratedCodeAgrees(t *testing.T) {
+	b, err := wire.Marshal(frame())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(hav1.Frame)
+	if err := proto.Unmarshal(b, m); err != nil {
+		t.Fatalf("The generated code does not understand a frame: %v.", err)
+	}
+	set := map[protoreflect.FullName]bool{}
+	note(t, m.ProtoReflect(), set)
+	messages := hav1.File_ha_v1_ha_proto.Messages()
+	for i := range messages.Len() {
+		fields := messages.Get(i).Fields()
+		for j := range fields.Len() {
+			if name := fields.Get(j).FullName(); !set[name] && !fields.Get(j).ContainingMessage().IsMapEntry() {
+				t.Errorf("The field %s is left out.", name)
+			}
+		}
+	}
+	if b, err = proto.Marshal(m); err != nil {
+		t.Fatal(err)
+	}
+	got, err := wire.Unmarshal(b)
+	if err != nil {
+		t.Fatalf("A frame that the generated code has written was not decoded: %v.", err)
+	}
+	want := frame()
+	if g, w := withoutKeys(&got), withoutKeys(&want); !reflect.DeepEqual(g, w) {
+		t.Error("The keys came back as other ones.")
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("The frame came back as %+v, want %+v.", got, want)
+	}
+}
+
+// note counts the fields that are set in any part of m.
+func note(t *testing.T, m protoreflect.Message, set map[protoreflect.FullName]bool) {
+	t.Helper()
+	if len(m.GetUnknown()) > 0 {
+		t.Errorf("A %s has fields that it does not know.", m.Descriptor().FullName())
+	}
+	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		set[f.FullName()] = true
+		switch {
+		case f.IsMap() || f.Message() == nil:
+		case f.IsList():
+			for n := range v.List().Len() {
+				note(t, v.List().Get(n).Message(), set)
+			}
+		default:
+			note(t, v.Message(), set)
+		}
+		return true
 	})
 }
