@@ -86,6 +86,9 @@ func (e *Engine) start(s settings) (err error) {
 	if err := errors.Join(e.setAcquire(), e.setBypass()); err != nil {
 		return explain(err)
 	}
+	if k.natt, err = standIn(); err != nil {
+		e.log.Warn("esp in udp is lost while the daemon restarts", "reason", err)
+	}
 	e.listen(k)
 	return nil
 }

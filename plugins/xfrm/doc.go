@@ -21,7 +21,9 @@
 // Info says then that there is such a mode.
 //
 // UDP port 4500 is the daemon's: the kernel takes ESP out of what arrives on its
-// socket, for which the socket needs the option UDP_ENCAP (Info.SocketOptions).
+// socket, for which the socket needs the option UDP_ENCAP (Info.SocketOptions). While the
+// daemon restarts, a socket of the dataplane stands in, which is bound to no address and
+// so gets only what no other does.
 //
 // # Sequence numbers and limits
 //

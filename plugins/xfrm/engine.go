@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/xfrm/xfrmnl"
@@ -125,7 +123,7 @@ func (e *Engine) info() offload.Info {
 		IVSource:           offload.IVRandomSalt,
 		EnforcesCeiling:    true,
 		ReportsFirstPacket: true,
-		SocketOptions:      []offload.SocketOption{{Level: unix.IPPROTO_UDP, Name: unix.UDP_ENCAP, Value: unix.UDP_ENCAP_ESPINUDP}},
+		SocketOptions:      nattOptions(),
 	}
 	if e.kernel != nil {
 		i.PlaintextInterface = e.settings.link

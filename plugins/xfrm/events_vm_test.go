@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -308,31 +309,28 @@ func (w *wire) wantMoved(t *testing.T, in ipsec.SA, from netip.AddrPort, last ui
 }
 
 // listenNATT opens the daemon's socket for IKE and ESP in UDP.
-func (w *wire) listenNATT(t *testing.T) {
+func (w *wire) listenNATT(t *testing.T) (c net.PacketConn) {
 	t.Helper()
 	info, err := w.Info(t.Context())
 	if err != nil {
 		t.Fatalf("Info failed: %v.", err)
 	}
-	err = w.gateway.Do(func() error {
-		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: w.local.AsSlice(), Port: 4500})
-		if err != nil {
-			return err
-		}
-		t.Cleanup(func() { c.Close() })
-		raw, err := c.SyscallConn()
-		if err != nil {
-			return err
-		}
+	config := net.ListenConfig{Control: func(_, _ string, raw syscall.RawConn) error {
 		var set error
-		err = raw.Control(func(fd uintptr) {
+		err := raw.Control(func(fd uintptr) {
 			for _, o := range info.SocketOptions {
 				set = errors.Join(set, unix.SetsockoptInt(int(fd), o.Level, o.Name, o.Value))
 			}
 		})
 		return errors.Join(err, set)
+	}}
+	err = w.gateway.Do(func() (err error) {
+		c, err = config.ListenPacket(t.Context(), "udp4", netip.AddrPortFrom(w.local, 4500).String())
+		return err
 	})
 	if err != nil {
 		t.Fatalf("The socket of port 4500 cannot be opened: %v.", err)
 	}
+	t.Cleanup(func() { c.Close() })
+	return c
 }

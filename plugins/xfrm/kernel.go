@@ -3,6 +3,7 @@ package xfrm
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 
 	"github.com/vishvananda/netlink"
@@ -23,6 +24,7 @@ type kernel struct {
 	// statFile is /proc/net/xfrm_stat of the namespace; nil where the kernel does
 	// not count.
 	statFile *os.File
+	natt     []net.PacketConn // see standIn
 }
 
 // openKernel opens everything in the network namespace of the calling thread.
@@ -68,6 +70,9 @@ func (k *kernel) close() error {
 	}
 	if k.links != nil {
 		k.links.Close()
+	}
+	for _, c := range k.natt {
+		failed = append(failed, c.Close())
 	}
 	if k.statFile != nil {
 		failed = append(failed, k.statFile.Close())

@@ -17,9 +17,6 @@ import (
 // peer come from.
 const mappingAge = time.Second
 
-// nattPort is where ESP in UDP arrives (RFC 3948).
-const nattPort = 4500
-
 // reqIDs of ours have these upper eight bits, by which a later process knows its
 // states and policies. Other programs count from 1 or take random numbers, and are
 // told apart by the gate's notes besides.

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,10 +92,15 @@ func warmUpHere() error {
 
 // startGateway runs evergated on the kernel's ESP.
 func startGateway(ns *netlab.Namespace, config string) *gateway.Daemon {
+	return startGatewayWith(ns, config)
+}
+
+// startGatewayWith does, with more settings of the dataplane.
+func startGatewayWith(ns *netlab.Namespace, config string, more ...string) *gateway.Daemon {
 	dir := os.Getenv(binEnv)
 	return gateway.Start(ns, gateway.Settings{
 		Binary: filepath.Join(dir, "evergated"),
-		Config: config + fmt.Sprintf("\nplugin-dirs: [%s]\ndataplane: {plugin: xfrm}\n", dir),
+		Config: config + fmt.Sprintf("\nplugin-dirs: [%s]\ndataplane: {%s}\n", dir, strings.Join(append(more, "plugin: xfrm"), ", ")),
 	})
 }
 
