@@ -31,7 +31,8 @@ const (
 // packets and sessions are made of, which Close tells; built with sanitizers, nothing
 // may be used after it was freed.
 func TestSAsComeAndGoUnderTraffic(t *testing.T) {
-	w := newWire(t, dpdk.New(dpdk.Options{Version: "test", EAL: process}))
+	e := dpdk.New(dpdk.Options{Version: "test", EAL: process})
+	w := newWire(t, e)
 	h := &offloadtest.Harness{Engine: w, Local: w.local, Remote: w.remote}
 	if _, err := w.Configure(t.Context(), offload.Config{Boot: 1, Addresses: []netip.Addr{w.local}, Settings: w.settings}); err != nil {
 		t.Fatalf("The dataplane cannot be configured: %v.", err)
@@ -48,7 +49,7 @@ func TestSAsComeAndGoUnderTraffic(t *testing.T) {
 	var traffic sync.WaitGroup
 	keys := slices.Clone(pairs[:]) // generations change meanwhile
 	traffic.Go(func() { w.pour(ctx, keys) })
-	churn(t, w.Engine, pairs[:])
+	churn(t, e, pairs[:])
 	cancel()
 	traffic.Wait()
 	used := false
@@ -61,7 +62,7 @@ func TestSAsComeAndGoUnderTraffic(t *testing.T) {
 	if err := w.close(); err != nil {
 		t.Errorf("The sockets did not close: %v.", err)
 	}
-	if err := w.Engine.Close(); err != nil {
+	if err := e.Close(); err != nil {
 		t.Errorf("The dataplane did not end cleanly: %v.", err)
 	}
 }

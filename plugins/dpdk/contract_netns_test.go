@@ -31,19 +31,16 @@ var (
 // dataplane lives in a host of its own, next to a host that plays the peer.
 func TestDPDKKeepsTheContract(t *testing.T) { // B8
 	offloadtest.Run(t, func(context.Context) (*offloadtest.Harness, error) {
-		w := newWire(t, dpdk.New(dpdk.Options{Version: "test", EAL: process}))
-		return &offloadtest.Harness{
-			Engine: w, Config: offload.Config{Settings: w.settings},
-			Local: w.local, Remote: w.remote, Traffic: w, Links: w,
-			Close: func() error { return errors.Join(w.close(), w.Engine.Close()) },
-		}, nil
+		e := dpdk.New(dpdk.Options{Version: "test", EAL: process})
+		w := newWire(t, e)
+		return w.harness(e.Close), nil
 	})
 }
 
 // wire is an engine between two sockets: one that the plaintext leaves from and
 // arrives at, and one that plays the peer.
 type wire struct {
-	*dpdk.Engine
+	offload.Engine
 	settings      map[string]string
 	gateway, peer *netlab.Namespace
 	peerMAC       net.HardwareAddr
@@ -52,7 +49,7 @@ type wire struct {
 	esp           *net.IPConn
 }
 
-func newWire(t *testing.T, e *dpdk.Engine) *wire {
+func newWire(t *testing.T, e offload.Engine) *wire {
 	t.Helper()
 	lab := netlab.New(t)
 	w := &wire{Engine: e, local: netip.MustParseAddr("192.0.2.1"), remote: netip.MustParseAddr("192.0.2.2")}
@@ -60,6 +57,14 @@ func newWire(t *testing.T, e *dpdk.Engine) *wire {
 	w.settings, w.peerMAC = cable(t, lab, w.gateway, w.peer, "192.0.2.2/24")
 	w.gateway.Loopback(suiteInner.String() + "/32")
 	return w
+}
+
+func (w *wire) harness(closeEngine func() error) *offloadtest.Harness {
+	return &offloadtest.Harness{
+		Engine: w, Config: offload.Config{Settings: w.settings},
+		Local: w.local, Remote: w.remote, Traffic: w, Links: w,
+		Close: func() error { return errors.Join(w.close(), closeEngine()) },
+	}
 }
 
 // Configure is the engine's, inside the gateway's host; the first time, the port's

@@ -3,6 +3,7 @@
 package dpdk
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -44,11 +45,11 @@ func (l *EAL) start(s settings) ([]loop.Cryptodev, error) {
 // launch starts EAL with one core of its own, which it does not use: workers are
 // threads that we start.
 func launch(s settings) ([]loop.Cryptodev, error) {
-	cpu, err := firstCPU()
+	cpus, err := usableCPUs()
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{"evergate", "-l", strconv.Itoa(cpu), "--no-shconf", "--no-telemetry", "--log-level=error"}, s.eal...)
+	args := append([]string{"evergate", "-l", strconv.Itoa(cpus[0]), "--no-shconf", "--no-telemetry", "--log-level=error"}, s.eal...)
 	if err := loop.StartEAL(args); err != nil {
 		return nil, explain(err, s.eal)
 	}
@@ -70,16 +71,20 @@ func explain(err error, args []string) error {
 	}
 }
 
-// firstCPU is one that this process may run on.
-func firstCPU() (int, error) {
+// usableCPUs are those that this process may run on, in order.
+func usableCPUs() ([]int, error) {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {
-		return 0, fmt.Errorf("ask which cpus this process may use: %w", err)
+		return nil, fmt.Errorf("ask which cpus this process may use: %w", err)
 	}
+	var out []int
 	for cpu := range len(set) * strconv.IntSize {
 		if set.IsSet(cpu) {
-			return cpu, nil
+			out = append(out, cpu)
 		}
 	}
-	return 0, fmt.Errorf("this process may use no cpu")
+	if len(out) == 0 {
+		return nil, errors.New("this process may use no cpu")
+	}
+	return out, nil
 }

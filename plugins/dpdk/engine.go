@@ -144,7 +144,9 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	n.stopTasks() // they want mu
-	n.plane.Stop()
+	if err := n.stopPlane(); err != nil {
+		return fmt.Errorf("dpdk: close: %w", err)
+	}
 	for _, a := range e.sas {
 		a.loop.Free()
 	}

@@ -22,6 +22,10 @@ import (
 // spareSessions are for SAs that are replaced while others are in use.
 const spareSessions = 64
 
+// addedBuffers are for packets that the loop makes itself where a graph has the rest:
+// fragments and ICMP messages.
+const addedBuffers = 1024
+
 // ethernetLen is the octets of a frame around an IP packet.
 const ethernetLen = 14
 
@@ -29,6 +33,7 @@ const ethernetLen = 14
 // and the goroutines that go with them.
 type network struct {
 	plane   *loop.Plane
+	graph   *graph // that brings the plane its packets; nil where workers of its own do
 	nl      *netlink.Handle
 	tun     *hostDevice
 	hosts   []*hostDevice // one for each port
@@ -55,9 +60,7 @@ func openNetwork(e *Engine, s settings) (n *network, err error) {
 	if n.tun, err = openHostDevice(n.nl, s.tunName, unix.IFF_TUN, s.workers); err != nil {
 		return n, err
 	}
-	n.plane, err = loop.NewPlane(loop.Config{
-		CPUs: s.cpus, Buffers: s.buffers, MaxSAs: s.maxSAs + spareSessions, Frame: s.frame, Spin: s.spin,
-	})
+	n.plane, err = loop.NewPlane(s.plane())
 	if err != nil {
 		return n, fmt.Errorf("%w: raise -m of setting eal, or lower buffers or max-sas", err)
 	}
@@ -72,7 +75,7 @@ func openNetwork(e *Engine, s settings) (n *network, err error) {
 	if n.hops, err = watchNeighbours(n.nl, n.hosts); err != nil {
 		return n, err
 	}
-	return n, n.start(e)
+	return n, n.start(e, s)
 }
 
 // addPort makes a device, its host's end, and joins them.
@@ -100,8 +103,19 @@ func (n *network) addPort(d device, host string, s settings) error {
 	return tap.up(n.nl, min(s.frame-ethernetLen, 1500), net.HardwareAddr(mac[:]))
 }
 
-// start starts workers and goroutines.
-func (n *network) start(e *Engine) error {
+// plane is what the loop is made with.
+func (s settings) plane() loop.Config {
+	c := loop.Config{
+		CPUs: s.cpus, Buffers: s.buffers, MaxSAs: s.maxSAs + spareSessions, Frame: s.frame, Spin: s.spin,
+	}
+	if s.engine == engineNFFGo { // whose pools have the packets, but for what the loop adds
+		c.Graph, c.CPUs, c.Buffers = true, []int{-1}, addedBuffers
+	}
+	return c
+}
+
+// start starts workers or graph, and goroutines.
+func (n *network) start(e *Engine, s settings) (err error) {
 	fd, err := unix.Dup(n.plane.EventFD())
 	if err != nil {
 		return fmt.Errorf("watch the workers: %w", err)
@@ -109,6 +123,11 @@ func (n *network) start(e *Engine) error {
 	n.notices = os.NewFile(uintptr(fd), "eventfd")
 	if err := n.plane.Start(n.tun.fds); err != nil {
 		return err
+	}
+	if s.engine == engineNFFGo {
+		if n.graph, err = startGraph(n.plane, s); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
@@ -164,13 +183,24 @@ func (n *network) stopTasks() {
 // abandon gives back what a failed start has opened.
 func (n *network) abandon() error {
 	n.stopTasks()
-	if n.plane != nil {
-		n.plane.Stop()
-	}
-	return n.free()
+	return errors.Join(n.stopPlane(), n.free())
 }
 
-// free gives everything back, after Plane.Stop.
+// stopPlane ends what carries packets. A graph that goes on keeps its ports.
+func (n *network) stopPlane() error {
+	if n.plane == nil {
+		return nil
+	}
+	if n.graph != nil {
+		if err := n.graph.Stop(); err != nil {
+			return err
+		}
+	}
+	n.plane.Stop()
+	return nil
+}
+
+// free gives everything back, after stopPlane.
 func (n *network) free() error {
 	var errs []error
 	if n.plane != nil {

@@ -18,8 +18,15 @@ const (
 	maxName    = 15 // of an interface
 )
 
+// The engines: who brings packets from the ports to the loop.
+const (
+	engineNative = "native" // workers of the loop's own
+	engineNFFGo  = "nffgo"  // a flow graph of nff-go
+)
+
 // settings are those of dataplane.settings in the configuration.
 type settings struct {
+	engine         string
 	ports          []device
 	hostInterfaces []string
 	tunName        string
@@ -44,7 +51,7 @@ func (d device) virtual() bool { return strings.HasPrefix(d.name, "net_") }
 
 func defaults() settings {
 	return settings{
-		tunName: "evg0", tunMTU: 1500, workers: 1, buffers: 8192, frame: 2048, maxSAs: 8192, slots: 1024,
+		engine: engineNative, tunName: "evg0", tunMTU: 1500, workers: 1, buffers: 8192, frame: 2048, maxSAs: 8192, slots: 1024,
 		cryptodevs: []string{"crypto_aesni_gcm", "crypto_aesni_mb", "crypto_openssl"},
 		eal:        []string{"--no-huge", "--no-pci", "-m", "256"},
 	}
@@ -106,6 +113,10 @@ func (r *settingsReader) numbers(key, value string) []int {
 // read takes one setting.
 func (r *settingsReader) read(s *settings, key, value string) {
 	switch key {
+	case "engine":
+		if s.engine = value; value != engineNative && value != engineNFFGo {
+			r.refuse(key, value, "native or nffgo")
+		}
 	case "ports":
 		s.ports = r.devices(key, value)
 	case "host-interfaces":
@@ -139,7 +150,17 @@ func (r *settingsReader) read(s *settings, key, value string) {
 	case "eal":
 		s.eal = strings.Fields(value)
 	default:
-		r.wrong = append(r.wrong, fmt.Sprintf("%s is unknown, want one of buffers, cpus, cryptodevs, eal, frame, host-interfaces, idle, max-sas, npu-emulation, npu-slots, ports, tun-mtu, tun-name, workers", key))
+		r.wrong = append(r.wrong, fmt.Sprintf("%s is unknown, want one of buffers, cpus, cryptodevs, eal, engine, frame, host-interfaces, idle, max-sas, npu-emulation, npu-slots, ports, tun-mtu, tun-name, workers", key))
+	}
+}
+
+// checkWorkers looks at what the native engine makes of the settings.
+func (r *settingsReader) checkWorkers(s *settings, from map[string]string) {
+	if len(s.cpus) == 0 {
+		s.cpus = slices.Repeat([]int{-1}, s.workers)
+	}
+	if len(s.cpus) != s.workers {
+		r.refuse("cpus", from["cpus"], fmt.Sprintf("one for each of %d workers", s.workers))
 	}
 }
 
@@ -162,11 +183,10 @@ func parseSettings(from map[string]string) (settings, error) {
 	if len(s.hostInterfaces) != len(s.ports) && len(r.wrong) == 0 {
 		r.refuse("host-interfaces", from["host-interfaces"], fmt.Sprintf("one for each of %d ports", len(s.ports)))
 	}
-	if len(s.cpus) == 0 {
-		s.cpus = slices.Repeat([]int{-1}, s.workers)
-	}
-	if len(s.cpus) != s.workers {
-		r.refuse("cpus", from["cpus"], fmt.Sprintf("one for each of %d workers", s.workers))
+	if s.engine == engineNFFGo {
+		r.checkGraph(&s, from)
+	} else {
+		r.checkWorkers(&s, from)
 	}
 	for _, e := range s.emulated {
 		if !slices.Contains(s.cryptodevs, e) {

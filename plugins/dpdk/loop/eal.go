@@ -4,7 +4,7 @@ package loop
 
 /*
 #cgo pkg-config: libdpdk
-#cgo CFLAGS: -D_GNU_SOURCE -DALLOW_EXPERIMENTAL_API -O3 -Wall -Wextra
+#cgo CFLAGS: -D_GNU_SOURCE -DEVG_LOOP -DALLOW_EXPERIMENTAL_API -O3 -Wall -Wextra
 #cgo LDFLAGS: -lrte_bus_vdev -lpthread
 #include <stdlib.h>
 #include "loop.h"

@@ -180,6 +180,7 @@ struct worker {
 	uint16_t index;
 	pthread_t thread;
 	bool running;
+	bool entered, registered; // of the thread of a graph
 	int cpu, tun_fd;
 	atomic_bool stop;
 	_Atomic uint64_t turns; // a turn that began later sees all that changed before
@@ -203,8 +204,9 @@ struct worker {
 
 struct evg_plane {
 	uint16_t n_workers, n_ports;
-	bool spin;
+	bool spin, graph;
 	uint32_t frame, serial;
+	uint32_t filled; // packets of the host, or attempts, of a graph
 	struct rte_mempool *mbufs, *sessions;
 	struct port ports[MAX_PORTS];
 	struct worker *workers[MAX_WORKERS];

@@ -132,6 +132,7 @@ struct evg_plane_config {
 	uint32_t mbufs, max_sas;
 	uint16_t frame; // longest frame of a port, in octets
 	bool spin;
+	bool graph; // others poll the ports, for one worker without a thread
 };
 
 // eal.c: once for a process.
@@ -163,6 +164,12 @@ void evg_plane_arm(struct evg_plane *p, uint32_t group, bool armed, uint64_t epo
 int evg_plane_event_fd(struct evg_plane *p);
 uint32_t evg_plane_events(struct evg_plane *p, struct evg_event *out, uint32_t n, uint64_t *lost);
 void evg_plane_push(struct evg_plane *p, const struct evg_event *e);
+
+// graph.c: of a plane with graph. fill and carry have one thread each; packets are
+// mbufs.
+void evg_graph_fill(struct evg_plane *p, void *packet);
+void evg_graph_carry(struct evg_plane *p, void **packets, uint32_t n);
+void evg_graph_end(struct evg_plane *p);
 
 // sa.c: selectors are the local ones, then the remote ones.
 struct evg_desc *evg_desc_new(struct evg_plane *p, int dev, const struct evg_transform *t, const struct evg_shape *s, const struct evg_selector *selectors, int *err);

@@ -64,6 +64,7 @@ struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpu
 	p->n_workers = c->workers;
 	p->frame = c->frame;
 	p->spin = c->spin;
+	p->graph = c->graph;
 	atomic_store(&p->addresses, none);
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	events_init(&p->events, fd);
@@ -116,7 +117,7 @@ int evg_plane_add_port(struct evg_plane *p, const char *device, const int *host_
 	if (p->n_ports == MAX_PORTS)
 		return -ENOSPC;
 	int err = rte_eth_dev_get_port_by_name(device, &id);
-	if (err == 0)
+	if (err == 0 && !p->graph)
 		err = set_up_port(p, id);
 	if (err == 0)
 		err = rte_eth_macaddr_get(id, &to->mac);
@@ -132,6 +133,10 @@ int evg_plane_add_port(struct evg_plane *p, const char *device, const int *host_
 int evg_plane_start(struct evg_plane *p, const int *tun_fds) {
 	sigset_t all, before;
 	int err = 0;
+	if (p->graph) {
+		p->workers[0]->tun_fd = tun_fds[0];
+		return 0;
+	}
 	sigfillset(&all); // signals are for Go's own threads
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	for (uint16_t i = 0; err == 0 && i < p->n_workers; i++) {
@@ -154,15 +159,23 @@ void evg_plane_set_addresses(struct evg_plane *p, const struct evg_addr *a, uint
 	retire(p, atomic_exchange(&p->addresses, new));
 }
 
+// is_under_way tells whether the turn that was under way when the worker's turns were
+// seen may still be. A worker without a thread has none between calls.
+static bool is_under_way(struct worker *w, uint64_t seen) {
+	bool was = w->p->graph ? seen % 2 == 1 : w->running;
+	return was && atomic_load(&w->turns) == seen;
+}
+
 // evg_plane_drain waits until every worker has begun a turn: the one that was under
 // way has ended then, with all that it sent.
 void evg_plane_drain(struct evg_plane *p) {
 	uint64_t seen[MAX_WORKERS];
 	struct timespec t = {.tv_nsec = 5000};
+	atomic_thread_fence(memory_order_seq_cst); // what was changed comes before the look
 	for (uint16_t i = 0; i < p->n_workers; i++)
 		seen[i] = atomic_load(&p->workers[i]->turns);
 	for (uint16_t i = 0; i < p->n_workers; i++) {
-		while (p->workers[i]->running && atomic_load(&p->workers[i]->turns) == seen[i])
+		while (is_under_way(p->workers[i], seen[i]))
 			nanosleep(&t, NULL);
 	}
 	while (p->retired != NULL) {

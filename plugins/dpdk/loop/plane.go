@@ -25,6 +25,9 @@ type Config struct {
 	Frame int
 	// Spin: workers never rest.
 	Spin bool
+	// Graph: others set up, start and poll the ports. There is one worker without a
+	// thread; Fill and Carry do its work.
+	Graph bool
 }
 
 // A Plane is a set of workers with their ports and SAs. Calls that change it, its
@@ -38,7 +41,7 @@ func NewPlane(c Config) (*Plane, error) {
 		cpus[i] = C.int(n)
 	}
 	config := C.struct_evg_plane_config{
-		workers: C.uint16_t(len(cpus)), mbufs: C.uint32_t(c.Buffers), max_sas: C.uint32_t(c.MaxSAs), frame: C.uint16_t(c.Frame), spin: C.bool(c.Spin),
+		workers: C.uint16_t(len(cpus)), mbufs: C.uint32_t(c.Buffers), max_sas: C.uint32_t(c.MaxSAs), frame: C.uint16_t(c.Frame), spin: C.bool(c.Spin), graph: C.bool(c.Graph),
 	}
 	var n C.int
 	p := C.evg_plane_new(&config, &cpus[0], &n)
