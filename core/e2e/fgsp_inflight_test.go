@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,8 +30,11 @@ func TestOwnerDiesInItsOwnExchange(t *testing.T) { // B2, I6, C1
 		{"owner's request for a new child", false, createChildSA, true, false},
 		{"client's answer with a new child", false, createChildSA, false, true},
 		{"owner's request for the end of the old child", false, informational, true, false},
+		{"client's answer to the end of the old child", false, informational, false, true},
 		{"owner's request for a new IKE SA", true, createChildSA, true, false},
 		{"client's answer with a new IKE SA", true, createChildSA, false, true},
+		{"owner's request for the end of the old IKE SA", true, informational, true, false},
+		{"client's answer to the end of the old IKE SA", true, informational, false, true},
 	} {
 		owner, survivor := i%2, 1-i%2
 		f.waitRole(f.members[owner], "vpn1_1", "sync-primary")
@@ -90,6 +94,100 @@ func TestOwnerDiesWhileTheClientProbes(t *testing.T) { // B2, C1, F5
 		f.members[owner].Restart()
 		f.waitSynced(f.members...)
 		wantOneOwner(t, "vpn1_1", f.members...)
+	}
+}
+
+// TestOwnerDiesWhileItEndsTheTunnel kills the owner with a message by which it ends a
+// tunnel. The survivor finishes that: the tunnel is gone at both ends, and the client
+// gets another one.
+func TestOwnerDiesWhileItEndsTheTunnel(t *testing.T) { // B2, I8, C12
+	t.Parallel()
+	f := newFGSP(t, 2, 0)
+	for owner, name := range []string{"owner's request for the end", "client's answer to the end"} {
+		survivor := 1 - owner
+		if err := f.client.Initiate("lan"); err != nil {
+			t.Fatal(err)
+		}
+		tunnel := f.members[owner].Tunnels("vpn1")[0].Name
+		f.waitRole(f.members[survivor], tunnel, "standby")
+		at := f.site.Members[owner].Uplink
+		if owner == 1 {
+			at = f.site.WAN
+		}
+		loss := at.Drop(ikeMessage(informational, owner == 1), netlab.All())
+		if err := f.members[owner].Down(tunnel); err != nil {
+			t.Fatal(err)
+		}
+		wantLost(t, loss, name)
+		f.members[owner].Kill()
+		f.site.Lead(f.site.Members[survivor])
+		loss.Remove()
+		f.members[survivor].WaitGone("vpn1", limit)
+		netlab.Eventually(t, limit, "the client has no tunnel after the owner died with the "+name, func() error {
+			if sas := f.client.SAs(); len(sas) > 0 {
+				return fmt.Errorf("it has %+v", sas)
+			}
+			return nil
+		})
+		if f.site.Members[survivor].Host.HasRoute(gateway.ClientNet) {
+			t.Errorf("the owner died with the %s, and the survivor has the route of the client that has gone", name)
+		}
+		f.members[owner].Restart()
+		f.waitSynced(f.members...)
+	}
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	pingThrough(t, f)
+}
+
+// TestOwnerDiesWhileItProbes kills the owner with a message of its own dead peer
+// detection. The survivor finishes the exchange on the same SAs, and both ends can
+// begin the next one.
+func TestOwnerDiesWhileItProbes(t *testing.T) { // B2, C1, F5
+	t.Parallel()
+	f := newFGSP(t, 2, 0)
+	for i, m := range f.site.Members {
+		config := f.site.Config(m, "    fgsp-sync: enable", "")
+		f.reload(f.members[i], strings.Replace(config, "dpd-retryinterval: 60", "dpd-retryinterval: 1\n    dpd-retrycount: 10", 1))
+	}
+	f.waitSynced(f.members...)
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	for owner, name := range []string{"owner's probe", "client's answer to the owner's probe"} {
+		survivor := 1 - owner
+		f.waitRole(f.members[owner], "vpn1_1", "sync-primary")
+		f.waitRole(f.members[survivor], "vpn1_1", "standby")
+		before := f.client.SAs()
+		at := f.site.Members[owner].Uplink
+		if owner == 1 {
+			at = f.site.WAN
+		}
+		loss := at.Drop(ikeMessage(informational, owner == 1), netlab.All())
+		wantLost(t, loss, name)
+		f.members[owner].Kill()
+		f.site.Lead(f.site.Members[survivor])
+		wire := f.site.ClientWAN.Capture("udp port 500 or udp port 4500")
+		loss.Remove()
+		pingThrough(t, f)
+		f.waitRole(f.members[survivor], "vpn1_1", "primary")
+		wantSameSAs(t, before, f.client.SAs())
+		wantNoneNegotiated(t, wire)
+		if n := f.members[survivor].Stat("ike.dead_peers"); n != 0 {
+			t.Errorf("the owner died with the %s, and the survivor took the client for dead", name)
+		}
+		// The windows of both directions are in step.
+		if err := f.client.RekeyChild("lan"); err != nil {
+			t.Errorf("the owner died with the %s, and the client cannot rekey: %v", name, err)
+		}
+		pair := fmt.Sprint(spisOfClient(f))
+		if err := f.members[survivor].Rekey("vpn1_1", false); err != nil {
+			t.Error(err)
+		}
+		f.wantOnePair(f.members[survivor], pair, "after the owner died with the "+name)
+		f.members[owner].Restart()
+		f.waitSynced(f.members...)
 	}
 }
 
