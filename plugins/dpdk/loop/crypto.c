@@ -219,7 +219,7 @@ static void fill_op(struct evg_desc *d, struct rte_crypto_op *op, struct job *j,
 	rte_iova_t at = rte_crypto_op_ctophys_offset(op, IV_OFFSET);
 	memcpy(s->iv, j->iv, sizeof s->iv);
 	memcpy(s->aad, j->aad, sizeof s->aad);
-	memcpy(s->digest, j->digest, sizeof s->digest);
+	memcpy(s->digest, j->digest, d->icv_len);
 	s->job = index;
 	rte_crypto_op_attach_sym_session(op, d->session);
 	struct rte_crypto_sym_op *y = op->sym;
@@ -251,7 +251,7 @@ static uint32_t take_back(struct worker *w, struct evg_desc *d, struct job *jobs
 	for (uint16_t i = 0; i < n; i++) {
 		struct scratch *s = rte_crypto_op_ctod_offset(ops[i], struct scratch *, IV_OFFSET);
 		w->status[s->job] = ops[i]->status == RTE_CRYPTO_OP_STATUS_SUCCESS ? 0 : EBADMSG;
-		memcpy(jobs[s->job].digest, s->digest, sizeof s->digest);
+		memcpy(jobs[s->job].digest, s->digest, d->icv_len);
 	}
 	rte_mempool_put_bulk(w->ops, (void **)ops, n);
 	return n;

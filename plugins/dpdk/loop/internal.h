@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -95,13 +96,26 @@ struct evg_sa {
 	uint16_t moved_port;
 };
 
-// header is what policies look at in an IP packet.
+// header is what policies look at in an IP packet. Addresses are written and read in
+// words of eight octets: a word that was just written in pieces has to wait for them.
+// Zeros fill up those of IPv4.
 struct header {
+	alignas(8) uint8_t src[16];
+	alignas(8) uint8_t dst[16];
 	bool v6, has_ports, df, fragment;
 	uint8_t proto, tos;
 	uint16_t src_port, dst_port, l4;
 	uint32_t len;
-	uint8_t src[16], dst[16];
+};
+
+#define FLOWS 1024
+
+// flow remembers which SA sends packets of a flow, as long as nothing changes that
+// decides it.
+struct flow {
+	alignas(64) uint64_t version; // of the policies
+	uint64_t src[2], dst[2], rest;
+	struct evg_sa *sa; // NULL for none
 };
 
 struct port {
@@ -155,9 +169,9 @@ struct in_packet {
 
 // out_packet is an inner packet on its way out: m's data begins with its header.
 struct out_packet {
+	struct header h;
 	struct rte_mbuf *m;
 	struct evg_sa *sa, *from; // sa may be NULL at first; from: the SA of the link that it came over
-	struct header h;
 };
 
 // job is one piece of work for a cipher.
@@ -166,7 +180,7 @@ struct job {
 	uint8_t *esp;
 	uint32_t len; // from the SPI to the end of the padding, with high order ESN bits behind where they count
 	uint8_t iv[16], aad[16];
-	uint8_t *digest; // 64 octets
+	uint8_t *digest; // as long as the ICV, and where that is in the packet, unless what is authenticated lies there
 };
 
 struct tx_queue {
@@ -193,6 +207,8 @@ struct worker {
 	uint64_t acquire_until[ACQUIRE_SLOTS];
 	uint64_t too_big_tokens, too_big_last;
 	uint16_t ip_id;
+	uint64_t version; // of the policies when the turn began
+	struct flow flows[FLOWS];
 	uint32_t n_in, n_out;
 	struct in_packet in[BURST];
 	struct out_packet out[BURST];
@@ -215,6 +231,7 @@ struct evg_plane {
 	_Atomic(struct evg_sa *) links[MAX_GROUPS];
 	_Atomic(struct evg_sa *) by_spi[SPI_BUCKETS];
 	_Atomic(struct policy *) policies[POLICY_BUCKETS];
+	_Atomic uint64_t version; // of the policies, changed after each change of theirs; from 1
 	_Atomic uint64_t lengths[2][3]; // bit n: a policy of a prefix of n bits, by family
 	uint32_t of_length[2][129];
 	struct retired *retired;
@@ -231,8 +248,18 @@ static inline void drop(struct evg_sa *sa, enum evg_drop d, uint64_t n) {
 		atomic_fetch_add_explicit(&sa->drops[d], n, memory_order_relaxed);
 }
 
+// same16 compares addresses of 16 octets.
+static inline bool same16(const uint8_t *a, const uint8_t *b) {
+	uint64_t x[2], y[2]; // by words, as they were written
+	memcpy(&x[0], a, 8);
+	memcpy(&x[1], a + 8, 8);
+	memcpy(&y[0], b, 8);
+	memcpy(&y[1], b + 8, 8);
+	return ((x[0] ^ y[0]) | (x[1] ^ y[1])) == 0;
+}
+
 static inline bool same_addr(const struct evg_addr *a, const struct evg_addr *b) {
-	return a->v6 == b->v6 && memcmp(a->b, b->b, sizeof a->b) == 0; // zeros fill up those of IPv4
+	return a->v6 == b->v6 && same16(a->b, b->b);
 }
 
 static inline bool is_active(struct evg_sa *sa) {
@@ -254,10 +281,11 @@ bool window_accept(struct window *w, uint64_t seq);
 void window_import(struct window *w, uint64_t highest, const uint8_t *bitmap, uint32_t octets);
 
 // table.c
-struct evg_sa *inbound_find(struct evg_plane *p, rte_be32_t spi, const struct evg_addr *local);
+struct evg_sa *inbound_find(struct evg_plane *p, rte_be32_t spi, const struct header *h);
 struct evg_sa *outbound_find(struct evg_plane *p, rte_be32_t spi, const struct header *quoted);
-struct evg_sa *policy_find(struct evg_plane *p, const struct header *h);
-bool is_ours(struct evg_plane *p, const struct evg_addr *a);
+struct evg_sa *sender_find(struct worker *w, const struct header *h);
+bool is_ours(struct evg_plane *p, const struct header *h);
+void policies_changed(struct evg_plane *p);
 
 // event.c
 void events_init(struct events *e, int fd);
@@ -290,6 +318,7 @@ bool mtu_age(struct worker *w, struct evg_sa *sa);
 bool mtu_learn(struct worker *w, struct evg_sa *sa, uint32_t mtu);
 
 // seal.c, open.c
+void put_aad(const struct evg_desc *d, uint8_t *aad, rte_be32_t spi, uint64_t seq);
 void seal_run(struct worker *w, struct out_packet *o, uint32_t n);
 void send_all(struct worker *w);
 void open_all(struct worker *w);
@@ -301,9 +330,18 @@ void learn_icmp(struct worker *w, const uint8_t *ip, const struct header *h);
 // tx.c
 void to_tun(struct worker *w, const uint8_t *p, uint32_t len);
 void to_host(struct worker *w, uint16_t port, struct rte_mbuf *m);
-void to_wire(struct worker *w, uint16_t port, struct rte_mbuf *m, struct evg_sa *sa);
-void to_wire_fit(struct worker *w, const struct evg_path *path, struct rte_mbuf *m, struct evg_sa *sa, uint32_t mtu);
+void to_wire_in_pieces(struct worker *w, const struct evg_path *path, struct rte_mbuf *m, struct evg_sa *sa, uint32_t mtu);
+void flush_port(struct worker *w, uint16_t port);
 void flush(struct worker *w);
+
+// to_wire queues a frame for a port; sa is whom to blame when it is lost.
+static inline void to_wire(struct worker *w, uint16_t port, struct rte_mbuf *m, struct evg_sa *sa) {
+	struct tx_queue *q = &w->tx[port];
+	if (q->n == BURST)
+		flush_port(w, port);
+	q->m[q->n] = m;
+	q->sa[q->n++] = sa;
+}
 
 // worker.c
 uint64_t turn_begin(struct worker *w);

@@ -4,34 +4,30 @@
 
 #include "internal.h"
 
-// prepare fills in the job of a packet with a plausible number. False means that it
-// cannot be ESP of this SA.
-static bool prepare(const struct evg_desc *d, struct evg_sa *sa, struct in_packet *in, struct job *j) {
+// prepare fills in the job of a packet with a plausible number; spare is for an ICV
+// that has to make room. False means that it cannot be ESP of this SA.
+static bool prepare(const struct evg_desc *d, struct evg_sa *sa, struct in_packet *in, struct job *j, uint8_t spare[64]) {
 	uint32_t around = MIN_ESP + d->iv_len + d->icv_len;
 	if (in->len < around + 2 || (d->encryption == ENCR_AES_CBC && (in->len - around) % 16 != 0))
 		return false;
 	j->m = in->m;
 	j->esp = in->esp;
 	j->len = in->len - d->icv_len;
-	memcpy(j->digest, in->esp + j->len, d->icv_len);
-	memset(j->iv, 0, sizeof j->iv);
+	j->digest = in->esp + j->len;
 	if (d->encryption == ENCR_AES_CBC) {
 		memcpy(j->iv, in->esp + MIN_ESP, 16);
 	} else if (d->iv_len == 8) {
+		rte_be32_t block = RTE_BE32(1);
 		memcpy(j->iv, d->salt, 4);
 		memcpy(j->iv + 4, in->esp + MIN_ESP, 8);
-		j->iv[15] = 1;
+		memcpy(j->iv + 12, &block, 4);
 	}
-	rte_be32_t high = rte_cpu_to_be_32((uint32_t)(in->seq >> 32));
-	memcpy(j->aad, &sa->spi, 4);
-	if (d->esn) {
-		memcpy(j->aad + 4, &high, 4);
-		memcpy(j->aad + 8, in->esp + 4, 4);
-	} else {
-		memcpy(j->aad + 4, in->esp + 4, 4);
-	}
+	put_aad(d, j->aad, sa->spi, in->seq);
 	if (d->esn && !d->aead) {
-		memcpy(in->esp + j->len, &high, 4); // where the ICV was
+		rte_be32_t high = rte_cpu_to_be_32((uint32_t)(in->seq >> 32));
+		memcpy(spare, j->digest, d->icv_len);
+		memcpy(j->digest, &high, 4); // where the ICV was
+		j->digest = spare;
 		j->len += 4;
 	}
 	return true;
@@ -74,7 +70,7 @@ static void relay(struct worker *w, struct in_packet *in, uint8_t *inner, const 
 	struct rte_mbuf *m = in->m;
 	rte_pktmbuf_adj(m, (uint16_t)(inner - rte_pktmbuf_mtod(m, uint8_t *)));
 	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - h->len));
-	w->out[w->n_out++] = (struct out_packet){.m = m, .from = in->sa, .h = *h}; // its SA is still to be found
+	w->out[w->n_out++] = (struct out_packet){.h = *h, .m = m, .from = in->sa}; // its SA is still to be found
 	in->m = NULL;
 }
 
@@ -113,12 +109,11 @@ static uint32_t admit(struct worker *w, struct evg_sa *sa, const struct evg_desc
 		rte_be32_t low;
 		memcpy(&low, in[i].esp + 4, 4);
 		enum evg_drop why = EVG_DROPS;
-		w->jobs[ready].digest = w->digests[ready];
 		if (allowance(sa, 1, 0, ready, pending_bytes) == 0)
 			why = EVG_DROP_LIFETIME;
 		else if (!window_infer(&sa->window, rte_be_to_cpu_32(low), d->esn, &in[i].seq) || !window_fresh(&sa->window, in[i].seq))
 			why = EVG_DROP_REPLAYED;
-		else if (!prepare(d, sa, &in[i], &w->jobs[ready]))
+		else if (!prepare(d, sa, &in[i], &w->jobs[ready], w->digests[ready]))
 			why = EVG_DROP_MALFORMED;
 		if (why != EVG_DROPS) {
 			drop(sa, why, 1);

@@ -27,6 +27,21 @@ static void parse_ports(struct header *h, const uint8_t *p, uint32_t len) {
 	}
 }
 
+// put_ipv4_addr writes an address of four octets as one of sixteen.
+static void put_ipv4_addr(uint8_t *to, const uint8_t *from) {
+	uint64_t word = 0, zero = 0;
+	memcpy(&word, from, 4);
+	memcpy(to, &word, 8);
+	memcpy(to + 8, &zero, 8);
+}
+
+static void put_ipv6_addr(uint8_t *to, const uint8_t *from) {
+	uint64_t words[2];
+	memcpy(words, from, 16);
+	memcpy(to, &words[0], 8);
+	memcpy(to + 8, &words[1], 8);
+}
+
 static bool parse_ipv4(struct header *h, const uint8_t *p, uint32_t len) {
 	uint32_t ihl = (p[0] & 0xf) * 4u;
 	h->len = be16(p + 2);
@@ -37,8 +52,8 @@ static bool parse_ipv4(struct header *h, const uint8_t *p, uint32_t len) {
 	h->fragment = (be16(p + 6) & 0x1fff) != 0; // not the first one
 	h->proto = p[9];
 	h->l4 = (uint16_t)ihl;
-	memcpy(h->src, p + 12, 4);
-	memcpy(h->dst, p + 16, 4);
+	put_ipv4_addr(h->src, p + 12);
+	put_ipv4_addr(h->dst, p + 16);
 	parse_ports(h, p, h->len);
 	return true;
 }
@@ -57,8 +72,8 @@ static bool parse_ipv6(struct header *h, const uint8_t *p, uint32_t len) {
 	h->tos = (uint8_t)(p[0] << 4 | p[1] >> 4);
 	h->df = true; // nobody fragments but the sender
 	h->v6 = true;
-	memcpy(h->src, p + 8, 16);
-	memcpy(h->dst, p + 24, 16);
+	put_ipv6_addr(h->src, p + 8);
+	put_ipv6_addr(h->dst, p + 24);
 	uint8_t next = p[6];
 	uint32_t at = 40;
 	for (int i = 0; i < MAX_EXTENSIONS && at + 8 <= h->len; i++) {
@@ -80,7 +95,8 @@ static bool parse_ipv6(struct header *h, const uint8_t *p, uint32_t len) {
 }
 
 bool parse_header(struct header *h, const uint8_t *p, uint32_t len) {
-	memset(h, 0, sizeof *h);
+	h->v6 = h->has_ports = h->df = h->fragment = false;
+	h->src_port = h->dst_port = 0;
 	if (len < 20)
 		return false;
 	switch (p[0] >> 4) {

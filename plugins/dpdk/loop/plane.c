@@ -65,6 +65,7 @@ struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpu
 	p->frame = c->frame;
 	p->spin = c->spin;
 	p->graph = c->graph;
+	atomic_store(&p->version, 1); // a worker's empty flows have another
 	atomic_store(&p->addresses, none);
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	events_init(&p->events, fd);

@@ -145,6 +145,7 @@ void evg_desc_free(struct evg_desc *d) {
 void evg_sa_set_desc(struct evg_plane *p, struct evg_sa *sa, struct evg_desc *d) {
 	struct evg_desc *old = atomic_exchange(&sa->desc, d);
 	if (old != NULL) {
+		policies_changed(p); // its selectors may be others
 		evg_plane_drain(p);
 		evg_desc_free(old);
 	}

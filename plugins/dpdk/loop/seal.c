@@ -40,59 +40,66 @@ static void free_from(struct out_packet *o, uint32_t from, uint32_t n) {
 		rte_pktmbuf_free(o[i].m);
 }
 
+// PADDING: "the first padding octet [...] is numbered 1, with subsequent padding
+// octets making up a monotonically increasing sequence" RFC 4303 section 2.4.
+static const uint8_t PADDING[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+
+// put_iv fills in the explicit IV and what the cipher starts with.
+static void put_iv(const struct evg_desc *d, uint8_t *explicit, uint8_t *iv, uint64_t counter) {
+	rte_be64_t unique = rte_cpu_to_be_64(d->iv_prefix | counter);
+	uint64_t none = 0;
+	if (d->encryption == ENCR_AES_CBC) {
+		memcpy(explicit, &unique, 8);
+		memcpy(explicit + 8, &none, 8);
+		memset(iv, 0, 16);
+	} else if (d->iv_len == 8) {
+		rte_be32_t block = RTE_BE32(1); // the block counter of AES-CTR; AEADs make their own
+		memcpy(explicit, &unique, 8);
+		memcpy(iv, d->salt, 4);
+		memcpy(iv + 4, &unique, 8);
+		memcpy(iv + 12, &block, 4);
+	}
+}
+
+// put_aad fills in what an AEAD authenticates besides: the SPI and the whole number
+// (RFC 4106 section 5).
+void put_aad(const struct evg_desc *d, uint8_t *aad, rte_be32_t spi, uint64_t seq) {
+	rte_be32_t low = rte_cpu_to_be_32((uint32_t)seq), high = rte_cpu_to_be_32((uint32_t)(seq >> 32));
+	memcpy(aad, &spi, 4);
+	memcpy(aad + 4, d->esn ? &high : &low, 4);
+	memcpy(aad + 8, &low, 4);
+}
+
 // frame_esp makes room around an inner packet and fills in what ESP puts there
 // (RFC 4303 section 2). It returns false when the packet's memory is too short.
 static bool frame_esp(struct evg_sa *sa, const struct evg_desc *d, struct out_packet *o, struct job *j, uint64_t seq, uint64_t counter) {
-	struct rte_mbuf *m = o->m;
-	if (m->data_len > o->h.len)
-		rte_pktmbuf_trim(m, (uint16_t)(m->data_len - o->h.len)); // padding of the link
-	uint32_t pad = (d->align - (o->h.len + 2) % d->align) % d->align;
-	uint8_t *tail = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)(pad + 2 + d->icv_len + 4));
-	uint8_t *esp = tail ? (uint8_t *)rte_pktmbuf_prepend(m, (uint16_t)(MIN_ESP + d->iv_len)) : NULL;
-	if (esp == NULL)
+	struct rte_mbuf *m = o->m; // of one segment; what is behind the packet is padding of the link
+	uint32_t pad = -(o->h.len + 2) & (d->align - 1u), front = MIN_ESP + d->iv_len, body = front + o->h.len + pad + 2;
+	if (m->data_off < front || m->data_off - front + body + d->icv_len + 4 > m->buf_len || o->h.len + sizeof PADDING > (uint32_t)(m->buf_len - m->data_off))
 		return false;
-	for (uint32_t i = 0; i < pad; i++)
-		tail[i] = (uint8_t)(i + 1);
+	m->data_off = (uint16_t)(m->data_off - front);
+	m->data_len = (uint16_t)(body + d->icv_len);
+	m->pkt_len = m->data_len;
+	uint8_t *esp = rte_pktmbuf_mtod(m, uint8_t *), *tail = esp + front + o->h.len;
+	memcpy(tail, PADDING, sizeof PADDING); // all of it, as that is one store
 	tail[pad] = (uint8_t)pad;
 	tail[pad + 1] = o->h.v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
-	memcpy(esp, &sa->spi, 4);
 	rte_be32_t low = rte_cpu_to_be_32((uint32_t)seq), high = rte_cpu_to_be_32((uint32_t)(seq >> 32));
-	rte_be64_t iv = rte_cpu_to_be_64(d->iv_prefix | counter);
+	memcpy(esp, &sa->spi, 4);
 	memcpy(esp + 4, &low, 4);
-	memset(j->iv, 0, sizeof j->iv);
+	put_iv(d, esp + MIN_ESP, j->iv, counter);
+	put_aad(d, j->aad, sa->spi, seq);
 	j->m = m;
 	j->esp = esp;
-	j->len = MIN_ESP + d->iv_len + o->h.len + pad + 2;
-	if (d->encryption == ENCR_AES_CBC) {
-		memcpy(esp + MIN_ESP, &iv, 8);
-		memset(esp + MIN_ESP + 8, 0, 8);
-	} else if (d->iv_len == 8) {
-		memcpy(esp + MIN_ESP, &iv, 8);
-		memcpy(j->iv, d->salt, 4);
-		memcpy(j->iv + 4, &iv, 8);
-		j->iv[15] = 1; // the block counter of AES-CTR; AEADs make their own
-	}
-	memcpy(j->aad, &sa->spi, 4);
-	if (d->esn) {
-		memcpy(j->aad + 4, &high, 4);
-		memcpy(j->aad + 8, &low, 4);
-	} else {
-		memcpy(j->aad + 4, &low, 4);
-	}
+	j->len = body;
+	j->digest = esp + body;
 	if (d->esn && !d->aead) {
 		// "the high-order 32 bits [...] are included in the ICV computation
 		// [...] appended after the Next Header field" RFC 4303 section 2.2.1.
-		memcpy(esp + j->len, &high, 4);
+		memcpy(esp + body, &high, 4);
 		j->len += 4;
 	}
 	return true;
-}
-
-// finish puts the ICV behind the packet.
-static void finish(const struct evg_desc *d, struct job *j) {
-	uint32_t len = j->len - (d->esn && !d->aead ? 4 : 0);
-	memcpy(j->esp + len, j->digest, d->icv_len);
-	rte_pktmbuf_trim(j->m, (uint16_t)(j->m->data_len - len - d->icv_len));
 }
 
 static uint8_t outer_tos(const struct evg_desc *d, uint8_t inner) {
@@ -234,7 +241,6 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 	n = grant(w, sa, o, n, largest, &seq, &counter);
 	uint32_t ready = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		w->jobs[ready].digest = w->digests[ready];
 		if (!frame_esp(sa, d, &o[i], &w->jobs[ready], seq + i, counter + i)) {
 			drop(sa, EVG_DROP_MALFORMED, 1);
 			rte_pktmbuf_free(o[i].m);
@@ -250,9 +256,9 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 	crypto_run(w, d, w->jobs, ready, true);
 	uint32_t mtu = mtu_known(sa, path);
 	uint64_t sent = 0;
+	if (mtu == 0)
+		mtu = ASSUMED_MTU;
 	for (uint32_t i = 0; i < ready; i++) {
-		if (w->status[i] == 0)
-			finish(d, &w->jobs[i]);
 		if (w->status[i] != 0 || !wrap(w, path, o[i].m, outer_tos(d, o[i].h.tos), whole[i])) {
 			drop(sa, EVG_DROP_MALFORMED, 1);
 			rte_pktmbuf_free(o[i].m);
@@ -260,7 +266,10 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 		}
 		sent++;
 		bytes += o[i].h.len;
-		to_wire_fit(w, path, o[i].m, sa, mtu ? mtu : ASSUMED_MTU);
+		if (o[i].m->data_len - sizeof(struct rte_ether_hdr) <= mtu)
+			to_wire(w, path->port, o[i].m, sa);
+		else
+			to_wire_in_pieces(w, path, o[i].m, sa, mtu);
 	}
 	if (sent > 0)
 		account(w, sa, sent, bytes);
@@ -270,7 +279,7 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 // choose finds the SA that sends a packet. NULL means that none does; then it is
 // counted.
 static struct evg_sa *choose(struct worker *w, struct out_packet *o) {
-	struct evg_sa *sa = o->sa ? o->sa : policy_find(w->p, &o->h), *link;
+	struct evg_sa *sa = o->sa ? o->sa : sender_find(w, &o->h), *link;
 	if (sa == NULL) {
 		if (o->from != NULL) {
 			drop(o->from, EVG_DROP_SELECTOR, 1);

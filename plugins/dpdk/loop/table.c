@@ -15,13 +15,15 @@ static uint32_t spi_bucket(rte_be32_t spi) {
 	return (uint32_t)((spi * 0x9e3779b97f4a7c15ull) >> 48) % SPI_BUCKETS;
 }
 
-struct evg_sa *inbound_find(struct evg_plane *p, rte_be32_t spi, const struct evg_addr *local) {
+// inbound_find returns the SA of an ESP packet by its SPI and destination (RFC 4301
+// section 4.1), NULL for none.
+struct evg_sa *inbound_find(struct evg_plane *p, rte_be32_t spi, const struct header *h) {
 	struct evg_sa *sa = atomic_load_explicit(&p->by_spi[spi_bucket(spi)], memory_order_acquire);
 	for (; sa != NULL; sa = atomic_load_explicit(&sa->next_in, memory_order_acquire)) {
 		if (sa->spi != spi || sa->direction != EVG_IN)
 			continue;
 		const struct evg_path *path = atomic_load_explicit(&sa->path, memory_order_acquire);
-		if (same_addr(&path->local, local))
+		if (path->local.v6 == h->v6 && same16(path->local.b, h->dst))
 			return sa;
 	}
 	return NULL;
@@ -58,8 +60,10 @@ void evg_spi_remove(struct evg_plane *p, struct evg_sa *sa) {
 }
 
 static uint32_t policy_bucket(const struct evg_prefix *x) {
-	uint32_t h = rte_hash_crc(x->addr, 16, (uint32_t)x->v6 << 8 | x->bits);
-	return h % POLICY_BUCKETS;
+	uint64_t words[2];
+	memcpy(words, x->addr, sizeof words);
+	uint32_t h = rte_hash_crc_8byte(words[0], (uint32_t)x->v6 << 8 | x->bits);
+	return rte_hash_crc_8byte(words[1], h) % POLICY_BUCKETS;
 }
 
 static bool same_prefix(const struct evg_prefix *a, const struct evg_prefix *b) {
@@ -76,11 +80,21 @@ static struct policy *prefix_find(struct evg_plane *p, const struct evg_prefix *
 	return y;
 }
 
+// leading is a word, as it is in memory, whose first bits of 64 are ones.
+static uint64_t leading(int bits) {
+	return bits <= 0 ? 0 : rte_cpu_to_be_64(bits >= 64 ? ~0ull : ~(~0ull >> bits));
+}
+
 static void mask(struct evg_prefix *x, bool v6, uint8_t bits, const uint8_t *addr) {
-	*x = (struct evg_prefix){.v6 = v6, .bits = bits};
-	memcpy(x->addr, addr, bits / 8);
-	if (bits % 8 != 0)
-		x->addr[bits / 8] = (uint8_t)(addr[bits / 8] & 0xff00 >> bits % 8);
+	uint64_t words[2];
+	memcpy(&words[0], addr, 8);
+	memcpy(&words[1], addr + 8, 8);
+	words[0] &= leading(bits);
+	words[1] &= leading(bits - 64);
+	x->v6 = v6;
+	x->bits = bits;
+	memcpy(x->addr, &words[0], 8);
+	memcpy(x->addr + 8, &words[1], 8);
 }
 
 static struct evg_sa *select_from(const struct sa_list *l, const struct header *h) {
@@ -95,7 +109,7 @@ static struct evg_sa *select_from(const struct sa_list *l, const struct header *
 
 // policy_find returns the SA for a packet: of the longest prefix that has one for
 // it, the newest; NULL for none.
-struct evg_sa *policy_find(struct evg_plane *p, const struct header *h) {
+static struct evg_sa *policy_find(struct evg_plane *p, const struct header *h) {
 	for (int word = 2; word >= 0; word--) {
 		uint64_t lengths = atomic_load_explicit(&p->lengths[h->v6][word], memory_order_acquire);
 		while (lengths != 0) {
@@ -111,6 +125,28 @@ struct evg_sa *policy_find(struct evg_plane *p, const struct header *h) {
 		}
 	}
 	return NULL;
+}
+
+// sender_find is policy_find with a memory of flows.
+struct evg_sa *sender_find(struct worker *w, const struct header *h) {
+	uint64_t src[2], dst[2];
+	memcpy(src, h->src, sizeof src);
+	memcpy(dst, h->dst, sizeof dst);
+	uint64_t rest = (uint64_t)h->src_port << 48 | (uint64_t)h->dst_port << 32 | (uint64_t)h->proto << 16 | (uint64_t)h->has_ports << 8 | h->v6;
+	uint32_t hash = rte_hash_crc_8byte(src[0] ^ src[1], (uint32_t)rest);
+	hash = rte_hash_crc_8byte(dst[0] ^ dst[1], hash ^ (uint32_t)(rest >> 32));
+	struct flow *f = &w->flows[hash % FLOWS];
+	if (f->version == w->version && f->rest == rest && ((f->src[0] ^ src[0]) | (f->src[1] ^ src[1]) | (f->dst[0] ^ dst[0]) | (f->dst[1] ^ dst[1])) == 0)
+		return f->sa;
+	*f = (struct flow){.version = w->version, .src = {src[0], src[1]}, .dst = {dst[0], dst[1]}, .rest = rest, .sa = policy_find(w->p, h)};
+	return f->sa;
+}
+
+// policies_changed makes turns that begin later forget what they know of flows. What
+// was found before the change is not used after it: a turn asks for the version before
+// it looks anything up, and SAs that were taken out are freed after a drain.
+void policies_changed(struct evg_plane *p) {
+	atomic_fetch_add(&p->version, 1);
 }
 
 static void count_length(struct evg_plane *p, const struct evg_prefix *x, int by) {
@@ -132,6 +168,7 @@ int evg_policy_add(struct evg_plane *p, const struct evg_prefix *prefix, struct 
 		return -ENOMEM;
 	if (y != NULL) {
 		atomic_store(&y->sas, new);
+		policies_changed(p);
 		retire(p, old);
 		return 0;
 	}
@@ -145,6 +182,7 @@ int evg_policy_add(struct evg_plane *p, const struct evg_prefix *prefix, struct 
 	atomic_store(&y->next, atomic_load(head));
 	atomic_store(head, y);
 	count_length(p, &x, 1);
+	policies_changed(p);
 	return 0;
 }
 
@@ -158,6 +196,7 @@ int evg_policy_remove(struct evg_plane *p, const struct evg_prefix *prefix, stru
 	if (new == NULL)
 		return -ENOMEM;
 	atomic_store(&y->sas, new);
+	policies_changed(p);
 	retire(p, old);
 	if (new->n > 0)
 		return 0;
@@ -178,10 +217,11 @@ void evg_link_set(struct evg_plane *p, uint32_t member, struct evg_sa *sa) {
 	atomic_store(&p->links[member], sa);
 }
 
-bool is_ours(struct evg_plane *p, const struct evg_addr *a) {
+// is_ours tells whether a packet is for one of our addresses.
+bool is_ours(struct evg_plane *p, const struct header *h) {
 	const struct address_set *s = atomic_load_explicit(&p->addresses, memory_order_acquire);
 	for (uint32_t i = 0; i < s->n; i++) {
-		if (same_addr(&s->a[i], a))
+		if (s->a[i].v6 == h->v6 && same16(s->a[i].b, h->dst))
 			return true;
 	}
 	return false;

@@ -28,7 +28,7 @@ void to_host(struct worker *w, uint16_t port, struct rte_mbuf *m) {
 
 // flush_port sends what waits for a port. A port that stays full loses it: a turn
 // must end soon, whoever demotes waits for it.
-static void flush_port(struct worker *w, uint16_t port) {
+void flush_port(struct worker *w, uint16_t port) {
 	struct tx_queue *q = &w->tx[port];
 	uint32_t sent = 0;
 	for (int tries = 0; sent < q->n && tries < 16; tries++)
@@ -47,15 +47,6 @@ void flush(struct worker *w) {
 		if (w->tx[i].n > 0)
 			flush_port(w, i);
 	}
-}
-
-// to_wire queues a frame for a port; sa is whom to blame when it is lost.
-void to_wire(struct worker *w, uint16_t port, struct rte_mbuf *m, struct evg_sa *sa) {
-	struct tx_queue *q = &w->tx[port];
-	if (q->n == BURST)
-		flush_port(w, port);
-	q->m[q->n] = m;
-	q->sa[q->n++] = sa;
 }
 
 // put_fragment writes the header of the fragment at offset of an IP packet with a
@@ -81,9 +72,9 @@ static void put_fragment(uint8_t *ip, bool v6, uint8_t proto, uint32_t offset, u
 	h->hdr_checksum = rte_ipv4_cksum(h);
 }
 
-// fragment sends an outer packet in pieces of at most mtu octets (RFC 791 section
-// 3.2, RFC 8200 section 4.5), and frees it.
-static void fragment(struct worker *w, const struct evg_path *path, struct rte_mbuf *m, struct evg_sa *sa, uint32_t mtu) {
+// to_wire_in_pieces sends an outer packet in pieces of at most mtu octets (RFC 791
+// section 3.2, RFC 8200 section 4.5), and frees it.
+void to_wire_in_pieces(struct worker *w, const struct evg_path *path, struct rte_mbuf *m, struct evg_sa *sa, uint32_t mtu) {
 	bool v6 = path->local.v6;
 	uint32_t l3 = v6 ? sizeof(struct rte_ipv6_hdr) : sizeof(struct rte_ipv4_hdr);
 	uint32_t head = sizeof(struct rte_ether_hdr) + l3, extra = v6 ? 8 : 0;
@@ -105,12 +96,4 @@ static void fragment(struct worker *w, const struct evg_path *path, struct rte_m
 		to_wire(w, path->port, f, sa);
 	}
 	rte_pktmbuf_free(m);
-}
-
-// to_wire_fit sends an outer packet, in fragments where it is longer than mtu.
-void to_wire_fit(struct worker *w, const struct evg_path *path, struct rte_mbuf *m, struct evg_sa *sa, uint32_t mtu) {
-	if (m->data_len - sizeof(struct rte_ether_hdr) <= mtu)
-		to_wire(w, path->port, m, sa);
-	else
-		fragment(w, path, m, sa, mtu);
 }

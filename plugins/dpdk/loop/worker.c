@@ -26,16 +26,6 @@ static uint64_t clock_ns(void) {
 	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-// push_out puts an inner packet before those that are to be sent. sa is NULL where
-// nobody has looked for it.
-static void push_out(struct worker *w, struct rte_mbuf *m, struct evg_sa *sa, const struct header *h) {
-	struct out_packet *o = &w->out[w->n_out++];
-	o->m = m;
-	o->sa = sa;
-	o->from = NULL;
-	o->h = *h;
-}
-
 static bool is_multicast(const struct header *h) {
 	if (h->v6)
 		return h->dst[0] == 0xff || (h->dst[0] == 0xfe && (h->dst[1] & 0xc0) == 0x80);
@@ -69,7 +59,7 @@ static bool from_udp(struct worker *w, struct rte_mbuf *m, const struct header *
 }
 
 // take_esp finds the SA of an ESP packet.
-static void take_esp(struct worker *w, struct in_packet *in, const struct evg_addr *to) {
+static void take_esp(struct worker *w, struct in_packet *in, const struct header *h) {
 	rte_be32_t spi;
 	if (in->len < MIN_ESP) {
 		count(w, EVG_STAT_SHORT);
@@ -77,7 +67,7 @@ static void take_esp(struct worker *w, struct in_packet *in, const struct evg_ad
 		return;
 	}
 	memcpy(&spi, in->esp, 4);
-	in->sa = inbound_find(w->p, spi, to);
+	in->sa = inbound_find(w->p, spi, h);
 	if (in->sa == NULL) {
 		count(w, EVG_STAT_UNKNOWN_SPI);
 		rte_pktmbuf_free(in->m);
@@ -96,14 +86,13 @@ static struct evg_addr addr_of(const uint8_t *b, bool v6) {
 // host's.
 static void to_us(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h, uint8_t *ip) {
 	struct in_packet in = {.m = m, .tos = h->tos, .from = addr_of(h->src, h->v6)};
-	struct evg_addr to = addr_of(h->dst, h->v6);
 	if (h->proto == IPPROTO_ESP && !h->fragment) {
 		in.esp = ip + h->l4;
 		in.len = h->len - h->l4;
-		take_esp(w, &in, &to);
+		take_esp(w, &in, h);
 	} else if (h->proto == IPPROTO_UDP && from_udp(w, m, h, ip, &in)) {
 		if (in.m != NULL)
-			take_esp(w, &in, &to);
+			take_esp(w, &in, h);
 	} else {
 		learn_icmp(w, ip, h);
 		to_host(w, port, m);
@@ -149,22 +138,26 @@ static void to_us_joined(struct worker *w, uint16_t port, struct rte_mbuf *m, bo
 }
 
 // forward encrypts what a host behind the port sent towards a peer, when a policy
-// selects it; the host routes the rest.
+// selects it; the host routes the rest. h is where the next packet to be sent has its
+// header, so that it is not copied.
 static void forward(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h, uint8_t *ip) {
-	struct evg_sa *sa = is_multicast(h) ? NULL : policy_find(w->p, h);
+	struct evg_sa *sa = is_multicast(h) ? NULL : sender_find(w, h);
 	if (sa == NULL || !age_ttl(ip, h->v6)) {
 		to_host(w, port, m);
 		return;
 	}
 	rte_pktmbuf_adj(m, sizeof(struct rte_ether_hdr));
-	push_out(w, m, sa, h);
+	struct out_packet *o = &w->out[w->n_out++];
+	o->m = m;
+	o->sa = sa;
+	o->from = NULL;
 }
 
 // from_wire looks at one frame.
 static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m) {
 	const struct rte_ether_hdr *l2 = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
 	uint32_t len = m->data_len;
-	struct header h;
+	struct header *h = &w->out[w->n_out].h;
 	if (m->nb_segs != 1 || len < sizeof *l2 + 20 ||
 	    (l2->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4) && l2->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV6)) ||
 	    !rte_is_same_ether_addr(&l2->dst_addr, &w->p->ports[port].mac)) {
@@ -172,17 +165,16 @@ static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m) {
 		return;
 	}
 	uint8_t *ip = (uint8_t *)(uintptr_t)(l2 + 1);
-	if (!parse_header(&h, ip, len - (uint32_t)sizeof *l2)) {
+	if (!parse_header(h, ip, len - (uint32_t)sizeof *l2)) {
 		to_host(w, port, m);
 		return;
 	}
-	struct evg_addr to = addr_of(h.dst, h.v6);
-	if (!is_ours(w->p, &to))
-		forward(w, port, m, &h, ip);
-	else if (is_fragment(ip, &h) && (h.proto == IPPROTO_ESP || h.proto == IPPROTO_UDP))
-		to_us_joined(w, port, m, h.v6);
+	if (!is_ours(w->p, h))
+		forward(w, port, m, h, ip);
+	else if (is_fragment(ip, h) && (h->proto == IPPROTO_ESP || h->proto == IPPROTO_UDP))
+		to_us_joined(w, port, m, h->v6);
 	else
-		to_us(w, port, m, &h, ip);
+		to_us(w, port, m, h, ip);
 }
 
 // take_frames begins with what arrived at a port: each frame goes to the host or
@@ -198,10 +190,12 @@ void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t 
 
 // take_inner begins with a packet from the TUN device.
 void take_inner(struct worker *w, struct rte_mbuf *m) {
-	struct header h;
-	bool whole = parse_header(&h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
-	if (whole && !is_multicast(&h)) {
-		push_out(w, m, NULL, &h);
+	struct out_packet *o = &w->out[w->n_out];
+	bool whole = parse_header(&o->h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+	if (whole && !is_multicast(&o->h)) {
+		o->m = m;
+		o->sa = o->from = NULL; // nobody has looked for it
+		w->n_out++;
 		return;
 	}
 	count(w, whole ? EVG_STAT_MULTICAST : EVG_STAT_MALFORMED);
@@ -268,6 +262,7 @@ static uint32_t host_turn(struct worker *w, uint16_t port) {
 uint64_t turn_begin(struct worker *w) {
 	uint64_t number = atomic_fetch_add(&w->turns, 1);
 	w->now = clock_ns();
+	w->version = atomic_load(&w->p->version);
 	return number;
 }
 
