@@ -20,8 +20,9 @@ const (
 	perPacket = 500
 )
 
-// limit asks dpdk-test-crypto-perf what the library does with one core, in bits for
-// each second that its worker had a processor. Ciphers in CBC mode take whole blocks.
+// limit asks dpdk-test-crypto-perf what the library does with one core: buffers of a
+// size for each second that its worker had a processor. Ciphers in CBC mode take whole
+// blocks.
 func limit(ctx context.Context, a algorithm, octets int) (float64, error) {
 	octets = (octets + 15) / 16 * 16
 	buffers := volume / (octets + perPacket)
@@ -40,7 +41,7 @@ func limit(ctx context.Context, a algorithm, octets int) (float64, error) {
 	if err != nil || took == 0 {
 		return 0, fmt.Errorf("dpdk-test-crypto-perf: %w: %s", errors.Join(err, ctx.Err()), out.Bytes())
 	}
-	return float64(buffers) * float64(octets) * 8 / took.Seconds(), nil
+	return float64(buffers) / took.Seconds(), nil
 }
 
 // watchWorker waits for a program of DPDK with one worker, and returns how long that

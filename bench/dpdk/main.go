@@ -10,6 +10,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/evergate/evergate/bench/report"
@@ -21,6 +24,7 @@ type algorithm struct {
 	name  string
 	of    ipsec.Algorithms
 	limit []string // arguments of dpdk-test-crypto-perf
+	secgw string   // what a line of ipsec-secgw's configuration says of it
 }
 
 // Figure is what one packet size came to.
@@ -28,8 +32,11 @@ type Figure struct {
 	Algorithm string  `json:"algorithm"`
 	Octets    int     `json:"octets"`
 	Packets   float64 `json:"packets_per_second"`
-	Bits      float64 `json:"bits_per_second"`
-	Limit     float64 `json:"limit_bits_per_second"`
+	Limit     float64 `json:"limit_packets_per_second"`
+	// FromFile and Gateway got their packets from a capture file: this dataplane and
+	// ipsec-secgw.
+	FromFile float64 `json:"from_file_packets_per_second"`
+	Gateway  float64 `json:"ipsec_secgw_packets_per_second"`
 }
 
 func algorithms() []algorithm {
@@ -37,12 +44,12 @@ func algorithms() []algorithm {
 		{"aes128gcm", ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 128}, []string{
 			"--devtype", "crypto_aesni_gcm", "--optype", "aead", "--aead-algo", "aes-gcm", "--aead-op", "encrypt",
 			"--aead-key-sz", "16", "--aead-iv-sz", "12", "--aead-aad-sz", "8", "--digest-sz", "16",
-		}},
+		}, "aead_algo aes-128-gcm aead_key " + hexKey(20)},
 		{"aes128-sha1", ipsec.Algorithms{Encryption: ipsec.EncrAESCBC, KeyBits: 128, Integrity: ipsec.AuthHMACSHA1_96}, []string{
 			"--devtype", "crypto_aesni_mb", "--optype", "cipher-then-auth", "--cipher-algo", "aes-cbc", "--cipher-op", "encrypt",
 			"--cipher-key-sz", "16", "--cipher-iv-sz", "16", "--auth-algo", "sha1-hmac", "--auth-op", "generate",
 			"--auth-key-sz", "64", "--digest-sz", "12",
-		}},
+		}, "cipher_algo aes-128-cbc cipher_key " + hexKey(16) + " auth_algo sha1-hmac auth_key " + hexKey(20)},
 	}
 }
 
@@ -58,39 +65,67 @@ func main() {
 func run(ctx context.Context) error {
 	rounds := flag.Int("rounds", 3, "how often each size is measured; the best counts")
 	length := flag.Duration("time", time.Second, "how long a round takes")
+	gateway := flag.String("ipsec-secgw", "", "DPDK's own gateway, to be measured too")
+	names := flag.String("algorithms", "aes128gcm,aes128-sha1", "which ones")
+	sizes := flag.String("sizes", "64,512,1420,8192", "octets of inner packets")
+	cryptodevs := flag.String("cryptodevs", "crypto_aesni_gcm,crypto_aesni_mb", "libraries of ciphers, as in the plugin's settings")
 	flag.Parse()
 	dir, err := os.MkdirTemp("", "evergate-bench-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the system cleans up what is left
-	p, err := newPlayer(dir)
+	p, err := newPlayer(dir, *cryptodevs)
 	if err != nil {
 		return err
 	}
 	var figures []Figure
 	for _, a := range algorithms() {
-		for _, octets := range []int{64, 512, 1420, 8192} {
+		for size := range strings.SplitSeq(*sizes, ",") {
+			octets, err := strconv.Atoi(size)
+			if err != nil || octets < 64 || octets > 9000 {
+				return fmt.Errorf("sizes: %q is no size of a packet", size)
+			}
+			if !slices.Contains(strings.Split(*names, ","), a.name) {
+				continue
+			}
 			f := Figure{Algorithm: a.name, Octets: octets}
 			for range *rounds {
-				packets, err := p.measure(ctx, a.of, octets, *length)
-				if err != nil {
+				if err := p.round(ctx, &f, a, *gateway, *length); err != nil {
 					return fmt.Errorf("%s, %d octets: %w", a.name, octets, err)
 				}
-				f.Packets = max(f.Packets, packets)
-				bits, err := limit(ctx, a, octets)
-				if err != nil {
-					return err
-				}
-				f.Limit = max(f.Limit, bits)
 			}
-			f.Bits = f.Packets * float64(octets) * 8
 			figures = append(figures, f)
-			fmt.Fprintf(os.Stderr, "%s, %d octets: %.2f Gbit/s of %.2f\n", f.Algorithm, f.Octets, f.Bits/1e9, f.Limit/1e9)
+			fmt.Fprintf(os.Stderr, "%s, %d octets: %.2f Gbit/s of %.2f\n", f.Algorithm, f.Octets, f.bits(f.Packets), f.bits(f.Limit))
 		}
 	}
 	return show(figures, *rounds, *length)
 }
+
+// round measures everything once, one after the other, and keeps what was better than
+// before.
+func (p *player) round(ctx context.Context, f *Figure, a algorithm, gateway string, length time.Duration) error {
+	measurements := []struct {
+		best *float64
+		once func() (float64, error)
+	}{
+		{&f.Limit, func() (float64, error) { return limit(ctx, a, f.Octets) }},
+		{&f.Packets, func() (float64, error) { return p.measure(ctx, fromNull, a.of, f.Octets, length) }},
+		{&f.FromFile, func() (float64, error) { return p.measure(ctx, fromFile, a.of, f.Octets, length) }},
+		{&f.Gateway, func() (float64, error) { return p.secgw(ctx, gateway, a, f.Octets, length) }},
+	}
+	for _, m := range measurements {
+		rate, err := m.once()
+		if err != nil {
+			return err
+		}
+		*m.best = max(*m.best, rate)
+	}
+	return nil
+}
+
+// bits is a rate of packets in Gbit/s of what they carry.
+func (f Figure) bits(packets float64) float64 { return packets * float64(f.Octets) * 8 / 1e9 }
 
 // show writes the table and the line of JSON.
 func show(figures []Figure, rounds int, length time.Duration) error {
@@ -100,12 +135,16 @@ func show(figures []Figure, rounds int, length time.Duration) error {
 			fmt.Sprintf("%s, %d processors, load %s", runtime.GOARCH, runtime.NumCPU(), load()),
 			fmt.Sprintf("best of %d rounds of %v; by processor time of the worker; the limit is dpdk-test-crypto-perf's", rounds, length),
 		},
-		Tables: []report.Table{{Header: []string{"", "octets", "Mpps", "Gbit/s", "limit", "of the limit"}}},
+		Tables: []report.Table{{Header: []string{"", "octets", "Mpps", "Gbit/s", "limit", "of the limit", "from a file", "ipsec-secgw", "to ipsec-secgw"}}},
 		Result: map[string]any{"benchmark": "dpdk", "load": load(), "figures": figures},
 	}
 	for _, f := range figures {
-		r.Tables[0].Add(f.Algorithm, f.Octets, fmt.Sprintf("%.2f", f.Packets/1e6), fmt.Sprintf("%.1f", f.Bits/1e9),
-			fmt.Sprintf("%.1f", f.Limit/1e9), fmt.Sprintf("%.0f %%", 100*f.Bits/f.Limit))
+		gateway, ratio := "not measured", ""
+		if f.Gateway > 0 {
+			gateway, ratio = fmt.Sprintf("%.1f", f.bits(f.Gateway)), fmt.Sprintf("%.2f", f.FromFile/f.Gateway)
+		}
+		r.Tables[0].Add(f.Algorithm, f.Octets, fmt.Sprintf("%.2f", f.Packets/1e6), fmt.Sprintf("%.1f", f.bits(f.Packets)),
+			fmt.Sprintf("%.1f", f.bits(f.Limit)), fmt.Sprintf("%.0f %%", 100*f.Packets/f.Limit), fmt.Sprintf("%.1f", f.bits(f.FromFile)), gateway, ratio)
 	}
 	return r.Write(os.Stdout)
 }

@@ -22,42 +22,50 @@ import (
 	"github.com/evergate/evergate/plugins/dpdk"
 )
 
-// flows is how many packets a file has, each of a flow of its own.
+// flows is how many packets take turns, each of a flow of its own.
 const flows = 64
 
 // player plays packets to dataplanes of this process, in a namespace of its own.
 type player struct {
-	dir   string
-	eal   *dpdk.EAL
-	ports int // devices made so far
+	dir        string
+	eal        *dpdk.EAL
+	cryptodevs string // the setting
+	ports      int    // devices made so far
+	files      int    // capture files written so far
 }
 
 // newPlayer moves the calling goroutine, for good, to a namespace without anything.
-func newPlayer(dir string) (*player, error) {
+func newPlayer(dir, cryptodevs string) (*player, error) {
 	runtime.LockOSThread()
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		return nil, fmt.Errorf("make a network namespace: %w", err)
 	}
-	return &player{dir: dir, eal: new(dpdk.EAL)}, nil
+	return &player{dir: dir, eal: new(dpdk.EAL), cryptodevs: cryptodevs}, nil
 }
+
+// A port is how packets come to the worker.
+type port int
+
+const (
+	// fromNull: buffers that get a head only, as if a card had filled them.
+	fromNull port = iota
+	// fromFile: packets that the worker itself copies out of a capture file.
+	fromFile
+)
 
 // measure has one worker encrypt packets of a size for a while, and returns how many
 // a second.
-func (p *player) measure(ctx context.Context, a ipsec.Algorithms, octets int, length time.Duration) (rate float64, err error) {
-	// The driver numbers the addresses of its devices.
-	mac := net.HardwareAddr{0x02, 0x70, 0x63, 0x61, 0x70, byte(p.ports)}
-	name := fmt.Sprintf("net_pcap%d", p.ports)
-	p.ports++
-	file := filepath.Join(p.dir, name)
-	if err := os.WriteFile(file, packets(mac, octets), 0o600); err != nil {
+func (p *player) measure(ctx context.Context, from port, a ipsec.Algorithms, octets int, length time.Duration) (rate float64, err error) {
+	name, device, err := p.device(from, octets)
+	if err != nil {
 		return 0, err
 	}
 	e := dpdk.New(dpdk.Options{EAL: p.eal})
 	defer func() { err = errors.Join(err, e.Close()) }()
 	local, remote := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 2})
 	_, err = e.Configure(ctx, offload.Config{Boot: 1, Addresses: []netip.Addr{local}, Settings: map[string]string{
-		"ports": fmt.Sprintf("%s,rx_pcap=%s,infinite_rx=1", name, file), "eal": "--no-huge --no-pci -m 512",
-		"frame": "9216", "buffers": "4096", "max-sas": "64", "idle": "spin",
+		"ports": device, "eal": "--no-huge --no-pci -m 512",
+		"frame": "9216", "buffers": "4096", "max-sas": "64", "idle": "spin", "cryptodevs": p.cryptodevs,
 	}})
 	if err != nil {
 		return 0, err
@@ -73,24 +81,70 @@ func (p *player) measure(ctx context.Context, a ipsec.Algorithms, octets int, le
 	if err != nil {
 		return 0, err
 	}
+	if from == fromNull {
+		s, err := stamp(name, octets)
+		if err != nil {
+			return 0, err
+		}
+		defer func() {
+			s.stop()
+			err = errors.Join(err, e.Close())
+			s.free()
+		}()
+	}
 	return p.watch(ctx, e, sa.ID, length)
 }
 
-// watch counts for a while, after a first tenth of it: packets of the SA for each
-// second that the worker had a processor.
+// device names a new device that plays packets of a size, and says what it takes to
+// make it.
+func (p *player) device(from port, octets int) (name, device string, err error) {
+	n := p.ports
+	p.ports++
+	if from == fromNull {
+		name = fmt.Sprintf("net_null%d", n)
+		return name, fmt.Sprintf("%s,size=%d", name, octets+14), nil
+	}
+	file, err := p.capture(octets)
+	name = fmt.Sprintf("net_pcap%d", n)
+	return name, fmt.Sprintf("%s,rx_pcap=%s,infinite_rx=1", name, file), err
+}
+
+// patience is how long the worker may take to get its turns.
+const patience = time.Minute
+
+// watch counts packets of the SA while the worker has a processor for as long as said,
+// after a first tenth of it, and returns how many a second of that it sent.
 func (p *player) watch(ctx context.Context, e *dpdk.Engine, id ipsec.SAID, length time.Duration) (float64, error) {
-	if err := wait(ctx, length/10); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	first, err := reach(ctx, busy(os.Getpid(), "evg-loop0")+length/10)
+	if err != nil {
 		return 0, err
 	}
-	before, start := sent(ctx, e, id), busy(os.Getpid(), "evg-loop0")
-	if err := wait(ctx, length); err != nil {
+	before := sent(ctx, e, id)
+	last, err := reach(ctx, first+length)
+	if err != nil {
 		return 0, err
 	}
-	after, end := sent(ctx, e, id), busy(os.Getpid(), "evg-loop0")
-	if after == before || end == start {
-		return 0, errors.New("no packet was sent")
+	after := sent(ctx, e, id)
+	if after == before {
+		stats, err := e.Stats(ctx)
+		return 0, errors.Join(fmt.Errorf("no packet was sent; what belongs to no SA: %v", stats), err)
 	}
-	return float64(after-before) / (end - start).Seconds(), nil
+	return float64(after-before) / (last - first).Seconds(), nil
+}
+
+// reach waits until the worker has had a processor for so long altogether, and returns
+// for how long it has.
+func reach(ctx context.Context, least time.Duration) (time.Duration, error) {
+	for {
+		if had := busy(os.Getpid(), "evg-loop0"); had >= least {
+			return had, nil
+		}
+		if err := wait(ctx, 5*time.Millisecond); err != nil {
+			return 0, fmt.Errorf("wait for the worker to get a processor: %w", err)
+		}
+	}
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -141,21 +195,34 @@ func outbound(a ipsec.Algorithms, local, remote netip.Addr) ipsec.SA {
 	}
 }
 
-// packets is a capture file with one packet of each flow, as hosts behind the port
-// send them.
+// capture writes a capture file with one packet of each flow, as hosts behind the
+// next port of net_pcap send them.
+func (p *player) capture(octets int) (file string, err error) {
+	to := net.HardwareAddr{0x02, 0x70, 0x63, 0x61, 0x70, byte(p.files)} // the driver numbers the addresses of its devices
+	file = filepath.Join(p.dir, fmt.Sprintf("%d.pcap", p.files))
+	p.files++
+	return file, os.WriteFile(file, packets(to, octets), 0o600)
+}
+
+// packets are the contents of a capture file.
 func packets(to net.HardwareAddr, octets int) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4)
 	b = append(b, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0)
 	for i := range flows {
-		n := uint32(octets + 14)
+		f := frame(to, octets, byte(i))
 		b = append(b, make([]byte, 8)...)
-		b = binary.LittleEndian.AppendUint32(b, n)
-		b = binary.LittleEndian.AppendUint32(b, n)
-		b = append(b, to...)
-		b = append(b, 2, 0, 0, 0, 0, 2, 8, 0)
-		b = append(b, ipv4(octets, byte(i))...)
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(f)))
+		b = binary.LittleEndian.AppendUint32(b, uint32(len(f)))
+		b = append(b, f...)
 	}
 	return b
+}
+
+// frame is a packet of a flow with its Ethernet header.
+func frame(to net.HardwareAddr, octets int, flow byte) []byte {
+	b := append([]byte(nil), to...)
+	b = append(b, 2, 0, 0, 0, 0, 2, 8, 0)
+	return append(b, ipv4(octets, flow)...)
 }
 
 // ipv4 is a UDP packet of IPv4, without a checksum of UDP.
