@@ -32,6 +32,20 @@ type pair struct {
 	gateway, client end
 	// sas is how many of clientAddr lead through the tunnel.
 	sas int
+	// large is the same with largeMTU, nil where nobody asks for it or it cannot be.
+	large *pair
+}
+
+// largeMTU is that of the cable, and of the device before the tunnel, when large
+// packets are sent: what Ethernet calls jumbo frames.
+const largeMTU = 9000
+
+// all are p and its large brother.
+func (p *pair) all() []*pair {
+	if p.large == nil {
+		return []*pair{p}
+	}
+	return []*pair{p, p.large}
 }
 
 // end of a tunnel: a host with a process that is the dataplane.
@@ -40,11 +54,15 @@ type end struct {
 	pid int
 }
 
-// newPair makes the two hosts.
-func newPair(tb netlab.TB, name string) *pair {
+// newPair makes the two hosts. The mtu is that of the cable, 0 for Ethernet's.
+func newPair(tb netlab.TB, name string, mtu int) *pair {
 	lab := netlab.New(tb)
 	p := &pair{name: name, sas: 1, gateway: end{ns: lab.Namespace("gateway")}, client: end{ns: lab.Namespace("client")}}
-	lab.Link(p.gateway.ns.Port("wan", gatewayOuter+"/24"), p.client.ns.Port("wan", clientOuter+"/24"))
+	one, other := lab.Link(p.gateway.ns.Port("wan", gatewayOuter+"/24"), p.client.ns.Port("wan", clientOuter+"/24"))
+	if mtu > 0 {
+		one.SetMTU(mtu)
+		other.SetMTU(mtu)
+	}
 	p.gateway.ns.Loopback(senderAddr + "/32")
 	p.client.ns.Loopback(clientsNet, clientAddr(0).String()+"/32") // charon looks for the very address
 	return p

@@ -47,8 +47,9 @@ func (v variant) name(plugin string) string {
 	return s
 }
 
-// openPlugin starts a plugin at both ends and installs its SAs.
-func openPlugin(tb netlab.TB, o Options, v variant) (*pair, error) {
+// openPlugin starts a plugin at both ends and installs its SAs. The mtu is as newPair
+// has it.
+func openPlugin(tb netlab.TB, o Options, v variant, mtu int) (*pair, error) {
 	algorithms, err := algorithmsOf(o.Proposal)
 	if err != nil {
 		return nil, err
@@ -57,13 +58,31 @@ func openPlugin(tb netlab.TB, o Options, v variant) (*pair, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := newPair(tb, "")
+	p := newPair(tb, "", mtu)
 	info, err := p.gateway.startPlugin(tb, o, v.path, gatewayOuter, clientsNet, gateway)
 	if err == nil {
 		_, err = p.client.startPlugin(tb, o, v.path, clientOuter, senderAddr+"/32", client)
 	}
+	if err == nil && mtu > 0 && info.PlaintextInterface != "" {
+		err = errors.Join(p.gateway.setMTU(info.PlaintextInterface, mtu), p.client.setMTU(info.PlaintextInterface, mtu))
+	}
 	p.sas, p.name = v.sas, v.name(info.Name)
 	return p, err
+}
+
+// setMTU sets that of a device of e.
+func (e *end) setMTU(device string, mtu int) error {
+	err := e.ns.Do(func() error {
+		link, err := netlink.LinkByName(device)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetMTU(link, mtu)
+	})
+	if err != nil {
+		return fmt.Errorf("throughput: set the mtu of %s: %w", device, err)
+	}
+	return nil
 }
 
 // algorithmsOf reads the one choice of a proposal.
@@ -117,11 +136,11 @@ func newSA(a ipsec.Algorithms, i int, d ipsec.Direction, encap bool) (ipsec.SA, 
 			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(clientAddr(i), 32))},
 		},
 	}
-	const firstSPI = 0x1000
-	sa.ID = ipsec.SAID{SPI: ipsec.SPI(firstSPI + 2*i), Dst: sa.Remote, Proto: ipsec.ESP}
+	// The SPIs of each direction follow one another: each queue gets its share.
+	const firstSPI, firstInbound = 0x1000, 0x1000_0000
+	sa.ID = ipsec.SAID{SPI: ipsec.SPI(firstSPI + i), Dst: sa.Remote, Proto: ipsec.ESP}
 	if d == ipsec.Inbound {
-		sa.ID.SPI++
-		sa.ID.Dst = sa.Local
+		sa.ID.SPI, sa.ID.Dst = ipsec.SPI(firstInbound+i), sa.Local
 	}
 	if encap {
 		sa.Encap = &ipsec.Encap{LocalPort: nattPort, RemotePort: nattPort}

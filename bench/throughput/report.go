@@ -68,18 +68,25 @@ func (r *Result) samples(contestant, test string) (out []Figures) {
 	return out
 }
 
-// sum makes Sums and Ratios of Samples.
-func (r *Result) sum() {
-	var tests []string
+// tests are those that were made, in their order.
+func (r *Result) tests() (tests []string) {
 	for _, s := range r.Samples {
 		if !slices.Contains(tests, s.Test) {
 			tests = append(tests, s.Test)
 		}
 	}
-	for _, test := range tests {
+	return tests
+}
+
+// sum makes Sums and Ratios of Samples.
+func (r *Result) sum() {
+	for _, test := range r.tests() {
 		first := r.Contestants[0].Name
 		for i, c := range r.Contestants {
 			fs := r.samples(c.Name, test)
+			if len(fs) == 0 {
+				continue // in Missing
+			}
 			r.Sums = append(r.Sums, Sum{Contestant: c.Name, Test: test, Figures: medians(fs)})
 			if i > 0 {
 				r.Ratios = append(r.Ratios, ratio(first, c.Name, test, r.samples(first, test), fs))
@@ -124,18 +131,21 @@ func medians(fs []Figures) Figures {
 		// What must not be shows even if it happened once.
 		Disordered: slices.MaxFunc(fs, func(a, b Figures) int { return int((a.Disordered - b.Disordered) * 1e9) }).Disordered,
 		P50:        time.Duration(of(func(f Figures) float64 { return float64(f.P50) })),
+		P90:        time.Duration(of(func(f Figures) float64 { return float64(f.P90) })),
 		P99:        time.Duration(of(func(f Figures) float64 { return float64(f.P99) })),
+		P999:       time.Duration(of(func(f Figures) float64 { return float64(f.P999) })),
 	}
 }
 
 // Report is r for readers.
 func (r Result) Report() report.Report {
 	sums := report.Table{Header: []string{
-		"test", "contestant", "Gbit/s", "packets/s", "lost", "disordered", "50%", "99%", "CPU s/GB: gateway", "client",
+		"test", "contestant", "Gbit/s", "packets/s", "lost", "disordered", "50%", "90%", "99%", "99.9%", "CPU s/GB: gateway", "client",
 	}}
 	for _, s := range r.Sums {
 		sums.Add(s.Test, s.Contestant, fmt.Sprintf("%.2f", s.Bits/1e9), fmt.Sprintf("%.0f", s.Packets), fmt.Sprintf("%.1f%%", s.Lost*100),
-			fmt.Sprintf("%.4f%%", s.Disordered*100), s.P50.Round(time.Microsecond), s.P99.Round(time.Microsecond),
+			fmt.Sprintf("%.4f%%", s.Disordered*100), s.P50.Round(time.Microsecond), s.P90.Round(time.Microsecond),
+			s.P99.Round(time.Microsecond), s.P999.Round(time.Microsecond),
 			fmt.Sprintf("%.2f", s.Gateway), fmt.Sprintf("%.2f", s.Client))
 	}
 	tables := []report.Table{sums}
@@ -145,6 +155,10 @@ func (r Result) Report() report.Report {
 			ratios.Add(q.Test, q.To, q.Speed, q.GatewayCPU, q.ClientCPU)
 		}
 		tables = append(tables, ratios)
+	}
+	scaling, samples := r.scaling()
+	if len(r.Scaling) > 0 {
+		tables = append(tables, scaling)
 	}
 	contestants := report.Table{Header: []string{"contestant", "peak memory: gateway", "client", "started in"}}
 	for _, c := range r.Contestants {
@@ -160,7 +174,9 @@ func (r Result) Report() report.Report {
 			r.plot("What arrives", "Gbit/s", func(f Figures) float64 { return f.Bits / 1e9 }),
 			r.plot("What it costs the gateway", "processor seconds per GB", func(f Figures) float64 { return f.Gateway }),
 		},
+		Samples: samples,
 	}
+	out.Plots = append(out.Plots, r.waits()...)
 	for _, s := range r.Samples {
 		name := strings.ReplaceAll(s.Contestant, ",", "")
 		out.Samples = append(out.Samples, report.Sample{Name: "Throughput/test=" + s.Test + "/of=" + name, Values: []report.Value{
@@ -174,26 +190,67 @@ func (r Result) Report() report.Report {
 }
 
 // plot has the medians of a figure with their spread: a group of bars for each
-// test, in it one for each contestant.
+// test, in it one for each contestant, of no height where it could not be made.
 func (r Result) plot(title, unit string, figure func(Figures) float64) report.Plot {
-	p := report.Plot{Title: title, Y: unit}
+	p := report.Plot{Title: title, Y: unit, Groups: r.tests()}
 	for _, c := range r.Contestants {
 		s := report.Series{Name: c.Name}
-		for _, sum := range r.Sums {
-			if sum.Contestant != c.Name {
-				continue
-			}
+		for _, test := range p.Groups {
 			var vs []float64
-			for _, f := range r.samples(c.Name, sum.Test) {
+			for _, f := range r.samples(c.Name, test) {
 				vs = append(vs, figure(f))
 			}
 			span := spanOf(vs)
 			s.Y, s.Low, s.High = append(s.Y, span.Median), append(s.Low, span.Min), append(s.High, span.Max)
-			if len(p.Series) == 0 {
-				p.Groups = append(p.Groups, sum.Test)
-			}
 		}
 		p.Series = append(p.Series, s)
 	}
 	return p
+}
+
+// waits are plots of how late datagrams are under load, one for each test with
+// datagrams: each contestant's percentiles, the rarest on the right.
+func (r Result) waits() (out []report.Plot) {
+	for _, test := range r.tests() {
+		p := report.Plot{
+			Title: "How late one of so many datagrams is: " + test, X: "one of", Y: "ms",
+			LogX: true, LogY: true,
+		}
+		for _, c := range r.Contestants {
+			if s := waitsOf(r.samples(c.Name, test)); len(s.Y) > 0 {
+				s.Name = c.Name
+				p.Series = append(p.Series, s)
+			}
+		}
+		if len(p.Series) > 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// waitsOf is the line of a contestant; it is empty for a test without datagrams.
+func waitsOf(fs []Figures) (s report.Series) {
+	percentiles := []struct {
+		oneOf float64
+		of    func(Figures) time.Duration
+	}{
+		{2, func(f Figures) time.Duration { return f.P50 }},
+		{10, func(f Figures) time.Duration { return f.P90 }},
+		{100, func(f Figures) time.Duration { return f.P99 }},
+		{1000, func(f Figures) time.Duration { return f.P999 }},
+	}
+	for _, p := range percentiles {
+		var vs []float64
+		for _, f := range fs {
+			vs = append(vs, p.of(f).Seconds()*1e3)
+		}
+		span := spanOf(vs)
+		if span.Min <= 0 {
+			return report.Series{}
+		}
+		s.X, s.Y = append(s.X, p.oneOf), append(s.Y, span.Median)
+		s.Low, s.High = append(s.Low, span.Min), append(s.High, span.Max)
+	}
+	return s
 }

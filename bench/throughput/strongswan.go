@@ -12,7 +12,7 @@ const strongSwan = "strongswan kernel-libipsec"
 
 // openStrongSwan starts charon at both ends and brings a tunnel up.
 func openStrongSwan(tb netlab.TB, proposal string) (*pair, error) {
-	p := newPair(tb, strongSwan)
+	p := newPair(tb, strongSwan, 0)
 	connection := func(local, remote, localTS, remoteTS string) strongswan.Connection {
 		return strongswan.Connection{
 			Name: "peer", LocalAddrs: []string{local}, RemoteAddrs: []string{remote},

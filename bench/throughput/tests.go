@@ -3,6 +3,7 @@ package throughput
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -11,30 +12,34 @@ type kind struct {
 	name string
 	tcp  int
 	udp  stream
+	// large: the packets need a cable of largeMTU.
+	large bool
 }
 
-// kinds are all tests. Sizes are those of IP packets, small enough for the MTU of
-// every contestant.
+// mostOctets is the largest packet that the MTU of every contestant lets pass.
+const mostOctets = 1400
+
+// kinds are all tests. Sizes are those of IP packets.
 func kinds() []kind {
 	all := []kind{
 		{name: "tcp-1", tcp: 1},
 		{name: "tcp-4", tcp: 4},
 	}
-	for _, size := range []int{64, 512, 1400} {
-		all = append(all, kind{name: fmt.Sprintf("udp-%d", size), udp: stream{sizes: []int{size}}})
+	for _, size := range []int{64, 512, mostOctets, 4096, 8192} {
+		all = append(all, kind{name: fmt.Sprintf("udp-%d", size), udp: stream{sizes: []int{size}}, large: size > mostOctets})
 	}
 	// The simple IMIX: 7 small packets, 4 middle ones, 1 large one.
-	imix := []int{64, 576, 64, 64, 576, 64, 1400, 64, 576, 64, 576, 64}
+	imix := []int{64, 576, 64, 64, 576, 64, mostOctets, 64, 576, 64, 576, 64}
 	return append(all,
 		kind{name: "udp-imix", udp: stream{sizes: imix}},
-		kind{name: "udp-600M", udp: stream{sizes: []int{1400}, rate: 600e6}},
+		kind{name: "udp-600M", udp: stream{sizes: []int{mostOctets}, rate: 600e6}},
 		// To all clients in turns, 16 packets to each.
-		kind{name: "udp-spread", udp: stream{sizes: []int{1400}, burst: 16, flows: -1}},
+		kind{name: "udp-spread", udp: stream{sizes: []int{mostOctets}, burst: 16, flows: -1}},
 	)
 }
 
 // Tests are the names of all tests: TCP over one and four connections, a flood of
-// datagrams of one size and of a mix, 600 Mbit/s of them, and a flood to the
+// datagrams of one size, up to 8192 octets, and of a mix, 600 Mbit/s of them, and a flood to the
 // clients of all SAs in turns.
 func Tests() []string {
 	var names []string
@@ -44,21 +49,31 @@ func Tests() []string {
 	return names
 }
 
-// run makes one test.
-func (p *pair) run(ctx context.Context, test string, length time.Duration) (Figures, error) {
-	for _, k := range kinds() {
-		if k.name != test {
-			continue
-		}
-		if k.tcp > 0 {
-			return p.tcp(ctx, k.tcp, length)
-		}
-		k.udp.burst = max(k.udp.burst, 1)
-		if k.udp.flows < 0 {
-			k.udp.flows = p.sas
-		}
-		k.udp.flows = max(k.udp.flows, 1)
-		return p.udp(ctx, k.udp, length)
+// chosen are the kinds of o.Tests, which check has found.
+func (o Options) chosen() (out []kind) {
+	all := kinds()
+	for _, name := range o.Tests {
+		out = append(out, all[slices.IndexFunc(all, func(k kind) bool { return k.name == name })])
 	}
-	return Figures{}, fmt.Errorf("throughput: there is no test %q", test)
+	return out
+}
+
+// run makes one test. It is false when p cannot.
+func (p *pair) run(ctx context.Context, k kind, length time.Duration) (f Figures, ok bool, err error) {
+	if k.large {
+		if p = p.large; p == nil {
+			return f, false, nil
+		}
+	}
+	if k.tcp > 0 {
+		f, err = p.tcp(ctx, k.tcp, length)
+		return f, true, err
+	}
+	k.udp.burst = max(k.udp.burst, 1)
+	if k.udp.flows < 0 {
+		k.udp.flows = p.sas
+	}
+	k.udp.flows = max(k.udp.flows, 1)
+	f, err = p.udp(ctx, k.udp, length)
+	return f, true, err
 }

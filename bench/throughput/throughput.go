@@ -30,6 +30,10 @@ type Options struct {
 	// SAs are the numbers of SA pairs to measure the plugin with: 1. The peers
 	// have one.
 	SAs []int
+	// Queues are the numbers of SA pairs, each with a queue and its goroutines in the
+	// plugin, between which its speed is compared: 1, 2 and 4. An empty one that is not
+	// nil is none.
+	Queues []int
 	// WireGuard is the path of wireguard-go; without it that is left out.
 	WireGuard string
 	// StrongSwan adds strongSwan, which must be installed then.
@@ -52,6 +56,9 @@ func (o Options) withDefaults() Options {
 	if len(o.SAs) == 0 {
 		o.SAs = []int{1}
 	}
+	if o.Queues == nil {
+		o.Queues = []int{1, 2, 4}
+	}
 	if len(o.Tests) == 0 {
 		o.Tests = Tests()
 	}
@@ -67,7 +74,7 @@ func (o Options) check() error {
 			return fmt.Errorf("throughput: there is no test %q, but %q", name, Tests())
 		}
 	}
-	for _, n := range o.SAs {
+	for _, n := range slices.Concat(o.SAs, o.Queues) {
 		if n < 1 || n > maxClients {
 			return fmt.Errorf("throughput: %d pairs of SAs, want 1 to %d", n, maxClients)
 		}
@@ -89,6 +96,8 @@ type Result struct {
 	// contestant with each of the others.
 	Sums   []Sum   `json:"sums"`
 	Ratios []Ratio `json:"ratios"`
+	// Scaling is how speed grows with queues, fewest first.
+	Scaling []Scaling `json:"scaling,omitempty"`
 }
 
 // Contestant is one of those that were measured.
@@ -127,9 +136,12 @@ type Figures struct {
 	// of those that arrived that came after a later one of their flow.
 	Lost       float64 `json:"lost"`
 	Disordered float64 `json:"disordered"`
-	// P50 and P99 are of the time from sending a datagram to receiving it.
-	P50 time.Duration `json:"p50_ns"`
-	P99 time.Duration `json:"p99_ns"`
+	// P50 and the others are percentiles of the time from sending a datagram to
+	// receiving it; P999 is that of 99.9 %.
+	P50  time.Duration `json:"p50_ns"`
+	P90  time.Duration `json:"p90_ns"`
+	P99  time.Duration `json:"p99_ns"`
+	P999 time.Duration `json:"p999_ns"`
 }
 
 // Run measures. It needs root, and leaves nothing behind, also when ctx ends.
@@ -166,24 +178,37 @@ func (r *Result) measure(tb netlab.TB, o Options) error {
 		return err
 	}
 	for round := range o.Rounds {
-		for _, test := range o.Tests {
+		for _, test := range o.chosen() {
 			for _, p := range pairs {
-				f, err := p.run(tb.Context(), test, o.Time)
+				f, ok, err := p.run(tb.Context(), test, o.Time)
 				if err != nil {
-					return fmt.Errorf("throughput: %s of %s: %w", test, p.name, err)
+					return fmt.Errorf("throughput: %s of %s: %w", test.name, p.name, err)
 				}
-				r.Samples = append(r.Samples, Sample{Contestant: p.name, Test: test, Round: round, Figures: f})
-				o.Logf("round %d: %s of %s: %v", round+1, test, p.name, f)
+				if !ok {
+					continue
+				}
+				r.Samples = append(r.Samples, Sample{Contestant: p.name, Test: test.name, Round: round, Figures: f})
+				o.Logf("round %d of %d: %s of %s: %v", round+1, o.Rounds, test.name, p.name, f)
 			}
 		}
 	}
 	for i, p := range pairs {
+		if err := r.Contestants[i].weigh(p); err != nil {
+			return err
+		}
+	}
+	return r.scale(tb, o)
+}
+
+// weigh notes the most memory that the processes of p ever had.
+func (c *Contestant) weigh(p *pair) error {
+	for _, p := range p.all() {
 		gateway, err1 := rig.UsageOf(p.gateway.pid)
 		client, err2 := rig.UsageOf(p.client.pid)
 		if err := cmp.Or(err1, err2); err != nil {
 			return err
 		}
-		r.Contestants[i].Gateway, r.Contestants[i].Client = gateway.Peak, client.Peak
+		c.Gateway, c.Client = max(c.Gateway, gateway.Peak), max(c.Client, client.Peak)
 	}
 	return nil
 }
@@ -191,11 +216,12 @@ func (r *Result) measure(tb netlab.TB, o Options) error {
 // setUp starts every contestant.
 func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
 	var pairs []*pair
-	add := func(open func() (*pair, error)) error {
+	large := slices.ContainsFunc(o.chosen(), func(k kind) bool { return k.large })
+	add := func(open opener, grows bool) error {
 		began := time.Now()
-		p, err := open()
-		if err == nil {
-			err = p.wait(tb.Context())
+		p, err := open.ready(tb.Context(), 0)
+		if err == nil && large && grows {
+			p.large, err = open.ready(tb.Context(), largeMTU)
 		}
 		if err != nil {
 			return err
@@ -205,7 +231,7 @@ func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
 		return nil
 	}
 	for _, v := range o.variants() {
-		err := add(func() (*pair, error) { return openPlugin(tb, o, v) })
+		err := add(func(mtu int) (*pair, error) { return openPlugin(tb, o, v, mtu) }, true)
 		var cannot unable
 		if v.label != "" && errors.As(err, &cannot) {
 			r.Missing = append(r.Missing, fmt.Sprintf("%s: %v", v.label, cannot.reason))
@@ -216,15 +242,29 @@ func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
 	r.Missing = slices.Compact(r.Missing)
 	if o.WireGuard == "" {
 		r.Missing = append(r.Missing, wireGuard)
-	} else if err := add(func() (*pair, error) { return openWireGuard(tb, o.WireGuard) }); err != nil {
+	} else if err := add(func(mtu int) (*pair, error) { return openWireGuard(tb, o.WireGuard, mtu) }, true); err != nil {
 		return nil, err
 	}
 	if !o.StrongSwan {
 		r.Missing = append(r.Missing, strongSwan)
-	} else if err := add(func() (*pair, error) { return openStrongSwan(tb, o.Proposal) }); err != nil {
+	} else if err := add(func(int) (*pair, error) { return openStrongSwan(tb, o.Proposal) }, false); err != nil {
 		return nil, err
+	} else if large {
+		r.Missing = append(r.Missing, fmt.Sprintf("%s, above %d octets: the limit of its device", strongSwan, mostOctets))
 	}
 	return pairs, nil
+}
+
+// opener opens a contestant on a cable with an MTU, 0 for Ethernet's.
+type opener func(mtu int) (*pair, error)
+
+// ready opens it, and returns when it carries packets.
+func (open opener) ready(ctx context.Context, mtu int) (*pair, error) {
+	p, err := open(mtu)
+	if err == nil {
+		err = p.wait(ctx)
+	}
+	return p, err
 }
 
 // variants are the ways to measure plugins.

@@ -69,7 +69,8 @@ func (p *pair) udp(ctx context.Context, s stream, length time.Duration) (f Figur
 	f.Packets = f.Bits / 8 / (float64(r.octets.Load()) / float64(got))
 	f.Lost = 1 - float64(got)/float64(t.sent)
 	f.Disordered = float64(r.disordered) / float64(got)
-	f.P50, f.P99 = r.late.quantile(0.5), r.late.quantile(0.99)
+	f.P50, f.P90 = r.late.quantile(0.5), r.late.quantile(0.9)
+	f.P99, f.P999 = r.late.quantile(0.99), r.late.quantile(0.999)
 	f.Offered = float64(t.sent) / seconds
 	return f, nil
 }

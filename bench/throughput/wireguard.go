@@ -24,9 +24,12 @@ const (
 	wireGuardTUN  = "wg0"
 )
 
-// openWireGuard starts wireguard-go at both ends.
-func openWireGuard(tb netlab.TB, path string) (*pair, error) {
-	p := newPair(tb, wireGuard)
+// wireGuardOverhead is what its protocol adds to a packet at most, in octets.
+const wireGuardOverhead = 80
+
+// openWireGuard starts wireguard-go at both ends. The mtu is as newPair has it.
+func openWireGuard(tb netlab.TB, path string, mtu int) (*pair, error) {
+	p := newPair(tb, wireGuard, mtu)
 	gateway, err1 := ecdh.X25519().GenerateKey(rand.Reader)
 	client, err2 := ecdh.X25519().GenerateKey(rand.Reader)
 	if err := errors.Join(err1, err2); err != nil {
@@ -35,6 +38,9 @@ func openWireGuard(tb netlab.TB, path string) (*pair, error) {
 	err := p.gateway.startWireGuard(tb, path, gateway, client.PublicKey(), clientOuter, clientsNet)
 	if err == nil {
 		err = p.client.startWireGuard(tb, path, client, gateway.PublicKey(), gatewayOuter, senderAddr+"/32")
+	}
+	if err == nil && mtu > 0 {
+		err = errors.Join(p.gateway.setMTU(wireGuardTUN, mtu-wireGuardOverhead), p.client.setMTU(wireGuardTUN, mtu-wireGuardOverhead))
 	}
 	return p, err
 }

@@ -22,6 +22,7 @@ func throughputFlags(f *pflag.FlagSet, o *benchOptions) {
 	f.StringVar(&t.Proposal, "proposal", "", "algorithms of ESP, as in a phase2 (aes128gcm)")
 	f.BoolVar(&t.Raw, "raw", false, "measure the plugin without UDP, too")
 	f.IntSliceVar(&t.SAs, "sas", nil, "`numbers` of SA pairs to measure the plugin with (1)")
+	f.IntSliceVar(&t.Queues, "queues", nil, "`numbers` of SA pairs with a queue each, whose speeds are compared (1,2,4)")
 	f.StringSliceVar(&t.Tests, "tests", nil, fmt.Sprintf("`names` of tests, of %s (all of them)", strings.Join(throughput.Tests(), ",")))
 	f.DurationVar(&t.Time, "time", 0, "how long each test takes (1s)")
 	f.StringVar(&t.WireGuard, "wireguard", "", "wireguard-go to measure (the one beside this program, or on PATH)")
