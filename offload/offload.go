@@ -207,7 +207,7 @@ type Info struct {
 	// that arrive there; otherwise the daemon owns it.
 	OwnsNATT bool
 	// SocketOptions are those that the daemon must set on its port 4500 socket,
-	// where it owns it.
+	// where it owns it, before it binds it.
 	SocketOptions []SocketOption
 	// PlaintextInterface is the network interface to which routes for the
 	// peers' networks must point; empty where policies divert the traffic.

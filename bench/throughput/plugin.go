@@ -13,9 +13,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/netio"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/offload/pluginrpc"
@@ -230,25 +230,14 @@ func (e *end) openNATT(tb netlab.TB, info offload.Info, outer string) error {
 	if info.OwnsNATT {
 		return nil
 	}
-	conn, err := e.ns.ListenUDP(netip.AddrPortFrom(netip.MustParseAddr(outer), nattPort).String())
-	if err != nil {
-		return fmt.Errorf("throughput: open port %d: %w", nattPort, err)
-	}
-	tb.Cleanup(func() { conn.Close() })
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("throughput: open port %d: %w", nattPort, err)
-	}
-	var errs []error
-	err = raw.Control(func(fd uintptr) {
-		for _, o := range info.SocketOptions {
-			errs = append(errs, unix.SetsockoptInt(int(fd), o.Level, o.Name, o.Value))
+	return e.ns.Do(func() error {
+		conn, err := netio.Listen(netip.AddrPortFrom(netip.MustParseAddr(outer), nattPort), netio.Options{NATT: true, Socket: info.SocketOptions})
+		if err != nil {
+			return fmt.Errorf("throughput: open port %d: %w", nattPort, err)
 		}
+		tb.Cleanup(func() { conn.Close() })
+		return nil
 	})
-	if err = errors.Join(append(errs, err)...); err != nil {
-		return fmt.Errorf("throughput: set the options of port %d: %w", nattPort, err)
-	}
-	return nil
 }
 
 // lead routes a network through an interface; an empty name means that policies
