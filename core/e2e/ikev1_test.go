@@ -10,6 +10,7 @@ import (
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/core/netlab/strongswan"
+	"github.com/evergate/evergate/core/netlab/vici"
 )
 
 // The exchange types of IKEv1 that make SAs: RFC 2408 section 3.1, RFC 2409 appendix
@@ -59,6 +60,7 @@ func TestIKEv1ClientDialsIn(t *testing.T) { // C3, C10, C12
 				do  func() error
 			}{
 				{"the client rekeys the child", func() error { return d.charon.RekeyChild("net") }},
+				{"the client rekeys phase 1", d.reauthenticates},
 				{"the gateway rekeys the child", func() error { return d.rekeyed(false) }},
 				{"the gateway rekeys phase 1", func() error { return d.rekeyed(true) }},
 				{"the client rekeys the child on the new phase 1", func() error { return d.charon.RekeyChild("net") }},
@@ -79,6 +81,25 @@ func TestIKEv1ClientDialsIn(t *testing.T) { // C3, C10, C12
 			d.wantGone(d.name)
 		})
 	}
+}
+
+// reauthenticates has the client begin a new phase 1, which is how it rekeys one of
+// IKEv1, and waits until the gateway has it for the old tunnel. The client leaves the
+// end of the old one to the gateway.
+func (d *ends) reauthenticates() error {
+	before := d.evergate.Tunnel(d.name)
+	var m vici.Message
+	m.Set("ike", "home")
+	if _, err := d.charon.Call("rekey", m); err != nil {
+		return err
+	}
+	netlab.Eventually(d.t, limit, "the gateway has the client's new phase 1", func() error {
+		if now := d.evergate.Tunnel(d.name); now.IKESPIs == before.IKESPIs || now.Serial != before.Serial {
+			return fmt.Errorf("it has %d with %v", now.Serial, now.IKESPIs)
+		}
+		return nil
+	})
+	return nil
 }
 
 // waitRoute waits until the gateway sends to a network through a tunnel, which the

@@ -104,6 +104,7 @@ func (s *Shard) establish(t *tunnel, e ike.Established) {
 		t.name = fmt.Sprintf("%s_%d", c.Name, t.index)
 	}
 	s.meet(t)
+	s.locate(t)
 	if e.InitialContact || c.Unique {
 		s.rd.Supersede = append(s.rd.Supersede, Supersede{Connection: c.Name, Remote: e.Remote, Except: t.ike.ID()})
 	}
@@ -237,6 +238,7 @@ func (s *Shard) route(t *tunnel, p netip.Prefix, desc ipsec.SA) Route {
 
 // move tells the dataplane the peer's new outer address.
 func (s *Shard) move(t *tunnel, m ike.Move) {
+	s.locate(t)
 	op := Op{ID: s.nextOp()}
 	for _, e := range t.sas {
 		e.desc.Local, e.desc.Remote, e.desc.Encap = m.Local.Addr(), m.Remote.Addr(), m.Encap

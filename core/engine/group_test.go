@@ -94,11 +94,12 @@ func (g *group) member(id ipsec.MemberID, all ha.Members) *member {
 		p: g.pair, name: string(rune('A' + id - 1)), routes: make(map[netip.Prefix]bool),
 		plane: mem.New(mem.Options{Now: func() time.Time { return g.now }}),
 	}
+	addresses := NewMemberAddressTable(id)
 	m.shard = NewShard(ShardOptions{
-		Count: 1, Member: id, Policy: NewPolicy(c), Names: NewMemberNameTable(id), Replicated: true, Unit: g.unit,
+		Count: 1, Member: id, Policy: NewPolicy(c), Names: NewMemberNameTable(id), Addresses: addresses, Replicated: true, Unit: g.unit,
 		Env: ike.Env{Rand: rand.NewChaCha8([32]byte{byte(id)}), Boot: 1}, Log: slog.New(slog.DiscardHandler),
 	})
-	m.replica = NewReplica(node, id, NewPolicy(c), NewMemberAddressTable(id), slog.New(slog.DiscardHandler))
+	m.replica = NewReplica(node, id, NewPolicy(c), addresses, slog.New(slog.DiscardHandler))
 	plane := offload.Config{Member: id, Boot: 1, Addresses: []netip.Addr{serverAddr, clientAddr}}
 	if _, err := m.plane.Configure(context.Background(), plane); err != nil {
 		g.t.Fatal(err)
@@ -236,6 +237,9 @@ func (m *member) flush() bool {
 		}
 	}
 	for _, r := range relayed {
+		if r.To < 1 || int(r.To) > len(m.g.members) {
+			continue // a cookie of the client's looks like a member's
+		}
 		if to := m.g.members[r.To-1]; !to.dead {
 			to.step(Packets{Datagrams: []ike.Datagram{r.Datagram}, Relayed: true})
 		}

@@ -58,6 +58,8 @@ type facts struct {
 	Version int `json:"version,omitempty"`
 	// Address is what the peer was assigned.
 	Address netip.Addr `json:"address,omitzero"`
+	// Peer is where a peer of IKEv1 is.
+	Peer netip.AddrPort `json:"peer,omitzero"`
 	// Hash is that of the connection. Other members have hashes of their own.
 	Hash string `json:"hash,omitempty"`
 }
@@ -66,7 +68,8 @@ func (t *tunnel) facts(now time.Time) []byte {
 	f := facts{Name: t.name, Index: t.index, Number: t.number, Hash: t.conn.Hash}
 	f.SPIs = t.ike.LocalSPIs()
 	if version(t.ike) == 1 {
-		f.Version, f.Address = 1, t.ike.Status(now).Internal
+		s := t.ike.Status(now)
+		f.Version, f.Address, f.Peer = 1, s.Internal, s.Remote
 	}
 	b, err := json.Marshal(f)
 	if err != nil {
@@ -131,9 +134,7 @@ func (s *Shard) onRestore(now time.Time, in Restore) {
 	s.meet(t)
 	s.inherits(t)
 	missing := s.restoreChildren(now, t, r)
-	if s.addresses != nil && f.Address.IsValid() {
-		s.addresses.Hold(r.Tunnel, f.Address)
-	}
+	s.addresses.note(r.Tunnel, f)
 	s.stats.Restored++
 	s.log.Info("tunnel taken over", "tunnel", t.name, "peer", t.remote.String(), "children", len(r.Children))
 	s.apply(now, t, s.machines.step(now, m, ike.Takeover{Probe: s.probes.slot(now), Behind: r.Behind}))

@@ -64,7 +64,7 @@ type orders struct {
 	add, del []Route
 }
 
-func newReplicaRunner(e *Engine, o Replication, a v1.Addresses) *replicaRunner {
+func newReplicaRunner(e *Engine, o Replication, a *AddressTable) *replicaRunner {
 	r := &replicaRunner{
 		Replica: NewReplica(o.Node, e.o.Member, e.o.Policy, a, e.o.Log), o: o,
 		in: newQueue[replicaMessage](), orders: newQueue[orders](), beats: newQueue[ha.Frame](),
@@ -300,8 +300,8 @@ func (e *Engine) ReceiveFrame(f ha.Frame) {
 // ReceiveRelayed takes an IKE message that came to another member.
 func (e *Engine) ReceiveRelayed(dg ike.Datagram) {
 	i, spi := e.shardFor(dg)
-	if spi == 0 {
-		return // the first message of a peer is never relayed
+	if spi == 0 && !v1.IsV1(dg.Payload) {
+		return // only IKEv1 rekeys with what looks like the first message of a peer
 	}
 	e.shards[i].in.offer(message{in: Packets{Datagrams: []ike.Datagram{dg}, Relayed: true}}, maxInbox)
 }

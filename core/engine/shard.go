@@ -22,7 +22,7 @@ type Shard struct {
 	epoch        offload.Epoch
 	log          *slog.Logger
 	names        Names
-	addresses    v1.Addresses
+	addresses    *AddressTable
 
 	policy   *livePolicy
 	machines machines
@@ -80,9 +80,8 @@ type ShardOptions struct {
 	Epoch        offload.Epoch
 	Policy       *Policy
 	Names        Names
-	// Addresses are what IKEv1's mode config assigns, shared by the shards; nil for
-	// none.
-	Addresses v1.Addresses
+	// Addresses are those of IKEv1's peers, shared by the shards; nil for none.
+	Addresses *AddressTable
 	Limits    ike.Limits
 	Env       ike.Env // Stats, Log and AcceptSPI are filled in
 	Log       *slog.Logger
@@ -126,7 +125,11 @@ func NewShard(o ShardOptions) *Shard {
 	s.unit, s.resting = o.Unit, o.Unit
 	s.leaseSize = cmp.Or(o.Lease, ipsec.LeaseSize)
 	s.lease = s.leaseSize
-	s.machines = machines{v1: v1.NewDemux(env, s.policy, o.Limits, o.Addresses), v2: ike.NewDemux(env, s.policy, o.Limits)}
+	var pool v1.Addresses
+	if o.Addresses != nil {
+		pool = o.Addresses
+	}
+	s.machines = machines{v1: v1.NewDemux(env, s.policy, o.Limits, pool), v2: ike.NewDemux(env, s.policy, o.Limits)}
 	return s
 }
 

@@ -7,7 +7,6 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
-	"github.com/evergate/evergate/ike/v1"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -37,8 +36,8 @@ type Replica struct {
 	// waiting are messages for tunnels that are about to be ours.
 	waiting map[ipsec.TunnelID][]ike.Datagram
 
-	// addresses are those that peers were assigned; nil for none.
-	addresses v1.Addresses
+	// addresses are those of IKEv1's peers; nil for none.
+	addresses *AddressTable
 
 	// departed are the last answers of other members' tunnels that are gone.
 	departed ike.Departed
@@ -107,7 +106,10 @@ type (
 		Datagram ike.Datagram
 		SPI      ipsec.IKESPI
 		// Other is IKEv1's: the initiator's cookie, which may be the one of ours.
-		Other   ipsec.IKESPI
+		Other ipsec.IKESPI
+		// Tunnel is IKEv1's, too: the message is the first of a phase 1, and comes from
+		// where the peer of this tunnel is; 0 for all other messages.
+		Tunnel  ipsec.TunnelID
 		Relayed bool
 	}
 
@@ -154,9 +156,9 @@ type ForShard struct {
 	Input  Input
 }
 
-// NewReplica makes a Replica around a node. It notes in a, which may be nil, what
-// peers of other members were assigned.
-func NewReplica(n *ha.Node, m ipsec.MemberID, p *Policy, a v1.Addresses, log *slog.Logger) *Replica {
+// NewReplica makes a Replica around a node. It notes in a, which may be nil, the
+// addresses of other members' peers.
+func NewReplica(n *ha.Node, m ipsec.MemberID, p *Policy, a *AddressTable, log *slog.Logger) *Replica {
 	_, unit := n.UnitStatus(time.Time{})
 	return &Replica{
 		unit: unit, silent: unit,

@@ -101,9 +101,7 @@ func (r *Replica) learn(id ipsec.TunnelID) *standbyTunnel {
 	for _, spi := range f.SPIs {
 		r.bySPI[spi] = id
 	}
-	if r.addresses != nil && f.Address.IsValid() {
-		r.addresses.Hold(id, f.Address)
-	}
+	r.addresses.note(id, f)
 	return t
 }
 
@@ -162,7 +160,7 @@ func (r *Replica) drop(id ipsec.TunnelID) {
 		delete(r.bySA, said)
 	}
 	r.forgetStandby(id, t)
-	if r.addresses != nil && t.facts.Address.IsValid() {
+	if r.addresses != nil && t.facts.Version == 1 {
 		r.addresses.Release(id)
 	}
 }

@@ -52,6 +52,9 @@ func (r *Replica) onStrange(now time.Time, in Strange) {
 	if !known && in.Other != 0 {
 		id, known = r.bySPI[in.Other]
 	}
+	if in.Tunnel != 0 {
+		id, known = in.Tunnel, true
+	}
 	if in.Relayed {
 		r.stats.RelayedBy++
 	}
@@ -66,6 +69,9 @@ func (r *Replica) onStrange(now time.Time, in Strange) {
 	switch {
 	case !ok:
 		r.stats.NoOwner++
+		if in.Tunnel != 0 && r.addresses != nil {
+			r.addresses.Release(in.Tunnel) // it has ended; the peer asks again
+		}
 	case status.Owned || status.Orphan:
 		// On its way to our shard, or ours for the asking.
 		if w := r.waiting[id]; len(w) < maxWaiting {

@@ -47,11 +47,12 @@ func (s *Shard) speaksV1(dg ike.Datagram) bool {
 // onV1 handles a message of IKEv1.
 func (s *Shard) onV1(now time.Time, dg ike.Datagram, in Packets) {
 	initiator, responder := cookies(dg.Payload)
+	if responder == 0 && s.rekeysElsewhere(dg, in) {
+		return
+	}
 	known := s.machines.v1.BySPI(responder) != nil || s.machines.v1.BySPI(initiator) != nil
 	if other := ShardOf(uint64(initiator), s.count); responder != 0 && !known && !in.Again && other != s.index {
-		s.rd.Misplaced = append(s.rd.Misplaced, Misplaced{
-			Shard: other, Packets: Packets{Datagrams: []ike.Datagram{dg}, Relayed: in.Relayed, Again: true},
-		})
+		s.misplaced(other, dg, in)
 		return
 	}
 	r := s.machines.v1.Route(now, dg)
@@ -62,6 +63,42 @@ func (s *Shard) onV1(now time.Time, dg ike.Datagram, in Packets) {
 	case r.Drop == ike.DropUnknownSPI && s.replicated:
 		s.rd.Foreign = append(s.rd.Foreign, Strange{Datagram: dg, SPI: responder, Other: initiator, Relayed: in.Relayed})
 	}
+}
+
+// locate notes where the peer of an established tunnel of IKEv1 is.
+func (s *Shard) locate(t *tunnel) {
+	if old, ok := t.ike.(*v1.Tunnel); ok && s.addresses != nil && t.name != "" {
+		s.addresses.Locate(old.ID(), old.Remote())
+	}
+}
+
+// rekeysElsewhere sends the first message of a phase 1 to where its peer's tunnel
+// is, which may be another shard or another member: the old phase 1 and the pairs
+// that it made are to have one owner with the new one. It tells whether it did.
+func (s *Shard) rekeysElsewhere(dg ike.Datagram, in Packets) bool {
+	if s.addresses == nil {
+		return false
+	}
+	id, there := s.addresses.TunnelAt(dg.Remote)
+	if !there || s.tunnels[id] != nil {
+		return false
+	}
+	if shard := ShardOf(uint64(id), s.count); shard != s.index && !in.Again {
+		s.misplaced(shard, dg, in)
+		return true
+	}
+	if s.replicated && !in.Relayed {
+		s.rd.Foreign = append(s.rd.Foreign, Strange{Datagram: dg, Tunnel: id})
+		return true
+	}
+	return false
+}
+
+// misplaced hands a message to another shard.
+func (s *Shard) misplaced(shard int, dg ike.Datagram, in Packets) {
+	s.rd.Misplaced = append(s.rd.Misplaced, Misplaced{
+		Shard: shard, Packets: Packets{Datagrams: []ike.Datagram{dg}, Relayed: in.Relayed, Again: true},
+	})
 }
 
 // wake steps the tunnels that others have given work to: a phase 1 that a peer has

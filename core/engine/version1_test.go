@@ -164,6 +164,106 @@ func TestEitherCookieFindsTheTunnel(t *testing.T) {
 	}
 }
 
+// TestPhase1IsRekeyedWhereItsTunnelIs has the router bring the client's new phase 1 to
+// another member than the one that has its tunnel.
+func TestPhase1IsRekeyedWhereItsTunnelIs(t *testing.T) { // F9, C3
+	for name, change := range map[string][]func(*Connection){
+		"main": {speakV1}, "aggressive": {speakV1, aggressively},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGroup(t, 2, change...)
+			g.dial()
+			a, b := g.members[0], g.members[1]
+			before := a.only()
+			g.router = 1
+			g.client.step(Rekey{Name: "office", IKE: true})
+			g.deliver()
+			g.pass(2 * time.Minute) // the old ISAKMP SA lingers
+			after := a.only()
+			if after.ID != before.ID || after.IKE.SPIi == before.IKE.SPIi || after.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
+				t.Errorf("the tunnel was %v and is %v, want another ISAKMP SA with the same pair", trait(before), trait(after))
+			}
+			if n := len(b.tunnels()); n != 0 {
+				t.Errorf("the other member has %d tunnels of its own, want none", n)
+			}
+
+			// Its owner is gone, and the router brings another one to the survivor.
+			a.dead = true
+			g.pass(2 * time.Second)
+			g.client.step(Rekey{Name: "office", IKE: true})
+			g.deliver()
+			g.pass(2 * time.Minute)
+			last := b.only()
+			if last.ID != before.ID || last.IKE.SPIi == after.IKE.SPIi || last.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
+				t.Errorf("the survivor has %v, want another ISAKMP SA for %v", trait(last), trait(after))
+			}
+		})
+	}
+}
+
+// TestPhase1IsRekeyedInItsTunnelsShard gives the first message of a phase 1 to one
+// shard, when the peer's tunnel is another one's, another member's, or has ended.
+func TestPhase1IsRekeyedInItsTunnelsShard(t *testing.T) {
+	c := dialupServer()
+	speakV1(c)
+	addresses := NewMemberAddressTable(3)
+	s := NewShard(ShardOptions{
+		Index: 0, Count: 2, Member: 3, Policy: NewPolicy(c), Names: NewMemberNameTable(3), Addresses: addresses, Replicated: true,
+		Env: ike.Env{Boot: 1}, Log: slog.New(slog.DiscardHandler),
+	})
+	const tunnel = ipsec.TunnelID(0x3000_0000_0000_0001)
+	from := netip.AddrPortFrom(clientAddr, 4500)
+	first := v1Message(0x1234, 0)
+	first[18], first[19] = 2, 0 // main mode, in clear
+	dg := ike.Datagram{Local: netip.AddrPortFrom(serverAddr, 4500), Remote: from, Payload: first}
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+	addresses.Locate(tunnel, from)
+	rd := s.Step(now, Packets{Datagrams: []ike.Datagram{dg}})
+	if len(rd.Misplaced) != 1 || rd.Misplaced[0].Shard != 1 {
+		t.Fatalf("the message goes to %+v, want shard 1", rd.Misplaced)
+	}
+	rd = s.Step(now, rd.Misplaced[0].Packets)
+	if len(rd.Misplaced) != 0 || len(rd.Foreign) != 1 || rd.Foreign[0].Tunnel != tunnel {
+		t.Fatalf("then it goes to %+v and %+v, want one for the owner of %v", rd.Misplaced, rd.Foreign, tunnel)
+	}
+	rd = s.Step(now, Packets{Datagrams: []ike.Datagram{dg}, Relayed: true, Again: true})
+	if len(rd.Misplaced)+len(rd.Foreign) != 0 {
+		t.Errorf("what another member has sent here goes on to %+v and %+v", rd.Misplaced, rd.Foreign)
+	}
+	addresses.Release(tunnel)
+	rd = s.Step(now, Packets{Datagrams: []ike.Datagram{dg}})
+	if len(rd.Misplaced)+len(rd.Foreign) != 0 {
+		t.Errorf("without a tunnel it goes to %+v and %+v, want it to stay", rd.Misplaced, rd.Foreign)
+	}
+}
+
+func TestPeersAreFoundWhereTheyAre(t *testing.T) {
+	a := NewAddressTable()
+	here, there := netip.AddrPortFrom(clientAddr, 500), netip.AddrPortFrom(clientAddr, 4500)
+	want := func(at netip.AddrPort, want ipsec.TunnelID) {
+		t.Helper()
+		if got, ok := a.TunnelAt(at); got != want || ok != (want != 0) {
+			t.Errorf("at %v there is the peer of %v (%v), want %v", at, got, ok, want)
+		}
+	}
+	want(here, 0)
+	a.Locate(1, here)
+	a.Locate(1, here)
+	a.Locate(2, here)
+	want(here, 2)
+	a.Locate(2, there)
+	want(here, 1)
+	want(there, 2)
+	a.Release(1)
+	a.Release(2)
+	want(here, 0)
+	want(there, 0)
+	if len(a.at)+len(a.tunnels) != 0 {
+		t.Errorf("of tunnels that have ended there is %v and %v", a.at, a.tunnels)
+	}
+}
+
 // v1Message is the header of an encrypted message of quick mode.
 func v1Message(initiator, responder ipsec.IKESPI) []byte {
 	b := make([]byte, 28)

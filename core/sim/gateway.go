@@ -8,6 +8,7 @@ import (
 	"github.com/evergate/evergate/core/engine"
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/v1"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -86,6 +87,10 @@ func (g *gateway) step(s *shard, in engine.Input) {
 		g.traceShard(in, rd)
 	}
 	g.host.carryOut(s, rd)
+	for _, p := range rd.Misplaced {
+		to := g.shards[p.Shard]
+		to.in.offer(func() { g.step(to, p.Packets) })
+	}
 	for _, op := range rd.Plane {
 		s.ops.push(func() { g.operate(s, op) })
 	}
@@ -185,8 +190,8 @@ func (g *gateway) receive(dg ike.Datagram, relayed bool) {
 	}
 	own, first := engine.OwnSPI(dg.Payload)
 	if own == 0 {
-		if relayed {
-			return // the first message of a peer is never relayed
+		if relayed && !v1.IsV1(dg.Payload) {
+			return // only IKEv1 rekeys with what looks like the first message of a peer
 		}
 		own = first
 	}

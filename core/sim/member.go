@@ -73,22 +73,23 @@ func (m *member) start(withDisk bool) {
 	c := m.c
 	c.tracef(m.name, "starts, with its disk: %v", withDisk)
 	m.fit, m.leaving, m.routes, m.memory = false, false, make(map[netip.Prefix]map[ipsec.TunnelID]bool), newMemory()
-	policy := engine.NewPolicy(serverConnection())
+	policy := engine.NewPolicy(m.c.serverConnection())
 	boot := m.nextBoot()
 	m.plane = newPlane(c, m.name, m.now, c.drawKind())
 	m.plane.start(m.id, m.nextBoot(), gatewayAddr())
+	addresses := engine.NewMemberAddressTable(m.id)
 	node, err := ha.New(m.config(), m.disk.hard)
 	if err != nil {
 		c.breach("%s does not start: %v", m.name, err)
 		return
 	}
-	m.node, m.replica = node, engine.NewReplica(node, m.id, policy, nil, slog.New(slog.DiscardHandler))
+	m.node, m.replica = node, engine.NewReplica(node, m.id, policy, addresses, slog.New(slog.DiscardHandler))
 	names := engine.NewMemberNameTable(m.id)
 	env := ike.Env{Rand: rand.NewChaCha8(c.seed()), Boot: boot}
 	var machines []*engine.Shard
 	for i := range c.shards {
 		machines = append(machines, engine.NewShard(engine.ShardOptions{
-			Index: i, Count: c.shards, Member: m.id, Policy: policy, Names: names, Replicated: true,
+			Index: i, Count: c.shards, Member: m.id, Policy: policy, Names: names, Addresses: addresses, Replicated: true,
 			Env: env, Lease: c.lease, Log: slog.New(slog.DiscardHandler),
 		}))
 	}
@@ -242,6 +243,7 @@ func (m *member) send(dgs []ike.Datagram) {
 	for _, dg := range dgs {
 		if !dg.Keepalive {
 			m.c.ledger.sealed(m.c, m.name, dg.Payload)
+			m.c.ledger.chained(m, dg.Payload)
 			m.c.outside(func() { m.c.deliver(dg) })
 		}
 	}

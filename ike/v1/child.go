@@ -282,7 +282,10 @@ func (t *Tunnel) reinstate(c *childSA) {
 				continue
 			}
 			o.sending = true
-			t.out.Remove = slices.DeleteFunc(t.out.Remove, func(id ipsec.SAID) bool { return id == o.outID })
+			if i := slices.Index(t.out.Remove, o.outID); i >= 0 {
+				t.out.Remove = slices.Delete(t.out.Remove, i, i+1) // it is there still
+				continue
+			}
 			t.generation++
 			o.generation = t.generation
 			t.out.Install = append(t.out.Install, t.describe(t.now, o, ipsec.Outbound))

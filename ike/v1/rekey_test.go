@@ -296,6 +296,9 @@ func TestRefusedWhileRekeying(t *testing.T) {
 				before, _ := p.A.Child()
 				full := true
 				end.Refuse = func(sa ipsec.SA) error {
+					if sa.ID.SPI == before.ID.SPI || sa.Pair == before.ID.SPI {
+						t.Errorf("%v is installed again, which is there", sa.ID)
+					}
 					if full && sa.Direction == direction && sa.ID.SPI != before.ID.SPI && sa.Pair != before.ID.SPI {
 						return errFull
 					}

@@ -90,6 +90,9 @@ type setup struct {
 // ID names the tunnel, whatever its ISAKMP SA is by now.
 func (t *Tunnel) ID() ipsec.TunnelID { return t.id }
 
+// Remote is where the peer is.
+func (t *Tunnel) Remote() netip.AddrPort { return t.remote }
+
 // Connection is what the tunnel follows. Before the peer has proven its
 // identity it is the first that it might be.
 func (t *Tunnel) Connection() *ike.Connection { return t.conn }
