@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/engine"
@@ -114,25 +116,23 @@ func (cl *client) carryOut(_ *shard, rd engine.Ready) {
 	for _, dg := range rd.Send {
 		if !dg.Keepalive {
 			cl.noteDial(dg.Payload)
+			cl.c.ledger.chained(nil, dg.Payload)
 			cl.c.outside(func() { cl.c.forward(cl, dg) })
 		}
 	}
 }
 
-// noteDial counts the IKE SAs that the client begins.
+// noteDial counts the IKE SAs that the client begins, besides those that rekey
+// another one: those of IKEv1 begin like the first.
 func (cl *client) noteDial(payload []byte) {
-	const saInit = 34
-	if own, _ := engine.OwnSPI(payload); len(payload) > 18 && payload[18] == saInit && own == 0 {
-		spi := ipsec.IKESPI(0)
-		for _, b := range payload[:8] {
-			spi = spi<<8 | ipsec.IKESPI(b)
-		}
-		if spi != cl.last {
-			cl.last = spi
-			cl.dials++
-			cl.c.sum.Dials++
-		}
+	spi := ipsec.IKESPI(binary.BigEndian.Uint64(payload))
+	first := binary.BigEndian.Uint64(payload[8:]) == 0
+	if !first || spi == cl.last || !slices.ContainsFunc(cl.tunnels(), func(t engine.TunnelStatus) bool { return t.IKE.SPIi == spi }) {
+		return
 	}
+	cl.last = spi
+	cl.dials++
+	cl.c.sum.Dials++
 }
 
 func (cl *client) noticed(offload.Event)        {}

@@ -29,6 +29,22 @@ const (
 	StandbySends
 	// Undeclared: dataplanes run over their ceilings, and say nothing of that.
 	Undeclared
+	// NoMaximum: standbys that should be at their last sequence number (MaxSeq) are
+	// at the first.
+	NoMaximum
+)
+
+// Dialect is how clients and members speak with each other.
+type Dialect uint8
+
+// The dialects.
+const (
+	IKEv2 Dialect = iota
+	// IKEv1 is main mode, or aggressive mode, as the seed has it.
+	IKEv1
+	// MaxSeq is IKEv1 with standbys at their last sequence number, as FortiOS has
+	// them.
+	MaxSeq
 )
 
 // Config says what to play. What is zero is drawn from the seed.
@@ -50,8 +66,9 @@ type Config struct {
 	// Otherwise all keep all.
 	Mixed bool
 	// Steady clients ask for nothing: they dial, and send and receive.
-	Steady bool
-	Fault  Fault
+	Steady  bool
+	Dialect Dialect
+	Fault   Fault
 	// Trace gets a line for whatever happens; nil for none.
 	Trace func(string)
 }

@@ -14,20 +14,24 @@ import (
 // nothing in TestSeeds.
 func TestControlsAreFound(t *testing.T) {
 	for _, c := range []struct {
-		name  string
-		fault sim.Fault
-		want  string // an invariant
+		name    string
+		fault   sim.Fault
+		dialect sim.Dialect
+		want    string // an invariant
 	}{
-		{"a dataplane that does not stop at its ceiling", sim.NoLease, "I2"},
-		{"a dataplane that runs over its ceilings unsaid", sim.Undeclared, "I2"},
-		{"an epoch that is not on disk", sim.NoPersist, "I3"},
-		{"removals that nobody remembers", sim.NoTombstones, "I8"},
-		{"answers that do not wait for standbys", sim.NoCommit, "I6"},
-		{"a dataplane that sends as a standby", sim.StandbySends, "I7"},
+		{"a dataplane that does not stop at its ceiling", sim.NoLease, sim.IKEv2, "I2"},
+		{"a dataplane that runs over its ceilings unsaid", sim.Undeclared, sim.IKEv2, "I2"},
+		{"an epoch that is not on disk", sim.NoPersist, sim.IKEv2, "I3"},
+		{"removals that nobody remembers", sim.NoTombstones, sim.IKEv2, "I8"},
+		{"answers that do not wait for standbys", sim.NoCommit, sim.IKEv2, "I6"},
+		{"a dataplane that sends as a standby", sim.StandbySends, sim.IKEv2, "I7"},
+		{"removals of IKEv1 that nobody remembers", sim.NoTombstones, sim.IKEv1, "I8"},
+		{"answers of IKEv1 that do not wait for standbys", sim.NoCommit, sim.IKEv1, "I6"},
+		{"a standby of IKEv1 that is not at its last number", sim.NoMaximum, sim.MaxSeq, "I2"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= defaultSeeds; seed++ {
-				err := sim.New(sim.Config{Seed: seed, Fault: c.fault, Mixed: c.fault == sim.Undeclared}).Run()
+				err := sim.New(sim.Config{Seed: seed, Dialect: c.dialect, Fault: c.fault, Mixed: c.fault == sim.Undeclared}).Run()
 				if err != nil && strings.Contains(err.Error(), c.want) {
 					t.Logf("Seed %d: %v.", seed, err)
 					return

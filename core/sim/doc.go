@@ -4,6 +4,8 @@
 // routers that hash anew; and a network between them all that loses, delays,
 // doubles and reorders. Time is virtual and everything follows from one seed.
 //
+// The clients speak IKEv2, or all of them IKEv1 (Dialect).
+//
 // What is played is the protocol itself: IKE messages are encrypted, SAs carry
 // numbered packets through replay windows and leases, and the clients know
 // nothing of the cluster. Only what core/engine/run.go does, goroutines and

@@ -19,6 +19,8 @@ type ledger struct {
 	// matters what was sent.
 	ivs     map[espNonce]bool
 	sealed_ map[ikeNonce]uint64
+	// chains are the exchanges of IKEv1 after phase 1, and what was said in each.
+	chains map[exchange]*chain
 	// promises are the messages to clients that wait for other members.
 	promises map[message]promise
 	// taken are the numbers of inbound SAs that a life of a member has accepted.
@@ -37,6 +39,18 @@ type ikeNonce struct {
 	spii, spir uint64
 	initiator  bool
 	iv         uint64
+}
+
+// exchange is one of IKEv1: its ISAKMP SA's cookies and its message ID.
+type exchange struct {
+	cookies [16]byte
+	id      uint32
+}
+
+// chain is what each end said in an exchange, the cluster as one.
+type chain struct {
+	byClient        bool // the client began
+	client, cluster map[uint64]bool
 }
 
 // acceptance is a packet of a client that a dataplane has taken.
@@ -82,7 +96,7 @@ type promise struct {
 func newLedger() ledger {
 	return ledger{
 		seed: maphash.MakeSeed(),
-		uses: make(map[uint64][]use), ivs: make(map[espNonce]bool), sealed_: make(map[ikeNonce]uint64),
+		uses: make(map[uint64][]use), ivs: make(map[espNonce]bool), chains: make(map[exchange]*chain), sealed_: make(map[ikeNonce]uint64),
 		promises: make(map[message]promise), taken: make(map[acceptance]bool),
 		ended: make(map[ipsec.TunnelID]map[ipsec.MemberID]int),
 	}
@@ -149,6 +163,51 @@ func (l *ledger) sealed(c *Cluster, who string, payload []byte) {
 		c.breach("I1: %s: two IKE messages of %x/%x are sealed with the nonce %#x", who, n.spii, n.spir, n.iv)
 	}
 	l.sealed_[n] = what
+}
+
+// chained checks that the cluster, as one, encrypts one message with each IV of
+// an exchange of IKEv1. "Subsequent messages MUST use the last CBC encryption
+// block from the previous message as the initialization vector" (RFC 2409
+// appendix B): so it has one message between any two of the client's, which it
+// may repeat. by is nil for the client's own. Two owners, in a divided group,
+// each answer what they hear; the ciphers are in CBC mode, and all that it shows
+// is that the first blocks differ.
+func (l *ledger) chained(by *member, payload []byte) {
+	const encrypted = 0x01
+	if len(payload) < 28 || payload[17]>>4 != 1 || payload[19]&encrypted == 0 {
+		return
+	}
+	x := exchange{[16]byte(payload), binary.BigEndian.Uint32(payload[20:])}
+	if x.id == 0 {
+		return // phase 1 is not synchronized
+	}
+	ch := l.chains[x]
+	if ch == nil {
+		ch = &chain{byClient: by == nil, client: make(map[uint64]bool), cluster: make(map[uint64]bool)}
+		l.chains[x] = ch
+	}
+	if by == nil {
+		ch.client[l.sum(payload)] = true
+		return
+	}
+	ch.cluster[l.sum(payload)] = true
+	may := len(ch.client)
+	if !ch.byClient {
+		may++
+	}
+	if p, ok := l.promises[message{by.id, by.daemon.life, l.sum(payload)}]; len(ch.cluster) > may && ok && by.c.owners(p.tunnel) == 1 {
+		by.c.breach("I1: %s: two messages of exchange %08x of %x are encrypted with one IV", by.name, x.id, x.cookies)
+	}
+}
+
+// owners counts the members that hold a tunnel to be theirs.
+func (c *Cluster) owners(id ipsec.TunnelID) (n int) {
+	for _, m := range c.members {
+		if owner, ok := m.node.Owner(id); ok && m.daemon.up && owner == m.id {
+			n++
+		}
+	}
+	return n
 }
 
 // sent checks a packet that a member's dataplane has made.

@@ -138,10 +138,8 @@ func (p *plane) Install(ctx context.Context, e offload.Epoch, role offload.Role,
 	if p.c.cfg.Fault == StandbySends {
 		role = offload.Active
 	}
-	if p.c.cfg.Fault == NoLease {
-		for i := range sas {
-			sas[i].Sequence.Ceiling = 0
-		}
+	for i := range sas {
+		p.spoil(&sas[i].Sequence)
 	}
 	placed, err := p.Engine.Install(ctx, e, role, sas...)
 	p.stale(err)
@@ -152,6 +150,19 @@ func (p *plane) Install(ctx context.Context, e offload.Epoch, role offload.Role,
 	}
 	return placed, err
 }
+
+// spoil does to the numbers of an SA what the run's fault says.
+func (p *plane) spoil(s *ipsec.Sequence) {
+	switch {
+	case p.c.cfg.Fault == NoLease:
+		s.Ceiling = 0
+	case p.c.cfg.Fault == NoMaximum && s.Next == last:
+		s.Next = 1
+	}
+}
+
+// last is the last sequence number of an SA without extended ones.
+const last = 1<<32 - 1
 
 func (p *plane) note(desc ipsec.SA, role offload.Role) {
 	p.had[desc.ID] = true
@@ -187,9 +198,9 @@ func (p *plane) Update(ctx context.Context, e offload.Epoch, changes ...offload.
 		if p.c.cfg.Fault == StandbySends {
 			changes[i].Role = nil
 		}
-		if p.c.cfg.Fault == NoLease && ch.Sequence != nil {
+		if ch.Sequence != nil {
 			s := *ch.Sequence
-			s.Ceiling = 0
+			p.spoil(&s)
 			changes[i].Sequence = &s
 		}
 	}

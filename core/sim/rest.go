@@ -10,6 +10,7 @@ import (
 	"github.com/evergate/evergate/core/engine"
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ike"
 	"github.com/evergate/evergate/offload"
 )
 
@@ -68,13 +69,13 @@ type keeper struct {
 func (c *Cluster) keepers() map[*client]keeper {
 	kept := make(map[*client]keeper)
 	for _, cl := range c.clients {
-		out, ok := cl.standing()
+		theirs, out, ok := cl.standing()
 		if !ok || !cl.wanted {
 			continue
 		}
 		owners, id := 0, c.tunnelOf(out)
 		for _, m := range c.members {
-			switch has, able, current := m.copyOf(cl, id, out); {
+			switch has, able, current := m.copyOf(theirs.IKE, id, out); {
 			case has && !current:
 				owners = -len(c.members)
 			case able:
@@ -99,8 +100,8 @@ func (c *Cluster) tunnelOf(out ipsec.SAID) ipsec.TunnelID {
 }
 
 // copyOf tells whether m has a client's tunnel, whether it owns it or may take it
-// over, and whether its copy is where the client is, which sends on out.
-func (m *member) copyOf(cl *client, id ipsec.TunnelID, out ipsec.SAID) (has, able, current bool) {
+// over, and whether its copy is where the client is: theirs, which sends on out.
+func (m *member) copyOf(theirs ike.Status, id ipsec.TunnelID, out ipsec.SAID) (has, able, current bool) {
 	if !m.daemon.up {
 		return false, false, false
 	}
@@ -109,7 +110,6 @@ func (m *member) copyOf(cl *client, id ipsec.TunnelID, out ipsec.SAID) (has, abl
 		return ok, false, false
 	}
 	able = !m.leaving && (st.Owned || st.Orphan && m.armed(st.Owner)) // who is last to stop tells the client
-	theirs := cl.tunnels()[0].IKE
 	for _, t := range append(m.tunnels(), m.replica.Tunnels(m.now())...) {
 		if t.ID == id {
 			return true, able, st.Complete && t.IKE.SPIi == theirs.SPIi && t.IKE.SPIr == theirs.SPIr && t.IKE.Doing == "" &&
@@ -132,18 +132,25 @@ func (c *Cluster) checkKept(cl *client, k keeper) {
 	c.sum.Kept++
 }
 
-// standing is the SA that a client sends on, by its name here, false while its tunnel is not up
-// and idle.
-func (cl *client) standing() (ipsec.SAID, bool) {
-	if !cl.daemon.up {
-		return ipsec.SAID{}, false
-	}
-	ts := cl.tunnels()
+// standing is the tunnel that a client uses and the SA that it sends on, by its name
+// here, false while it is not up and idle. A client of IKEv1 may have another one,
+// which is as good: when its call crosses the members' rekeying of a phase 1 that it
+// has just left, neither end sees that the two are one.
+func (cl *client) standing() (used engine.TunnelStatus, out ipsec.SAID, ok bool) {
 	sa := cl.plane.outbound(lan().Addr().Next())
-	if len(ts) != 1 || ts[0].Name == "" || ts[0].IKE.Doing != "" || sa == nil {
-		return ipsec.SAID{}, false
+	if !cl.daemon.up || sa == nil {
+		return used, out, false
 	}
-	return here(sa), true
+	all := cl.tunnels()
+	for _, t := range all {
+		if t.Name == "" || t.IKE.Doing != "" {
+			return used, out, false
+		}
+		if t.ID == sa.desc.Tunnel {
+			used, ok = t, true
+		}
+	}
+	return used, here(sa), ok && (len(all) == 1 || cl.c.cfg.Dialect != IKEv2)
 }
 
 // tunnelOf finds the tunnel of an SA that a member holds.
@@ -172,6 +179,9 @@ func (c *Cluster) unrest() string {
 			return cl.name + " " + why
 		}
 		known[id] = true
+		if c.cfg.Dialect != IKEv2 {
+			c.others(cl, known)
+		}
 	}
 	for _, m := range c.members {
 		for _, id := range m.node.Tunnels() {
@@ -182,6 +192,23 @@ func (c *Cluster) unrest() string {
 		}
 	}
 	return ""
+}
+
+// others adds the tunnels that a client of IKEv1 has beside the one that it uses:
+// those whose phase 1 or pairs it has, too.
+func (c *Cluster) others(cl *client, known map[ipsec.TunnelID]bool) {
+	for _, theirs := range cl.tunnels() {
+		for _, m := range c.members {
+			for _, t := range append(m.tunnels(), m.replica.Tunnels(m.now())...) {
+				known[t.ID] = known[t.ID] || theirs.IKE.SPIi == t.IKE.SPIi && theirs.IKE.SPIr == t.IKE.SPIr
+			}
+			for _, pair := range theirs.Children {
+				if id, ok := m.tunnelOf(ipsec.SAID{SPI: pair.Out.SA.ID.SPI, Dst: gatewayAddr(), Proto: ipsec.ESP}); ok {
+					known[id] = true
+				}
+			}
+		}
+	}
 }
 
 // unrest of a member: it knows all others and all tunnels, and neither its
@@ -249,7 +276,7 @@ func (cl *client) unrest() (ipsec.TunnelID, string) {
 	if !cl.wanted {
 		return 0, "is about to dial again"
 	}
-	out, ok := cl.standing()
+	_, out, ok := cl.standing()
 	if !ok {
 		return 0, fmt.Sprintf("has no tunnel that is up: %s", cl.describe())
 	}
@@ -295,8 +322,8 @@ func (m *member) roles(st ha.TunnelStatus) string {
 			return fmt.Sprintf("has %v, which %s owns: %v, and whose SA %v is %v there", st.Tunnel, m.name, st.Owned, sa.ID, sa.Role)
 		}
 	}
-	if m.owns(netOf(st)) != st.Owned {
-		return fmt.Sprintf("has %v, which %s owns: %v, and announces: %v", st.Tunnel, m.name, st.Owned, m.owns(netOf(st)))
+	if announces := m.routes[netOf(st)][st.Tunnel]; announces != st.Owned {
+		return fmt.Sprintf("has %v, which %s owns: %v, and announces: %v", st.Tunnel, m.name, st.Owned, announces)
 	}
 	return ""
 }

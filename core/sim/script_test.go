@@ -12,14 +12,21 @@ import (
 // calm starts a cluster whose trouble is the script's, with clients that are up.
 func calm(t *testing.T, members, clients int) *sim.Cluster {
 	t.Helper()
-	c := sim.New(sim.Config{Seed: 1, Members: members, Clients: clients, Calm: true, Steady: true})
+	return calmly(t, sim.Config{Seed: 1, Members: members, Clients: clients})
+}
+
+// calmly is calm with more to say.
+func calmly(t *testing.T, cfg sim.Config) *sim.Cluster {
+	t.Helper()
+	cfg.Calm, cfg.Steady = true, true
+	c := sim.New(cfg)
 	c.Start()
 	c.Play(4 * time.Second)
 	if err := c.Err(); err != nil {
 		t.Fatalf("A calm cluster: %v.", err)
 	}
-	if up := c.Established(); up != clients {
-		t.Fatalf("%d of %d clients have a tunnel.", up, clients)
+	if up := c.Established(); up != cfg.Clients {
+		t.Fatalf("%d of %d clients have a tunnel.", up, cfg.Clients)
 	}
 	return c
 }
@@ -157,4 +164,49 @@ func TestSixteenMembersLoseFive(t *testing.T) { // F3, F11, F12, F13
 	}
 	c.Play(2 * time.Second)
 	wantUntouched(t, c, 40)
+}
+
+// TestIKEv1ClientsOutlive has clients of IKEv1, in main and in aggressive mode, in
+// groups to which things happen.
+func TestIKEv1ClientsOutlive(t *testing.T) { // C2, C3, C5, F5
+	for what, happens := range map[string]func(c *sim.Cluster){
+		"a member that dies": func(c *sim.Cluster) { c.Crash(0) },
+		"two members that die": func(c *sim.Cluster) {
+			c.Crash(0)
+			c.Play(2 * time.Second)
+			c.Crash(1)
+		},
+		"a member that stops":   func(c *sim.Cluster) { c.Stop(0) },
+		"a member that freezes": func(c *sim.Cluster) { c.Freeze(0, true, true) },
+		"a group that parts":    func(c *sim.Cluster) { c.Part(ha.MembersOf(0)) },
+		"a dataplane that dies": func(c *sim.Cluster) { c.LosePlane(0, 500*time.Millisecond) },
+		"a rolling restart": func(c *sim.Cluster) {
+			for id := ipsec.MemberID(0); id < 3; id++ {
+				c.Stop(id)
+				c.Play(3 * time.Second)
+				c.Boot(id, true)
+				c.Play(3 * time.Second)
+			}
+		},
+		"phase 1 that is rekeyed while routers flap": func(c *sim.Cluster) {
+			for range 60 {
+				c.Rehash()
+				c.Play(time.Second)
+			}
+		},
+	} {
+		for _, mode := range []struct {
+			name string
+			seed uint64 // an even one is aggressive mode's
+		}{{"main mode", 1}, {"aggressive mode", 2}} {
+			for rule, dialect := range map[string]sim.Dialect{"leases": sim.IKEv1, "the last number": sim.MaxSeq} {
+				t.Run(what+", "+mode.name+", "+rule, func(t *testing.T) {
+					c := calmly(t, sim.Config{Seed: mode.seed, Members: 3, Clients: 8, Dialect: dialect})
+					happens(c)
+					c.Play(3 * time.Second)
+					wantUntouched(t, c, 8)
+				})
+			}
+		}
+	}
 }

@@ -24,26 +24,33 @@ var seeds, seed = flags()
 // TestSeeds plays clusters in trouble and checks every invariant at every step:
 // I1 to I9, and that all is well once nothing disturbs it.
 func TestSeeds(t *testing.T) { // B1, B2, B5, C17, F3, F5, F12, F23
-	if *seed != 0 {
-		cfg := configOf(*seed)
-		cfg.Trace = func(line string) { t.Log(line) }
-		if err := sim.New(cfg).Run(); err != nil {
-			t.Errorf("Seed %d: %v.", *seed, err)
-		}
-		return
-	}
-	failed, sum := play(*seeds, configOf)
-	t.Logf("%+v", sum)
-	for _, f := range failed {
-		t.Errorf("%s\n\tgo test ./core/sim -run TestSeeds -seed %d -v", f.what, f.seed)
-	}
-	for what, n := range map[string]uint64{
+	sum := playSeeds(t, *seeds, configOf)
+	wantTold(t, map[string]uint64{
 		"crash": sum.Crashes, "takeover": sum.Takeovers, "handover": sum.Handed, "contested claim": sum.Contested, "raised lease": sum.Raised,
-		"message that waited for others": sum.Promises, "synchronization of Message IDs": sum.Synced, "client that had to go on without dialing": sum.Kept, "packet beyond a ceiling": sum.Beyond,
-	} {
-		if n == 0 && telling {
-			t.Errorf("The runs had not one %s, so they show little.", what)
-		}
+		"message that waited for others": sum.Promises, "synchronization of Message IDs": sum.Synced, "client that had to go on without dialing": sum.Kept,
+		"packet beyond a ceiling": sum.Beyond,
+	})
+}
+
+// TestIKEv1Seeds does the same with clients that speak IKEv1, with leases of
+// sequence numbers and with standbys at the last one.
+func TestIKEv1Seeds(t *testing.T) { // C3-C9, B1, B2, B5
+	for name, dialect := range map[string]sim.Dialect{"Leases": sim.IKEv1, "MaxSeq": sim.MaxSeq} {
+		t.Run(name, func(t *testing.T) {
+			sum := playSeeds(t, *seeds/10, func(seed uint64) sim.Config {
+				cfg := configOf(seed)
+				cfg.Dialect = dialect
+				return cfg
+			})
+			told := map[string]uint64{
+				"crash": sum.Crashes, "takeover": sum.Takeovers, "handover": sum.Handed, "contested claim": sum.Contested,
+				"message that waited for others": sum.Promises, "client that had to go on without dialing": sum.Kept,
+			}
+			if dialect == sim.IKEv1 {
+				told["raised lease"] = sum.Raised
+			}
+			wantTold(t, told)
+		})
 	}
 }
 
@@ -57,6 +64,36 @@ func TestFoundSeeds(t *testing.T) { // I7
 	for _, seed := range []uint64{2899} {
 		if err := sim.New(configOf(seed)).Run(); err != nil {
 			t.Errorf("Seed %d: %v.", seed, err)
+		}
+	}
+}
+
+// playSeeds plays n seeds, or the one that the command line names.
+func playSeeds(t *testing.T, n uint64, config func(uint64) sim.Config) sim.Sum {
+	t.Helper()
+	if *seed != 0 {
+		cfg := config(*seed)
+		cfg.Trace = func(line string) { t.Log(line) }
+		c := sim.New(cfg)
+		if err := c.Run(); err != nil {
+			t.Errorf("Seed %d: %v.", *seed, err)
+		}
+		return c.Sum()
+	}
+	failed, sum := play(n, config)
+	t.Logf("%+v", sum)
+	for _, f := range failed {
+		t.Errorf("%s\n\tgo test ./core/sim -run %s -seed %d -v", f.what, t.Name(), f.seed)
+	}
+	return sum
+}
+
+// wantTold checks that many runs have shown something of everything.
+func wantTold(t *testing.T, told map[string]uint64) {
+	t.Helper()
+	for what, n := range told {
+		if n == 0 && telling && *seed == 0 {
+			t.Errorf("The runs had not one %s, so they show little.", what)
 		}
 	}
 }

@@ -88,7 +88,13 @@ func describeIKE(b []byte) string {
 	if len(b) < 28 {
 		return "a short message"
 	}
-	names := map[byte]string{34: "IKE_SA_INIT", 35: "IKE_AUTH", 36: "CREATE_CHILD_SA", 37: "INFORMATIONAL"}
+	names := map[byte]string{
+		34: "IKE_SA_INIT", 35: "IKE_AUTH", 36: "CREATE_CHILD_SA", 37: "INFORMATIONAL",
+		2: "main mode", 4: "aggressive mode", 5: "informational", 32: "quick mode", // RFC 2408 section 3.1, RFC 2409 appendix A
+	}
+	if b[17]>>4 == 1 {
+		return fmt.Sprintf("%s %08x of %x/%x, %d octets, %x", names[b[18]], b[20:24], b[:8], b[8:16], len(b), b[len(b)-2:])
+	}
 	kind := "request"
 	if b[19]&0x20 != 0 {
 		kind = "response"
