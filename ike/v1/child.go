@@ -40,8 +40,11 @@ type childSA struct {
 	selectors  ipsec.Selectors // one on each side
 	life       ipsec.Lifetime  // as agreed on, with jitter; Age is unused
 	generation uint64
-	sending    bool      // the outbound SA is in the dataplane
-	successor  ipsec.SPI // our inbound SPI of the pair that takes over
+	sending    bool // the outbound SA is in the dataplane
+	// worn: the last owner may have made the same pair from the same answer, and
+	// sent on it as much as it liked. It only bridges the time to a successor.
+	worn      bool
+	successor ipsec.SPI // our inbound SPI of the pair that takes over
 
 	// began and made are the tunnel's generation when its quick mode began, and
 	// when it was installed.
@@ -74,6 +77,10 @@ func (t *Tunnel) describe(now time.Time, c *childSA, d ipsec.Direction) ipsec.SA
 		sa.ID, sa.Pair = c.outID, c.in
 		sa.Encryption, sa.Integrity = c.outKeys.Encryption, c.outKeys.Integrity
 		sa.ReplayWindow = 0
+		if c.worn {
+			last := c.algorithms.MaxSequence()
+			sa.Sequence = ipsec.Sequence{Next: last, Ceiling: last - 1}
+		}
 	}
 	return sa
 }

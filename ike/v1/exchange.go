@@ -36,6 +36,9 @@ type exchange struct {
 	tries    int       // retransmissions so far
 	forgetAt time.Time // of one that is over
 
+	// inherited: the last owner began it, and may have had the answer.
+	inherited bool
+
 	task        task // what it is for, where we began it
 	quick       *quick
 	transaction *transaction

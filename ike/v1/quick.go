@@ -460,6 +460,10 @@ func (t *Tunnel) quick2(x *exchange, h wire.Header, payloads []wire.Payload) {
 		return
 	}
 	q.nr = bytes.Clone(wire.Find[*wire.Nonce](payloads).Data)
+	if x.inherited {
+		c.worn = true
+		defer t.enqueue(task{kind: taskRekeyChild, spi: c.in})
+	}
 	t.installInbound(c)
 	t.refusal = &refusal{x: x, child: c}
 	commit := h.Flags&wire.FlagCommit != 0

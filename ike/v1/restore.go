@@ -248,7 +248,7 @@ func (r *reader) exchange(m *statepb.Exchange, sa *isakmpSA) *exchange {
 	x := &exchange{
 		kind: num[wire.ExchangeType](r, m.Kind), sa: sa, id: m.Id, initiator: m.Initiator, flags: num[wire.Flags](r, m.Flags),
 		step: num[uint8](r, m.Step), iv: m.Iv, sent: m.Sent,
-		waiting: m.Waiting, nextAt: r.time(m.Next), tries: r.count(m.Tries), forgetAt: r.time(m.Forget), task: r.task(m.Task),
+		waiting: m.Waiting, nextAt: r.time(m.Next), tries: r.count(m.Tries), forgetAt: r.time(m.Forget), task: r.task(m.Task), inherited: m.Inherited,
 		unknown: m.ProtoReflect().GetUnknown(),
 	}
 	copy(x.heard[:], m.Heard)
@@ -311,7 +311,7 @@ func (r *reader) child(m *statepb.Child) *childSA {
 		outKeys:    suite.DirectionKeys{Encryption: ipsec.NewKey(m.OutEncryption), Integrity: ipsec.NewKey(m.OutIntegrity)},
 		selectors:  r.selectors(m.Selectors),
 		life:       ipsec.Lifetime{Soft: limitsOf(m.SoftLimits), Hard: limitsOf(m.HardLimits)},
-		generation: m.Generation, sending: m.Sending, successor: ipsec.SPI(m.Successor),
+		generation: m.Generation, sending: m.Sending, worn: m.Worn, successor: ipsec.SPI(m.Successor),
 		began: m.Began, made: m.Made, born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), removeAt: r.time(m.Remove), sendAt: r.time(m.Send),
 		unknown: m.ProtoReflect().GetUnknown(),
 	}

@@ -132,6 +132,7 @@ func (w writer) exchange(x *exchange) *statepb.Exchange {
 		Kind: uint32(x.kind), Sa: uint64(x.sa.local()), Id: x.id, Initiator: x.initiator, Flags: uint32(x.flags),
 		Step: uint32(x.step), Iv: x.iv, Heard: x.heard[:], Sent: x.sent,
 		Waiting: x.waiting, Next: w.time(x.nextAt), Tries: uint32(x.tries), Forget: w.time(x.forgetAt), Task: w.task(x.task),
+		Inherited: x.inherited,
 	}
 	if q := x.quick; q != nil {
 		m.Quick = &statepb.Quick{
@@ -179,7 +180,7 @@ func (w writer) child(c *childSA) *statepb.Child {
 		InEncryption: c.inKeys.Encryption.Reveal(), InIntegrity: c.inKeys.Integrity.Reveal(),
 		OutEncryption: c.outKeys.Encryption.Reveal(), OutIntegrity: c.outKeys.Integrity.Reveal(),
 		Selectors: selectorState(c.selectors), SoftLimits: limitState(c.life.Soft), HardLimits: limitState(c.life.Hard),
-		Generation: c.generation, Sending: c.sending, Successor: uint32(c.successor),
+		Generation: c.generation, Sending: c.sending, Worn: c.worn, Successor: uint32(c.successor),
 		Began: c.began, Made: c.made, Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt), Send: w.time(c.sendAt),
 	}
 	m.ProtoReflect().SetUnknown(c.unknown)

@@ -116,6 +116,31 @@ func TestTakeoverAnywhere(t *testing.T) {
 	}
 }
 
+// TestInheritedQuickModeMakesNoPairToSendOn: the last owner may have had the answer
+// to its first message, made the same pair of it, and sent on it.
+func TestInheritedQuickModeMakesNoPairToSendOn(t *testing.T) { // B1
+	p := v1test.Establish(t)
+	rekeyChild(p.B)
+	s, err := v1.Restore(p.B.Env, p.B.Policy, p.B.Snapshot, p.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Next()
+	answer := p.InFlight()[0].Datagram
+	s.Step(p.Now, ike.Takeover{})
+	r := s.Step(p.Now, ike.Received{Datagram: answer})
+	if len(r.Install) != 1 || r.Install[0].Direction != ipsec.Inbound {
+		t.Fatalf("the answer makes %v, want the inbound SA of a pair", r.Install)
+	}
+	_, out, _ := s.Pair(p.Now, r.Install[0].ID)
+	if out.Sequence.Next <= out.Sequence.Ceiling {
+		t.Errorf("the new owner may send the numbers %d to %d on it, want none", out.Sequence.Next, out.Sequence.Ceiling)
+	}
+	if st := s.Status(p.Now); st.Queued == 0 && st.Doing == "" {
+		t.Error("the pair gets no successor")
+	}
+}
+
 // TestUnknownFieldsSurvive the way through an older member.
 func TestUnknownFieldsSurvive(t *testing.T) {
 	p := v1test.Establish(t)

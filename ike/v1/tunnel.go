@@ -206,6 +206,9 @@ func (t *Tunnel) takeOver(in ike.Takeover) {
 	if t.env.Takeovers != nil {
 		t.takeovers = t.env.Takeovers(t.id, t.takeovers-1)
 	}
+	for _, x := range t.exchanges {
+		x.inherited = x.initiator
+	}
 	t.env.Stats.Takeovers++
 	if t.state == ike.StateUp {
 		t.env.Stats.Tunnels++

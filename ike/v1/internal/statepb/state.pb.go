@@ -946,7 +946,9 @@ type Exchange struct {
 	// Of a quick mode.
 	Quick *Quick `protobuf:"bytes,15,opt,name=quick,proto3" json:"quick,omitempty"`
 	// Of a transaction that we began.
-	Transaction   *Transaction `protobuf:"bytes,16,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	Transaction *Transaction `protobuf:"bytes,16,opt,name=transaction,proto3" json:"transaction,omitempty"`
+	// An owner before sent its first message, and may have had the answer.
+	Inherited     bool `protobuf:"varint,17,opt,name=inherited,proto3" json:"inherited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1091,6 +1093,13 @@ func (x *Exchange) GetTransaction() *Transaction {
 		return x.Transaction
 	}
 	return nil
+}
+
+func (x *Exchange) GetInherited() bool {
+	if x != nil {
+		return x.Inherited
+	}
+	return false
 }
 
 // Quick is what a quick mode knows until it is over.
@@ -1541,7 +1550,9 @@ type Child struct {
 	// SA; 0 without encapsulation.
 	RemotePort uint32 `protobuf:"varint,30,opt,name=remote_port,json=remotePort,proto3" json:"remote_port,omitempty"`
 	// When it takes the traffic of its predecessor.
-	Send          *int64 `protobuf:"zigzag64,31,opt,name=send,proto3,oneof" json:"send,omitempty"`
+	Send *int64 `protobuf:"zigzag64,31,opt,name=send,proto3,oneof" json:"send,omitempty"`
+	// An owner before may have sent on it: it only bridges the time to a successor.
+	Worn          bool `protobuf:"varint,32,opt,name=worn,proto3" json:"worn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1793,6 +1804,13 @@ func (x *Child) GetSend() int64 {
 	return 0
 }
 
+func (x *Child) GetWorn() bool {
+	if x != nil {
+		return x.Worn
+	}
+	return false
+}
+
 var File_ikev1_v1_state_proto protoreflect.FileDescriptor
 
 const file_ikev1_v1_state_proto_rawDesc = "" +
@@ -1909,7 +1927,7 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x06shared\x18\n" +
 	" \x01(\fB\x03\x80\x01\x01R\x06shared\x12\x11\n" +
 	"\x04id_i\x18\v \x01(\fR\x03idI\x12\x11\n" +
-	"\x04id_r\x18\f \x01(\fR\x03idR\"\xbe\x03\n" +
+	"\x04id_r\x18\f \x01(\fR\x03idR\"\xdc\x03\n" +
 	"\bExchange\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x0e\n" +
 	"\x02sa\x18\x02 \x01(\x06R\x02sa\x12\x0e\n" +
@@ -1927,7 +1945,8 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x06forget\x18\r \x01(\x12H\x01R\x06forget\x88\x01\x01\x12\"\n" +
 	"\x04task\x18\x0e \x01(\v2\x0e.ikev1.v1.TaskR\x04task\x12%\n" +
 	"\x05quick\x18\x0f \x01(\v2\x0f.ikev1.v1.QuickR\x05quick\x127\n" +
-	"\vtransaction\x18\x10 \x01(\v2\x15.ikev1.v1.TransactionR\vtransactionB\a\n" +
+	"\vtransaction\x18\x10 \x01(\v2\x15.ikev1.v1.TransactionR\vtransaction\x12\x1c\n" +
+	"\tinherited\x18\x11 \x01(\bR\tinheritedB\a\n" +
 	"\x05_nextB\t\n" +
 	"\a_forget\"\xd0\x01\n" +
 	"\x05Quick\x12\x14\n" +
@@ -1960,7 +1979,7 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x05Parts\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\rR\x04last\x12\"\n" +
-	"\x05parts\x18\x03 \x03(\v2\f.ike.v1.PartR\x05parts\"\xcc\a\n" +
+	"\x05parts\x18\x03 \x03(\v2\f.ike.v1.PartR\x05parts\"\xe0\a\n" +
 	"\x05Child\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02in\x18\x02 \x01(\rR\x02in\x12\x10\n" +
@@ -2000,7 +2019,8 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x04made\x18\x1d \x01(\x04R\x04made\x12\x1f\n" +
 	"\vremote_port\x18\x1e \x01(\rR\n" +
 	"remotePort\x12\x17\n" +
-	"\x04send\x18\x1f \x01(\x12H\x04R\x04send\x88\x01\x01B\a\n" +
+	"\x04send\x18\x1f \x01(\x12H\x04R\x04send\x88\x01\x01\x12\x12\n" +
+	"\x04worn\x18  \x01(\bR\x04wornB\a\n" +
 	"\x05_bornB\a\n" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\t\n" +
