@@ -24,7 +24,8 @@
 //	                 where the addresses of a unit are)
 //	offload          the contract with dataplanes; proto, pluginrpc, mem, offloadtest, ikesock
 //	plugins/softesp  the pure Go dataplane           plugins/xfrm   Linux's own ESP
-//	plugins/dpdk     ports and ciphers of DPDK, behind the build tag dpdk: loop is the packet path, in C
+//	plugins/dpdk     ports and ciphers of DPDK, behind the build tag dpdk: loop is the packet path, in C;
+//	                 nffgo brings it packets by a flow graph, in place of its own workers (adr/0016)
 //	plugins/examplenpu  a vendor's plugin to start from, in a module of its own
 //	cmd              evergated, evergate, evergate-plugin-softesp, evergate-plugin-xfrm, offload-probe, evergate-demo
 //	configs          configurations to start from, each loaded by a test

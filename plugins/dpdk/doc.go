@@ -26,6 +26,16 @@
 // the host's, too; it is asked for when an SA is installed and watched from then on.
 // Packets for a hop that nobody knows are dropped and counted.
 //
+// # Engines
+//
+// Setting engine says who brings packets to the loop. With native, workers of the
+// loop's own poll the ports: each packet stays on one thread from its arrival to its
+// end. With nffgo a flow graph of nff-go owns the ports and the buffers (package
+// nffgo), and hands bursts to the same loop. It is for those who build on nff-go: it
+// wants three processors and one for each port, which never rest, and has one burst
+// function. Both keep the same contract. nffgo needs a plugin that was built with the
+// tag nffgo, as `make dpdk` builds it, and says so otherwise.
+//
 // # Cryptodevs and NPUs
 //
 // An SA gets its session at the first of these that takes its algorithms and has
@@ -43,6 +53,7 @@
 //
 // # Settings
 //
+//	engine           native; or nffgo
 //	ports            required                         workers      1, each with a queue of every port
 //	host-interfaces  evgx0,evgx1,...                  cpus         any; a list, one for each worker
 //	tun-name         evg0                             idle         sleep; or spin
@@ -51,6 +62,11 @@
 //	cryptodevs       crypto_aesni_gcm,crypto_aesni_mb,crypto_openssl
 //	npu-emulation    none                             npu-slots    1024
 //	eal              --no-huge --no-pci -m 256
+//
+// With engine nffgo, workers is 1 and idle is spin, cpus are those of the scheduler, of
+// a receiver for each port, of the host and of the burst function, frame is at most
+// 2048, and buffers, which each pool has, at least 3200 for one port and 2048 more for
+// each other.
 //
 // All but tun-mtu are those of the first Configure, as long as the process lives.
 //

@@ -3,52 +3,108 @@
 package dpdk_test
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"maps"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/offload/offloadtest"
 	"github.com/evergate/evergate/plugins/dpdk/nffgo"
 )
 
-// buildPlugin builds the plugin as `make dpdk` does. nff-go has one graph in the life
-// of a process, and races of its own, so its tests are between processes.
-func buildPlugin(t *testing.T) string {
+// graphSettings make nff-go run the port of a test.
+func graphSettings() map[string]string {
+	return map[string]string{"engine": "nffgo", "buffers": "4096"}
+}
+
+// plugin is the plugin as `make dpdk` builds it, and what its processes log. nff-go
+// has one graph in the life of a process, and races of its own, so its tests are
+// between processes.
+type plugin struct {
+	path string
+	mu   sync.Mutex
+	log  bytes.Buffer
+}
+
+// buildPlugin builds it, on a machine that is large enough for nff-go's threads, none
+// of which ever rests. Elsewhere it ends the test.
+func buildPlugin(t *testing.T) *plugin {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "evergate-plugin-dpdk")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "dpdk,nffgo", "-buildvcs=false", "-o", path, "github.com/evergate/evergate/cmd/evergate-plugin-dpdk")
+	if want := nffgo.Processors(1); runtime.NumCPU() < want {
+		t.Skipf("nff-go's graph was built and not run: it wants %d processors, and there are %d here.", want, runtime.NumCPU())
+	}
+	p := &plugin{path: filepath.Join(t.TempDir(), "evergate-plugin-dpdk")}
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "dpdk,nffgo", "-buildvcs=false", "-o", p.path, "github.com/evergate/evergate/cmd/evergate-plugin-dpdk")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("The plugin cannot be built: %v\n%s", err, out)
 	}
-	return path
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("The plugins said: %s", p.log.String())
+		}
+	})
+	return p
 }
 
-// needProcessors ends a test on a machine that is too small for nff-go's threads,
-// none of which ever rests.
-func needProcessors(t *testing.T) {
-	t.Helper()
-	if want := nffgo.Processors(1); runtime.NumCPU() < want {
-		t.Skipf("The graph was built and not run: nff-go wants %d processors, this machine has %d.", want, runtime.NumCPU())
-	}
+// Write takes the log of any of the processes.
+func (p *plugin) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.log.Write(b)
+}
+
+// start starts the plugin in a host.
+func (p *plugin) start(ctx context.Context, host *netlab.Namespace) (*offloadtest.Harness, error) {
+	return offloadtest.Executable(p, offloadtest.Harness{}, "nsenter", "--net="+host.Path(), p.path)(ctx)
 }
 
 // TestNFFGoKeepsTheContract runs the conformance suite, with real packets, against
 // processes of the plugin whose ports are run by nff-go.
 func TestNFFGoKeepsTheContract(t *testing.T) { // B8
-	needProcessors(t)
-	plugin := buildPlugin(t)
+	p := buildPlugin(t)
 	offloadtest.RunDirect(t, func(ctx context.Context) (*offloadtest.Harness, error) {
 		w := newWire(t, nil)
-		open := offloadtest.Executable(t.Output(), offloadtest.Harness{}, "nsenter", "--net="+w.gateway.Path(), plugin)
-		process, err := open(ctx)
+		process, err := p.start(ctx, w.gateway)
 		if err != nil {
 			return nil, err
 		}
 		w.Engine = process.Engine
-		maps.Copy(w.settings, map[string]string{"engine": "nffgo", "buffers": "4096"})
+		maps.Copy(w.settings, graphSettings())
 		return w.harness(process.Close), nil
 	})
+	if bytes.Contains(p.log.Bytes(), []byte("did not close cleanly")) {
+		t.Errorf("Each graph should give back all that it had, but: %s", p.log.String())
+	}
+}
+
+// TestNFFGoAndGoUnderstandEachOther sends pings through the longest headers that there
+// are, and some that are longer than the path, within the tunnel and around it.
+func TestNFFGoAndGoUnderstandEachOther(t *testing.T) {
+	p := buildPlugin(t)
+	for n, alg := range []ipsec.Algorithms{
+		gcm,
+		{Encryption: ipsec.EncrAESCBC, KeyBits: 256, Integrity: ipsec.AuthHMACSHA2_512_256, ESN: true},
+	} {
+		t.Run(fmt.Sprintf("%v outer=%d", alg, n), func(t *testing.T) {
+			a, b := newPairOf(t, func(host *netlab.Namespace) (offload.Engine, func() error) {
+				process, err := p.start(t.Context(), host)
+				if err != nil {
+					t.Fatalf("The plugin cannot be started: %v.", err)
+				}
+				return process.Engine, process.Close
+			}, graphSettings())
+			connect(t, a, b, alg, n, true)
+			a.ping(t, b, netlab.Ping{Size: 56})
+			a.ping(t, b, netlab.Ping{Size: 1440})
+			b.ping(t, a, netlab.Ping{Size: 4000})
+		})
+	}
 }

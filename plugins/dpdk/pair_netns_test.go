@@ -4,6 +4,7 @@ package dpdk_test
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
 	"testing"
@@ -36,16 +37,27 @@ func newEnd(ns *netlab.Namespace, n byte) *end {
 // found as between any hosts.
 func newPair(t *testing.T) (a, b *end) {
 	t.Helper()
+	return newPairOf(t, func(*netlab.Namespace) (offload.Engine, func() error) {
+		e := dpdk.New(dpdk.Options{Version: "test", EAL: process})
+		return e, e.Close
+	}, nil)
+}
+
+// newPairOf is newPair with an engine that start makes for its host, and more
+// settings for it.
+func newPairOf(t *testing.T, start func(*netlab.Namespace) (e offload.Engine, closeIt func() error), more map[string]string) (a, b *end) {
+	t.Helper()
 	lab := netlab.New(t)
 	a, b = newEnd(lab.Namespace("dpdk"), 1), newEnd(lab.Namespace("softesp"), 2)
 	settings, _ := cable(t, lab, a.ns, b.ns, b.outer[0].String()+"/24", b.outer[1].String()+"/64")
-	fast := dpdk.New(dpdk.Options{Version: "test", EAL: process})
+	maps.Copy(settings, more)
+	fast, closeFast := start(a.ns)
 	slow, err := softesp.New(softesp.Options{Version: "test"})
 	if err != nil {
 		t.Fatalf("The peer's dataplane cannot be made: %v.", err)
 	}
 	a.engine, b.engine = fast, slow
-	a.configure(t, settings, fast.Close)
+	a.configure(t, settings, closeFast)
 	b.configure(t, nil, slow.Close)
 	run(t, a.ns, "ip", "address", "add", a.outer[0].String()+"/24", "dev", "wan")
 	run(t, a.ns, "ip", "address", "add", a.outer[1].String()+"/64", "dev", "wan", "nodad")
