@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -194,7 +193,12 @@ func TestATunnelOfAnotherConfigurationIsClosed(t *testing.T) { // B6
 	p := newJournaledPair(t)
 	p.dial()
 	for _, r := range p.server.journal.tunnels {
-		r.IKE.Facts = bytes.Replace(r.IKE.Facts, []byte(`"hash":"server"`), []byte(`"hash":"older"`), 1)
+		f, err := readFacts(r.IKE.Facts)
+		if err != nil || f.Hash != "server" {
+			t.Fatalf("The journal has the facts %+v (%v), want the server's.", f, err)
+		}
+		f.Hash = "older"
+		r.IKE.Facts = f.marshal()
 	}
 	p.restart(2, 0)
 	p.server.wantSAs(0)

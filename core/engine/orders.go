@@ -43,6 +43,7 @@ func PlaneCalls(list []ha.Order) []PlaneCall {
 // Installs may come before all Updates: none of an SA that was updated before.
 func gather(list []ha.Order) (installs []ipsec.SA, updates []offload.Change, n int) {
 	updated := make(map[ipsec.SAID]bool)
+	installs = make([]ipsec.SA, 0, upFront(list))
 	for ; n < len(list); n++ {
 		switch o := list[n]; o.Kind {
 		case ha.Install:
@@ -62,6 +63,17 @@ func gather(list []ha.Order) (installs []ipsec.SA, updates []offload.Change, n i
 		}
 	}
 	return installs, updates, n
+}
+
+// upFront is how many SAs the Installs at the front of a list have.
+func upFront(list []ha.Order) (n int) {
+	for _, o := range list {
+		if o.Kind != ha.Install && o.Kind != ha.Update {
+			break
+		}
+		n += len(o.SAs)
+	}
+	return n
 }
 
 // noncesOf is what IVs of a source mean for SAs that several members use.

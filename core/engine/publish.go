@@ -1,10 +1,7 @@
 package engine
 
 import (
-	"encoding/json"
 	"errors"
-	"fmt"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -46,24 +43,6 @@ type Left struct {
 // Pair is both SAs of a child.
 type Pair struct{ In, Out ipsec.SA }
 
-// facts are what the engine must know of a tunnel to go on with it elsewhere.
-type facts struct {
-	Name  string `json:"name"`
-	Index int    `json:"index"`
-	// Number is of tun_id6.
-	Number uint64 `json:"number"`
-	// SPIs are those by which its IKE messages are known.
-	SPIs []ipsec.IKESPI `json:"spis"`
-	// Version is of IKE; 0 is 2.
-	Version int `json:"version,omitempty"`
-	// Address is what the peer was assigned.
-	Address netip.Addr `json:"address,omitzero"`
-	// Peer is where a peer of IKEv1 is.
-	Peer netip.AddrPort `json:"peer,omitzero"`
-	// Hash is that of the connection. Other members have hashes of their own.
-	Hash string `json:"hash,omitempty"`
-}
-
 func (t *tunnel) facts(now time.Time) []byte {
 	f := facts{Name: t.name, Index: t.index, Number: t.number, Hash: t.conn.Hash}
 	f.SPIs = t.ike.LocalSPIs()
@@ -71,11 +50,7 @@ func (t *tunnel) facts(now time.Time) []byte {
 		s := t.ike.Status(now)
 		f.Version, f.Address, f.Peer = 1, s.Internal, s.Remote
 	}
-	b, err := json.Marshal(f)
-	if err != nil {
-		panic(fmt.Sprintf("engine: facts of a tunnel have no JSON form: %v", err)) // numbers and a name
-	}
-	return b
+	return f.marshal()
 }
 
 // replicates tells whether other members are to know of t: from the moment that
@@ -115,10 +90,10 @@ func (s *Shard) publish(now time.Time, t *tunnel, rd ike.Ready) {
 // onRestore goes on with a tunnel of another member that is ours now. Its SAs are
 // active already.
 func (s *Shard) onRestore(now time.Time, in Restore) {
-	var f facts
 	r := in.Tunnel
-	if err := json.Unmarshal(r.IKE.Facts, &f); err != nil {
-		s.lostForGood(r, fmt.Errorf("engine: read the facts of tunnel %v: %w", r.Tunnel, err))
+	f, err := readFacts(r.IKE.Facts)
+	if err != nil {
+		s.lostForGood(r, err)
 		return
 	}
 	m, err := restore(f.Version, s.env, s.policy, r.IKE.State.Reveal(), now.Add(-in.Age))

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"encoding/json"
 	"net/netip"
 	"slices"
 
@@ -89,8 +88,8 @@ func (r *Replica) learn(id ipsec.TunnelID) *standbyTunnel {
 		t = &standbyTunnel{}
 		r.standby[id] = t
 	}
-	var f facts
-	if err := json.Unmarshal(m.Facts, &f); err != nil {
+	f, err := readFacts(m.Facts)
+	if err != nil {
 		r.log.Error("facts of a tunnel were not understood", "tunnel", id.String(), "error", err)
 		return t
 	}
