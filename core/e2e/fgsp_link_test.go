@@ -102,7 +102,7 @@ func TestPacketsForClientsReachTheirOwners(t *testing.T) { // F9, F3, B4, B5
 	for i := range n {
 		branches.WaitUp(fmt.Sprintf("c%d", i), 1)
 	}
-	tunnel := f.members[0].Tunnels("")[0]
+	tunnel := f.members[0].Keyed("")[0]
 	wire := f.site.Members[0].Port4.Capture("")
 
 	streams := []*netlab.Streaming{

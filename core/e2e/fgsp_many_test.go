@@ -136,7 +136,7 @@ func waitOwners(t *testing.T, n int, members ...*gateway.Daemon) (owned []map[st
 // pairs are the SAs of all tunnels at a member, by name.
 func pairs(d *gateway.Daemon) map[string]string {
 	out := make(map[string]string)
-	for _, tunnel := range d.Tunnels("") {
+	for _, tunnel := range d.Keyed("") {
 		out[tunnel.Name] = saPair(tunnel)
 	}
 	return out

@@ -141,15 +141,19 @@ func (d *Daemon) Status() (diag.Status, error) {
 	return d.client.Status(ctx)
 }
 
-// Tunnels lists the tunnels whose name or phase 1 is name, with their keys; all
-// for an empty name.
+// Tunnels lists the tunnels whose name or phase 1 is name, all for an empty name.
+// They have no keys, as the gateway logs each time that it shows some.
 func (d *Daemon) Tunnels(name string) []diag.Tunnel {
+	d.tb.Helper()
+	return d.list(name, false)
+}
+
+// Keyed is Tunnels with their keys, for who needs them. It is not for polling.
+func (d *Daemon) Keyed(name string) []diag.Tunnel {
 	d.tb.Helper()
 	return d.list(name, true)
 }
 
-// list is Tunnels, with keys or without. Who polls leaves them out: the gateway
-// logs each time that they are shown.
 func (d *Daemon) list(name string, keys bool) []diag.Tunnel {
 	d.tb.Helper()
 	ctx, cancel := d.context()
@@ -161,11 +165,11 @@ func (d *Daemon) list(name string, keys bool) []diag.Tunnel {
 	return tunnels
 }
 
-// Tunnel returns the one tunnel of that name, and ends the test when it is not
-// there.
+// Tunnel returns the one tunnel of that name with its keys, and ends the test when
+// it is not there.
 func (d *Daemon) Tunnel(name string) diag.Tunnel {
 	d.tb.Helper()
-	tunnels := d.Tunnels(name)
+	tunnels := d.Keyed(name)
 	if len(tunnels) != 1 {
 		d.tb.Fatalf("gateway: %s has %d tunnels named %s, want one; its log ends:\n%s", d.ns.Name(), len(tunnels), name, d.Log().Tail(30))
 	}
@@ -179,7 +183,7 @@ func (d *Daemon) WaitUp(name string, n int) diag.Tunnel {
 	var up diag.Tunnel
 	netlab.Eventually(d.tb, startLimit, fmt.Sprintf("%s has tunnel %s with %d pairs of SAs", d.ns.Name(), name, n), func() error {
 		var states []string
-		for _, t := range d.list(name, false) {
+		for _, t := range d.Tunnels(name) {
 			pairs := 0
 			for _, p := range t.Proxies {
 				pairs += len(p.SAs)
@@ -199,7 +203,7 @@ func (d *Daemon) WaitUp(name string, n int) diag.Tunnel {
 func (d *Daemon) WaitGone(name string, limit time.Duration) {
 	d.tb.Helper()
 	netlab.Eventually(d.tb, limit, fmt.Sprintf("%s has no tunnel %s", d.ns.Name(), name), func() error {
-		if n := len(d.list(name, false)); n > 0 {
+		if n := len(d.Tunnels(name)); n > 0 {
 			return fmt.Errorf("it has %d", n)
 		}
 		return nil
