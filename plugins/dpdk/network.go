@@ -183,10 +183,14 @@ func (n *network) stopTasks() {
 // abandon gives back what a failed start has opened.
 func (n *network) abandon() error {
 	n.stopTasks()
-	return errors.Join(n.stopPlane(), n.free())
+	if err := n.stopPlane(); err != nil {
+		return err
+	}
+	return n.free()
 }
 
-// stopPlane ends what carries packets. A graph that goes on keeps its ports.
+// stopPlane ends what carries packets. With a graph that does not end, all that it
+// may look at stays as it is.
 func (n *network) stopPlane() error {
 	if n.plane == nil {
 		return nil

@@ -3,7 +3,6 @@
 package nffgo
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -50,7 +49,8 @@ type Graph struct {
 }
 
 // Start builds the graph and waits until packets pass it. EAL must run. What has
-// failed once cannot be tried again in the process.
+// failed once cannot be tried again in the process. A graph that comes with an error
+// may run in part, and is to be stopped as any other.
 func Start(c Config) (*Graph, error) {
 	b := &burst{carry: c.Carry, end: c.End, running: make(chan struct{})}
 	if err := build(c, b); err != nil {
@@ -62,9 +62,10 @@ func Start(c Config) (*Graph, error) {
 	case <-b.running:
 		return g, nil
 	case err := <-g.scheduled:
-		return nil, errors.Join(fmt.Errorf("nffgo: start the graph on processors %v", c.CPUs), err)
+		g.scheduled <- err // for Stop
+		return g, fmt.Errorf("nffgo: start the graph on processors %v: %w", c.CPUs, err)
 	case <-time.After(patience):
-		return nil, fmt.Errorf("nffgo: start the graph on processors %v: nothing came out of it within %v", c.CPUs, patience)
+		return g, fmt.Errorf("nffgo: start the graph on processors %v: nothing came out of it within %v", c.CPUs, patience)
 	}
 }
 
