@@ -179,9 +179,9 @@ func (c *Cluster) unrest() string {
 			return cl.name + " " + why
 		}
 		known[id] = true
-		if c.cfg.Dialect != IKEv2 {
-			c.others(cl, known)
-		}
+	}
+	if c.cfg.Dialect != IKEv2 {
+		c.answered(known)
 	}
 	for _, m := range c.members {
 		for _, id := range m.node.Tunnels() {
@@ -194,19 +194,13 @@ func (c *Cluster) unrest() string {
 	return ""
 }
 
-// others adds the tunnels that a client of IKEv1 has beside the one that it uses:
-// those whose phase 1 or pairs it has, too.
-func (c *Cluster) others(cl *client, known map[ipsec.TunnelID]bool) {
-	for _, theirs := range cl.tunnels() {
-		for _, m := range c.members {
-			for _, t := range append(m.tunnels(), m.replica.Tunnels(m.now())...) {
-				known[t.ID] = known[t.ID] || theirs.IKE.SPIi == t.IKE.SPIi && theirs.IKE.SPIr == t.IKE.SPIr
-			}
-			for _, pair := range theirs.Children {
-				if id, ok := m.tunnelOf(ipsec.SAID{SPI: pair.Out.SA.ID.SPI, Dst: gatewayAddr(), Proto: ipsec.ESP}); ok {
-					known[id] = true
-				}
-			}
+// answered adds the tunnels whose client was heard of not long ago. A client of
+// IKEv1 may have one beside the one that it uses, or count two of the members' as
+// one: only who asks it finds out.
+func (c *Cluster) answered(known map[ipsec.TunnelID]bool) {
+	for _, m := range c.members {
+		for _, t := range m.tunnels() {
+			known[t.ID] = known[t.ID] || t.IKE.DPD.Heard < 4*time.Second
 		}
 	}
 }
