@@ -118,40 +118,6 @@ func (c *Client) Demote(ctx context.Context, g offload.Group, e offload.Epoch) e
 	return decodeError("demote", err)
 }
 
-// Export implements offload.Engine.
-func (c *Client) Export(ctx context.Context, g offload.Group) iter.Seq2[offload.Counters, error] {
-	return func(yield func(offload.Counters, error) bool) {
-		ctx, cancel := context.WithCancel(ctx) // a caller that breaks off ends the stream
-		defer cancel()
-		m := &offloadv1.ExportRequest{}
-		if g != offload.AllGroups {
-			m.Group = (*uint32)(&g)
-		}
-		stream, err := c.rpc.Export(ctx, m, large())
-		if err != nil {
-			yield(offload.Counters{}, decodeError("export", err))
-			return
-		}
-		for part, err := range received(stream) {
-			if err != nil {
-				yield(offload.Counters{}, decodeError("export", err))
-				return
-			}
-			var d decoder
-			for _, m := range part.GetCounters() {
-				c := d.counters(m)
-				if d.err != nil {
-					yield(offload.Counters{}, fmt.Errorf("pluginrpc: read the answer to export: %w", d.err))
-					return
-				}
-				if !yield(c, nil) {
-					return
-				}
-			}
-		}
-	}
-}
-
 // Stats implements offload.Engine. Stats that no dataplane may have are an error.
 func (c *Client) Stats(ctx context.Context) ([]offload.Stat, error) {
 	m, err := c.rpc.Stats(ctx, &offloadv1.StatsRequest{})

@@ -200,6 +200,7 @@ func TestEveryFieldCrosses(t *testing.T) {
 	t.Run("Placement", func(t *testing.T) { crosses(t, encodePlacement, (*decoder).placement) })
 	t.Run("answered Placement", func(t *testing.T) { crosses(t, answeredPlacement, decodeAnswered) })
 	t.Run("Counters", func(t *testing.T) { crosses(t, encodeCounters, (*decoder).counters) })
+	t.Run("exported Counters", func(t *testing.T) { crosses(t, encodeCounters, decodeExported) })
 	t.Run("Config", func(t *testing.T) { crosses(t, encodeConfig, (*decoder).config) })
 	t.Run("Info", func(t *testing.T) { crosses(t, encodeInfo, (*decoder).info) })
 	t.Run("Stat", func(t *testing.T) {

@@ -122,36 +122,40 @@ type flatPlacement struct {
 
 func encodePlacement(p offload.Placement) *offloadv1.Placement {
 	f := &flatPlacement{}
+	fillPlacement(f, p)
+	return &f.placement
+}
+
+// fillPlacement overwrites what was in f.
+func fillPlacement(f *flatPlacement, p offload.Placement) {
 	fillSAID(&f.id, p.ID)
 	m := &f.placement
 	m.Id, m.Npu, m.SelectorIds = &f.id, uint32(p.NPU), f.selector[:0]
 	for _, id := range p.SelectorIDs {
 		m.SelectorIds = append(m.SelectorIds, uint32(id))
 	}
-	m.WhyNot, m.Role = encodeNoNPU(p.WhyNot), offloadv1.Role(p.Role)
+	m.WhyNot, m.Role, m.Error = encodeNoNPU(p.WhyNot), offloadv1.Role(p.Role), nil
 	if p.Err != nil {
 		m.Error = encodeItemError(p.Err)
 	}
-	return m
 }
 
 func encodeCounters(c offload.Counters) *offloadv1.Counters {
-	return &offloadv1.Counters{
-		Placement:  encodePlacement(c.Placement),
-		Direction:  offloadv1.Direction(c.Direction),
-		Tunnel:     uint64(c.Tunnel),
-		Group:      uint32(c.Group),
-		Generation: c.Generation,
-		Packets:    c.Packets,
-		Bytes:      c.Bytes,
-		IdleNanos:  int64(c.Idle),
-		Sequence:   encodeSequence(c.Sequence),
-		PathMtu:    uint32(c.PathMTU),
-		Link:       encodeLink(c.Link),
-		Relayed:    c.Relayed,
-		Held:       c.Held,
-		Drops:      encodeDrops(c.Drops),
-	}
+	f := &flatCounters{}
+	fillCounters(f, c)
+	return &f.counters
+}
+
+// fillCounters overwrites what was in f.
+func fillCounters(f *flatCounters, c offload.Counters) {
+	fillPlacement(&f.placement, c.Placement)
+	fillSequence(&f.sequence, c.Sequence)
+	m := &f.counters
+	m.Placement, m.Sequence = &f.placement.placement, &f.sequence
+	m.Direction, m.Tunnel, m.Group = offloadv1.Direction(c.Direction), uint64(c.Tunnel), uint32(c.Group)
+	m.Generation, m.Packets, m.Bytes, m.IdleNanos = c.Generation, c.Packets, c.Bytes, int64(c.Idle)
+	m.PathMtu, m.Link, m.Relayed, m.Held = uint32(c.PathMTU), encodeLink(c.Link), c.Relayed, c.Held
+	m.Drops = encodeDrops(c.Drops)
 }
 
 // encodeDrops leaves out what nearly no SA has.

@@ -157,7 +157,10 @@ func readSA(r *field.Reader, sa *ipsec.SA) {
 		case 20:
 			df = readHeader(&m, &sa.Header, df)
 		case 21:
-			readLink(&m, sa)
+			if sa.Link == nil {
+				sa.Link = new(ipsec.Link)
+			}
+			readLink(&m, sa.Link)
 		}
 	}
 	sa.Mode = ipsec.Mode(fromOne(&m, "sa.mode", mode, int64(ipsec.Transport)))
@@ -228,13 +231,10 @@ func readHeader(r *field.Reader, h *ipsec.HeaderPolicy, df int64) int64 {
 	return df
 }
 
-func readLink(r *field.Reader, sa *ipsec.SA) {
-	if sa.Link == nil {
-		sa.Link = new(ipsec.Link)
-	}
+func readLink(r *field.Reader, l *ipsec.Link) {
 	for m := r.Message(); m.Next(); {
 		if m.Field() == 1 {
-			sa.Link.Member = field.Narrow[ipsec.MemberID](&m, "link.member")
+			l.Member = field.Narrow[ipsec.MemberID](&m, "link.member")
 		}
 	}
 }

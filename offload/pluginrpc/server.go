@@ -104,35 +104,6 @@ func (s *server) Demote(ctx context.Context, m *offloadv1.DemoteRequest) (*offlo
 	return &offloadv1.DemoteResponse{}, encodeError(err)
 }
 
-// exportBatch is how many Counters go into one message: with the largest replay
-// bitmap (512 octets) and some selector ids they stay far below gRPC's limit.
-const exportBatch = 512
-
-func (s *server) Export(m *offloadv1.ExportRequest, stream grpc.ServerStreamingServer[offloadv1.ExportResponse]) error {
-	group := offload.AllGroups
-	if m.Group != nil {
-		group = offload.Group(m.GetGroup())
-	}
-	part := &offloadv1.ExportResponse{}
-	for c, err := range s.engine.Export(stream.Context(), group) {
-		if err != nil {
-			return encodeError(err)
-		}
-		part.Counters = append(part.Counters, encodeCounters(c))
-		if len(part.Counters) < exportBatch {
-			continue
-		}
-		if err := stream.Send(part); err != nil {
-			return err
-		}
-		part = &offloadv1.ExportResponse{}
-	}
-	if len(part.Counters) == 0 {
-		return nil
-	}
-	return stream.Send(part)
-}
-
 func (s *server) Stats(ctx context.Context, _ *offloadv1.StatsRequest) (*offloadv1.StatsResponse, error) {
 	stats, err := s.engine.Stats(ctx)
 	if err != nil {
