@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -46,9 +47,13 @@ func (n *count) note(c offload.Counters) {
 	n.place(c.Placement)
 }
 
-// place notes where the SA is.
+// place notes where the SA is. What has not changed is not kept a second time: it comes
+// every second.
 func (n *count) place(p offload.Placement) {
-	n.selectors, n.npu, n.whyNot, n.role = p.SelectorIDs, p.NPU, p.WhyNot, p.Role
+	if !slices.Equal(n.selectors, p.SelectorIDs) {
+		n.selectors = p.SelectorIDs
+	}
+	n.npu, n.whyNot, n.role = p.NPU, p.WhyNot, p.Role
 }
 
 // begin is the count of an SA that goes on at seq in a dataplane that has seen no

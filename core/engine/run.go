@@ -23,15 +23,6 @@ const (
 	maxInbox = 1024
 	// planeDeadline bounds one call into the dataplane.
 	planeDeadline = 10 * time.Second
-	// checkpointEvery is how often the counters are read; when that takes long,
-	// it is done less often, so that it costs at most a twentieth of the time.
-	checkpointEvery = time.Second
-	checkpointShare = 20
-	// standbyCheckpoints is how many checkpoints of our own SAs there are for one
-	// of all.
-	standbyCheckpoints = 10
-	// checkpointPart is how many counters a shard is handed at a time.
-	checkpointPart = 256
 )
 
 // Network sends IKE messages. Send does not wait, keeps nothing of its argument,
@@ -77,6 +68,7 @@ type Engine struct {
 	o      Options
 	shards []*runner
 	ops    *queue[planeOp]
+	parts  counterParts
 	seed   maphash.Seed
 	// replica is nil without a group. epoch goes with every call into the
 	// dataplane; it only rises.
@@ -378,61 +370,6 @@ func (e *Engine) reconcile(ctx context.Context) {
 	if err := e.inventory(ctx); err != nil && ctx.Err() == nil {
 		e.o.Log.Error("dataplane could not be reconciled", "error", err)
 	}
-}
-
-// runCheckpoints reads the counters again and again.
-func (e *Engine) runCheckpoints(ctx context.Context) {
-	wait := checkpointEvery
-	for count := 0; ; count++ {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-		start := time.Now()
-		if err := e.checkpoint(ctx, e.counted(count)); err != nil && ctx.Err() == nil {
-			e.o.Log.Debug("dataplane counters were not read", "error", err)
-		}
-		wait = max(checkpointEvery, checkpointShare*time.Since(start))
-	}
-}
-
-// counted is the group whose counters are read the next time: mostly our own. SAs
-// that stand by count little, and nobody waits for it.
-func (e *Engine) counted(count int) offload.Group {
-	if e.replica == nil || count%standbyCheckpoints == 0 {
-		return offload.AllGroups
-	}
-	return offload.Group(e.o.Member)
-}
-
-// checkpoint reads the counters of a group and hands them to those who live on them, part by
-// part: of a hundred thousand SAs they are tens of megabytes.
-func (e *Engine) checkpoint(ctx context.Context, g offload.Group) error {
-	parts := make([][]offload.Counters, len(e.shards))
-	hand := func(shard int) {
-		part := parts[shard]
-		parts[shard] = nil
-		e.shards[shard].in.push(message{in: Checkpoint{Counters: part}})
-		if e.replica != nil {
-			e.replica.in.push(replicaMessage{in: Counted{part}})
-		}
-	}
-	err := e.export(ctx, g, false, func(c offload.Counters) {
-		i := ShardOf(uint64(c.Tunnel), len(e.shards))
-		if parts[i] == nil {
-			parts[i] = make([]offload.Counters, 0, checkpointPart)
-		}
-		if parts[i] = append(parts[i], c); len(parts[i]) == checkpointPart {
-			hand(i)
-		}
-	})
-	for i, part := range parts {
-		if len(part) > 0 {
-			hand(i)
-		}
-	}
-	return err
 }
 
 // inventory reads all that the dataplane holds and has it put right. In a group
