@@ -31,7 +31,7 @@ type Lab struct {
 	dir string
 
 	mu   sync.Mutex
-	made int // numbers files and tables, so that labels may repeat
+	made int // numbers files, tables and cables, so that labels may repeat
 }
 
 // New returns an empty lab. It needs root, because namespaces do.

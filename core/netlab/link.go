@@ -35,7 +35,7 @@ type Interface struct {
 func (l *Lab) Link(a, b Port) (*Interface, *Interface) {
 	l.tb.Helper()
 	err := a.ns.nl.LinkAdd(&netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: a.name},
+		LinkAttrs:     netlink.LinkAttrs{Name: a.name, Index: l.cable()},
 		PeerName:      b.name,
 		PeerNamespace: netlink.NsFd(b.ns.handle),
 	})
@@ -46,6 +46,19 @@ func (l *Lab) Link(a, b Port) (*Interface, *Interface) {
 	one.waitUp()
 	other.waitUp()
 	return one, other
+}
+
+// firstCable is above what the kernel numbers interfaces with.
+const firstCable = 10000
+
+// cable numbers the interface at one end of a cable. The kernel tells a pair whose ends
+// have the same number, each in its namespace, of a carrier up to a second later: it takes
+// them for ordinary ports.
+func (l *Lab) cable() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.made++
+	return firstCable + l.made
 }
 
 // waitUp waits until the interface carries packets: the kernel notices a carrier

@@ -13,7 +13,7 @@ import (
 )
 
 // startTimeout bounds the start of a plugin process up to its handshake.
-const startTimeout = 10 * time.Second
+const startTimeout = time.Minute
 
 // Executable opens each dataplane as a process of the plugin at path, started
 // with args. The plugin's log goes to log. base is what its harnesses have

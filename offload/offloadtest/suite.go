@@ -15,7 +15,7 @@ import (
 
 // ClauseTimeout bounds each clause. No clause waits for time to pass, so only a
 // plane that hangs comes near it.
-const ClauseTimeout = time.Minute
+const ClauseTimeout = 5 * time.Minute
 
 // A Clause is one promise of the contract and the check for it.
 type Clause struct {
