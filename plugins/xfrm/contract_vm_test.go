@@ -21,7 +21,7 @@ import (
 )
 
 // patience is how long tests wait for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // suiteSAs is how many SAs the suite fills the kernel with: an emulated processor
 // takes some milliseconds for each.
