@@ -19,9 +19,9 @@ import (
 )
 
 const (
-	startLimit = 60 * time.Second
-	stopLimit  = 30 * time.Second
-	callLimit  = 15 * time.Second
+	startLimit = 4 * time.Minute
+	stopLimit  = 2 * time.Minute
+	callLimit  = time.Minute
 )
 
 // Settings say what to run.
