@@ -102,8 +102,10 @@ type Result struct {
 	Conditions rig.Conditions `json:"conditions"`
 	Handshakes int            `json:"handshakes_per_round"`
 	AtOnce     int            `json:"at_once"`
-	Figures    []Figures      `json:"figures"`
-	Memory     []Memory       `json:"memory"`
+	// Missing are the responders that were not measured.
+	Missing []string  `json:"missing,omitempty"`
+	Figures []Figures `json:"figures"`
+	Memory  []Memory  `json:"memory"`
 }
 
 // Figures are those of one responder with one key exchange method.
@@ -146,6 +148,9 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	var err error
 	if r.Conditions, err = rig.Machine(); err != nil {
 		return r, err
+	}
+	if !o.StrongSwan {
+		r.Missing = append(r.Missing, StrongSwan)
 	}
 	for _, m := range Methods() {
 		if len(o.Methods) > 0 && !slices.Contains(o.Methods, m.Name) {

@@ -2,6 +2,7 @@ package handshake
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/bench/report"
@@ -23,7 +24,9 @@ func (r Result) Report() report.Report {
 	for _, f := range r.Figures {
 		ours, _ := r.of(f.Method, Evergate)
 		cost.Add(f.Method, f.Responder, fmt.Sprintf("%.0f", f.PerSecond), f.CPU.Round(time.Microsecond), f.Daemon.Round(time.Microsecond),
-			fmt.Sprintf("%.0f", 1/f.CPU.Seconds()), times(f.CPU, ours.CPU), times(f.CPU, ours.Daemon))
+			fmt.Sprintf("%.0f", 1/f.CPU.Seconds()),
+			times(f.Rounds, ours.Rounds, func(r Round) time.Duration { return r.CPU }),
+			times(f.Rounds, ours.Rounds, func(r Round) time.Duration { return r.Daemon }))
 		wait.Add(append([]any{f.Method + ", " + f.Responder}, f.Wait.Cells()...)...)
 		if f.Responder == Evergate {
 			plot.Groups = append(plot.Groups, f.Method)
@@ -37,6 +40,9 @@ func (r Result) Report() report.Report {
 				{Number: float64(round.CPU), Unit: "cpu-ns"}, {Number: round.PerSecond, Unit: "handshakes/s"},
 			}})
 		}
+	}
+	for _, name := range r.Missing {
+		cost.Add("", name, "not measured", "", "", "", "", "")
 	}
 	for _, name := range []string{Evergate, StrongSwan} {
 		if s := bars[name]; s != nil {
@@ -78,12 +84,21 @@ func (r Result) memoryOf(tunnels int) Memory {
 	return Memory{}
 }
 
-// times is how many times as much a is as ours.
-func times(a, ours time.Duration) string {
-	if ours == 0 {
+// times is how many times as much processor time others took as we did, by a figure
+// of ours, round by round: the median, with the least and the greatest.
+func times(others, ours []Round, figure func(Round) time.Duration) string {
+	var ratios []float64
+	for i := range min(len(others), len(ours)) {
+		if own := figure(ours[i]); own > 0 {
+			ratios = append(ratios, float64(others[i].CPU)/float64(own))
+		}
+	}
+	if len(ratios) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.2fx", float64(a)/float64(ours))
+	slices.Sort(ratios)
+	n := len(ratios)
+	return fmt.Sprintf("%.2fx (%.2f-%.2f)", (ratios[n/2]+ratios[(n-1)/2])/2, ratios[0], ratios[n-1])
 }
 
 func kib(octets float64) string { return fmt.Sprintf("%.1f KiB", octets/1024) }

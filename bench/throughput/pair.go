@@ -32,6 +32,8 @@ type pair struct {
 	gateway, client end
 	// sas is how many of clientAddr lead through the tunnel.
 	sas int
+	// few: it makes those tests only in which sas matters.
+	few bool
 	// large is the same with largeMTU, nil where nobody asks for it or it cannot be.
 	large *pair
 }

@@ -30,6 +30,7 @@ type variant struct {
 	label string // tells it from others of the same name
 	sas   int
 	encap bool
+	few   bool // makes those tests only in which the number of SAs matters
 }
 
 // name of a variant of a plugin that calls itself so.
@@ -66,7 +67,7 @@ func openPlugin(tb netlab.TB, o Options, v variant, mtu int) (*pair, error) {
 	if err == nil && mtu > 0 && info.PlaintextInterface != "" {
 		err = errors.Join(p.gateway.setMTU(info.PlaintextInterface, mtu), p.client.setMTU(info.PlaintextInterface, mtu))
 	}
-	p.sas, p.name = v.sas, v.name(info.Name)
+	p.sas, p.name, p.few = v.sas, v.name(info.Name), v.few
 	return p, err
 }
 

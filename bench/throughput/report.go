@@ -156,9 +156,12 @@ func (r Result) Report() report.Report {
 		}
 		tables = append(tables, ratios)
 	}
-	scaling, samples := r.scaling()
 	if len(r.Scaling) > 0 {
-		tables = append(tables, scaling)
+		what := fmt.Sprintf("SAs with a queue each, TCP, %d cores for both ends", r.Conditions.Cores)
+		tables = append(tables, tableOf(what, r.Scaling))
+	}
+	if len(r.Ciphers) > 0 {
+		tables = append(tables, tableOf("algorithms, TCP", r.Ciphers))
 	}
 	contestants := report.Table{Header: []string{"contestant", "peak memory: gateway", "client", "started in"}}
 	for _, c := range r.Contestants {
@@ -174,7 +177,7 @@ func (r Result) Report() report.Report {
 			r.plot("What arrives", "Gbit/s", func(f Figures) float64 { return f.Bits / 1e9 }),
 			r.plot("What it costs the gateway", "processor seconds per GB", func(f Figures) float64 { return f.Gateway }),
 		},
-		Samples: samples,
+		Samples: append(samplesOf("Scaling", r.Scaling), samplesOf("Cipher", r.Ciphers)...),
 	}
 	out.Plots = append(out.Plots, r.waits()...)
 	for _, s := range r.Samples {

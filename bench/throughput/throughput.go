@@ -27,9 +27,14 @@ type Options struct {
 	Proposal string
 	// Raw adds the plugin with ESP as protocol 50, without UDP.
 	Raw bool
-	// SAs are the numbers of SA pairs to measure the plugin with: 1. The peers
-	// have one.
+	// SAs are the numbers of SA pairs to measure the plugin with: 1, 100 and 10000.
+	// The peers have one, and all but the first number make those tests only in which
+	// it matters.
 	SAs []int
+	// Ciphers are the proposals between which the speed of the plugin is compared:
+	// aes128gcm, aes256gcm, chacha20poly1305 and aes128-sha1. An empty one that is not
+	// nil is none.
+	Ciphers []string
 	// Queues are the numbers of SA pairs, each with a queue and its goroutines in the
 	// plugin, between which its speed is compared: 1, 2 and 4. An empty one that is not
 	// nil is none.
@@ -54,7 +59,10 @@ func (o Options) withDefaults() Options {
 	o.Rounds = cmp.Or(o.Rounds, 5)
 	o.Time = cmp.Or(o.Time, time.Second)
 	if len(o.SAs) == 0 {
-		o.SAs = []int{1}
+		o.SAs = []int{1, 100, 10_000}
+	}
+	if o.Ciphers == nil {
+		o.Ciphers = []string{"aes128gcm", "aes256gcm", "chacha20poly1305", "aes128-sha1"}
 	}
 	if o.Queues == nil {
 		o.Queues = []int{1, 2, 4}
@@ -96,8 +104,10 @@ type Result struct {
 	// contestant with each of the others.
 	Sums   []Sum   `json:"sums"`
 	Ratios []Ratio `json:"ratios"`
-	// Scaling is how speed grows with queues, fewest first.
-	Scaling []Scaling `json:"scaling,omitempty"`
+	// Scaling is how speed grows with queues, fewest first, and Ciphers how it differs
+	// with the algorithms.
+	Scaling []Step `json:"scaling,omitempty"`
+	Ciphers []Step `json:"ciphers,omitempty"`
 }
 
 // Contestant is one of those that were measured.
@@ -197,7 +207,11 @@ func (r *Result) measure(tb netlab.TB, o Options) error {
 			return err
 		}
 	}
-	return r.scale(tb, o)
+	if r.Scaling, err = r.steps(tb, o, o.queues()); err != nil {
+		return err
+	}
+	r.Ciphers, err = r.steps(tb, o, o.ciphers())
+	return err
 }
 
 // weigh notes the most memory that the processes of p ever had.
@@ -231,7 +245,7 @@ func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
 		return nil
 	}
 	for _, v := range o.variants() {
-		err := add(func(mtu int) (*pair, error) { return openPlugin(tb, o, v, mtu) }, true)
+		err := add(func(mtu int) (*pair, error) { return openPlugin(tb, o, v, mtu) }, !v.few)
 		var cannot unable
 		if v.label != "" && errors.As(err, &cannot) {
 			r.Missing = append(r.Missing, fmt.Sprintf("%s: %v", v.label, cannot.reason))
@@ -269,9 +283,13 @@ func (open opener) ready(ctx context.Context, mtu int) (*pair, error) {
 
 // variants are the ways to measure plugins.
 func (o Options) variants() (out []variant) {
+	many := slices.ContainsFunc(o.chosen(), func(k kind) bool { return k.many })
 	for i, path := range append([]string{o.Plugin}, o.Others...) {
 		for _, n := range o.SAs {
-			v := variant{path: path, sas: n, encap: true}
+			v := variant{path: path, sas: n, encap: true, few: n != o.SAs[0]}
+			if v.few && !many {
+				continue
+			}
 			if i > 0 {
 				v.label = filepath.Base(path)
 			}

@@ -39,7 +39,7 @@ func TestEverybodyTakesTurns(t *testing.T) {
 		Plugin:    build(t, "softesp", "github.com/evergate/evergate/cmd/evergate-plugin-softesp"),
 		WireGuard: build(t, "wireguard-go", "golang.zx2c4.com/wireguard", "-modfile=../../tools.mod"), StrongSwan: true,
 		Others: []string{build(t, "evergate-plugin-xfrm", "github.com/evergate/evergate/cmd/evergate-plugin-xfrm")},
-		Raw:    true, SAs: []int{20}, Queues: []int{1, 2}, Tests: tests, Rounds: rounds, Time: 30 * time.Millisecond, Logf: t.Logf,
+		Raw:    true, SAs: []int{20}, Queues: []int{1, 2}, Ciphers: []string{"aes128gcm", "aes128-sha1"}, Tests: tests, Rounds: rounds, Time: 30 * time.Millisecond, Logf: t.Logf,
 	})
 	if err != nil {
 		t.Fatalf("The measurement failed: %v.", err)
@@ -79,8 +79,10 @@ func TestEverybodyTakesTurns(t *testing.T) {
 			t.Errorf("In %s of %s %v of the packets changed places within their flow.", s.Test, s.Contestant, s.Disordered)
 		}
 	}
-	if len(r.Scaling) != 2 || r.Scaling[1].Queues != 2 || r.Scaling[1].Bits <= 0 || r.Scaling[0].Speed.Median != 1 {
-		t.Errorf("One and two queues were not compared: %+v.", r.Scaling)
+	for what, steps := range map[string][]throughput.Step{"queues=2": r.Scaling, "aes128-sha1": r.Ciphers} {
+		if len(steps) != 2 || steps[1].Name != what || steps[1].Bits <= 0 || steps[0].Speed.Median != 1 {
+			t.Errorf("%s was not compared with the first of its kind: %+v.", what, steps)
+		}
 	}
 	for _, name := range names {
 		if cpu[name] <= 0 {

@@ -20,7 +20,7 @@ import (
 // Name is what Info calls this dataplane.
 const Name = "softesp"
 
-// maxSAs bounds the installed SAs, about two KiB each.
+// maxSAs bounds the installed SAs, a good KiB each before they carry packets.
 const maxSAs = 1 << 18
 
 // Options are what an Engine is made with. The zero value works.
