@@ -1,7 +1,6 @@
 package iketest
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -11,63 +10,21 @@ import (
 // End is one gateway: its Demux, the tunnel that the test is about, and a
 // dataplane that only keeps what it is given.
 type End struct {
-	Name   string
+	Gateway
 	Pair   *Pair
 	Demux  *ike.Demux
 	Tunnel *ike.Tunnel // the newest one; it stays after it is Done
-	Env    ike.Env
-	Stats  *ike.Stats
-	Policy *Policy
 
-	// Installed is what the dataplane has.
-	Installed map[ipsec.SAID]ipsec.SA
-	// Refuse, where set, is the dataplane's opinion of an SA.
-	Refuse func(ipsec.SA) error
-
-	Established []ike.Established
-	Moves       []ike.Move
-	Shifts      []ike.Shift
-	Done        bool
-	Why         error
-	// Snapshot is the newest that was published, nil before the first.
-	Snapshot   []byte
-	Keepalives int
-	Drops      []ike.Drop // of Route
+	Shifts []ike.Shift
+	Drops  []ike.Drop // of Route
 
 	rand *stream
 }
 
-// Policy is a list of connections.
-type Policy struct{ Connections []*ike.Connection }
-
-// ForAddresses returns those whose addresses fit.
-func (p *Policy) ForAddresses(local, remote netip.Addr) []*ike.Connection {
-	var out []*ike.Connection
-	for _, c := range p.Connections {
-		if c.Local == local && (!c.Remote.IsValid() || c.Remote == remote) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// Named returns the one of that name.
-func (p *Policy) Named(name string) *ike.Connection {
-	for _, c := range p.Connections {
-		if c.Name == name {
-			return c
-		}
-	}
-	return nil
-}
-
 func newEnd(p *Pair, name string, m ipsec.MemberID, c *ike.Connection, l ike.Limits) *End {
-	e := &End{
-		Name: name, Pair: p, Stats: &ike.Stats{}, Policy: &Policy{[]*ike.Connection{c}},
-		Installed: make(map[ipsec.SAID]ipsec.SA),
-		rand:      newStream(p.config.Seed, name),
-	}
-	e.Env = ike.Env{Member: m, Rand: e.rand, Log: p.config.Log.With("end", name), Stats: e.Stats}
+	e := &End{Pair: p, rand: newStream(p.config.Seed, name)}
+	env := ike.Env{Member: m, Rand: e.rand, Log: p.config.Log.With("end", name)}
+	e.Gateway = NewGateway(p.TB, e, name, env, c)
 	e.Demux = ike.NewDemux(e.Env, e.Policy, l)
 	return e
 }
@@ -95,11 +52,11 @@ func (e *End) step(t *ike.Tunnel, in ike.Input) {
 	twin := e.twin(t, in)
 	var again ike.Ready
 	if twin != nil {
-		again = twin.Step(e.Pair.Now, copyInput(in))
+		again = twin.Step(e.Pair.Now, CopyInput(in))
 	}
 	r := e.Demux.Step(e.Pair.Now, t, in)
 	if twin != nil {
-		e.compare(in, r, again)
+		e.Compare(in, r, again)
 		if a, b := t.NextTimeout(), twin.NextTimeout(); !a.Equal(b) {
 			e.Pair.TB.Fatalf("after %T %s's next timer is at %v, its twin's at %v", in, e.Name, a, b)
 		}
@@ -134,15 +91,6 @@ func (e *End) Succeed(snapshot []byte, in ike.Takeover) {
 	e.Do(in)
 }
 
-// copyInput keeps two tunnels from decrypting the same octets in place.
-func copyInput(in ike.Input) ike.Input {
-	if r, ok := in.(ike.Received); ok {
-		r.Datagram.Payload = append([]byte(nil), r.Datagram.Payload...)
-		return r
-	}
-	return in
-}
-
 // carryOut does what a Ready asks for, in its order. An SA that is refused ends
 // it.
 func (e *End) carryOut(t *ike.Tunnel, r ike.Ready) *ike.Refused {
@@ -150,16 +98,8 @@ func (e *End) carryOut(t *ike.Tunnel, r ike.Ready) *ike.Refused {
 	if r.Established != nil {
 		e.Established = append(e.Established, *r.Established)
 	}
-	for _, sa := range r.Install {
-		if e.Refuse != nil {
-			if err := e.Refuse(sa); err != nil {
-				return &ike.Refused{ID: sa.ID, Err: err}
-			}
-		}
-		if old, ok := e.Installed[sa.ID]; ok && old.Generation >= sa.Generation {
-			e.Pair.TB.Errorf("%s installs %v again with generation %d, has %d", e.Name, sa.ID, sa.Generation, old.Generation)
-		}
-		e.Installed[sa.ID] = sa
+	if refused := e.Install(r.Install); refused != nil {
+		return refused
 	}
 	t.Installed()
 	if r.Move != nil {
@@ -172,7 +112,7 @@ func (e *End) carryOut(t *ike.Tunnel, r ike.Ready) *ike.Refused {
 		e.Snapshot = t.Snapshot(e.Pair.Now)
 	}
 	for _, d := range r.Send {
-		e.Pair.send(e, d)
+		e.Pair.Send(e, d)
 	}
 	for _, id := range r.Remove {
 		delete(e.Installed, id)
@@ -183,11 +123,12 @@ func (e *End) carryOut(t *ike.Tunnel, r ike.Ready) *ike.Refused {
 	return nil
 }
 
-func (e *End) receive(d ike.Datagram) {
+// Receive takes a datagram.
+func (e *End) Receive(d ike.Datagram) {
 	e.Pair.TB.Helper()
 	r := e.Demux.Route(e.Pair.Now, d)
 	for _, d := range r.Reply {
-		e.Pair.send(e, d)
+		e.Pair.Send(e, d)
 	}
 	if r.Tunnel == nil {
 		e.Drops = append(e.Drops, r.Drop)
@@ -199,7 +140,8 @@ func (e *End) receive(d ike.Datagram) {
 	e.step(r.Tunnel, ike.Received{Datagram: d})
 }
 
-func (e *End) nextTimeout() time.Time {
+// NextTimeout is when a timer is due, zero for never.
+func (e *End) NextTimeout() time.Time {
 	var next time.Time
 	for t := range e.Demux.Tunnels {
 		if at := t.NextTimeout(); next.IsZero() || !at.IsZero() && at.Before(next) {
@@ -209,7 +151,8 @@ func (e *End) nextTimeout() time.Time {
 	return next
 }
 
-func (e *End) tick() {
+// Tick fires the timers that are due.
+func (e *End) Tick() {
 	e.Pair.TB.Helper()
 	var due []*ike.Tunnel
 	for t := range e.Demux.Tunnels {
@@ -222,21 +165,22 @@ func (e *End) tick() {
 	}
 }
 
-// Child returns the SAs of the end's only pair that sends.
-func (e *End) Child() (in, out ipsec.SA) {
-	e.Pair.TB.Helper()
-	for _, sa := range e.Installed {
-		if sa.Direction == ipsec.Outbound {
-			out = sa
-		}
+// Current implements iketest.Machine.
+func (e *End) Current() Tunnel {
+	if e.Tunnel == nil {
+		return nil
 	}
-	for _, sa := range e.Installed {
-		if sa.Direction == ipsec.Inbound && sa.ID.SPI == out.Pair {
-			in = sa
-		}
+	return e.Tunnel
+}
+
+// Clock implements iketest.Machine.
+func (e *End) Clock() time.Time { return e.Pair.Now }
+
+// Described implements iketest.Machine.
+func (e *End) Described() []ipsec.SA {
+	var all []ipsec.SA
+	for t := range e.Demux.Tunnels {
+		all = append(all, t.SAs(e.Pair.Now)...)
 	}
-	if !in.ID.Dst.IsValid() || !out.ID.Dst.IsValid() {
-		e.Pair.TB.Fatalf("%s has no pair of SAs that sends, it has %d SAs", e.Name, len(e.Installed))
-	}
-	return in, out
+	return all
 }

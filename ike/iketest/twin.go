@@ -42,12 +42,21 @@ func (e *End) twin(t *ike.Tunnel, in ike.Input) *ike.Tunnel {
 	return twin
 }
 
-// compare holds what both ask for against each other.
-func (e *End) compare(in ike.Input, r, twin ike.Ready) {
-	e.Pair.TB.Helper()
+// CopyInput keeps two tunnels from decrypting the same octets in place.
+func CopyInput(in ike.Input) ike.Input {
+	if r, ok := in.(ike.Received); ok {
+		r.Datagram.Payload = append([]byte(nil), r.Datagram.Payload...)
+		return r
+	}
+	return in
+}
+
+// Compare holds what a tunnel and its twin ask for against each other.
+func (g *Gateway) Compare(in ike.Input, r, twin ike.Ready) {
+	g.TB.Helper()
 	differ := func(what string) {
-		e.Pair.TB.Helper()
-		e.Pair.TB.Fatalf("after %T %s's tunnel and its twin differ in what they %s:\n%+v\n%+v", in, e.Name, what, r, twin)
+		g.TB.Helper()
+		g.TB.Fatalf("after %T %s's tunnel and its twin differ in what they %s:\n%+v\n%+v", in, g.Name, what, r, twin)
 	}
 	if !slices.EqualFunc(r.Send, twin.Send, sameDatagram) {
 		differ("send")

@@ -8,36 +8,37 @@ import (
 )
 
 // check holds the dataplane against the machine.
-func (e *End) check() {
-	e.Pair.TB.Helper()
+func (g *Gateway) check() {
+	g.TB.Helper()
 	want := make(map[ipsec.SAID]ipsec.SA)
-	for t := range e.Demux.Tunnels {
-		for _, sa := range t.SAs(e.Pair.Now) {
-			want[sa.ID] = sa
-		}
+	for _, sa := range g.machine.Described() {
+		want[sa.ID] = sa
 	}
 	for id := range want {
-		if _, ok := e.Installed[id]; !ok {
-			e.Pair.TB.Errorf("%s lacks %s SA %v in its dataplane", e.Name, want[id].Direction, id)
+		if _, ok := g.Installed[id]; !ok {
+			g.TB.Errorf("%s lacks %s SA %v in its dataplane", g.Name, want[id].Direction, id)
 		}
 	}
-	for id := range e.Installed {
+	for id := range g.Installed {
 		if _, ok := want[id]; !ok {
-			e.Pair.TB.Errorf("%s still has %s SA %v in its dataplane", e.Name, e.Installed[id].Direction, id)
+			g.TB.Errorf("%s still has %s SA %v in its dataplane", g.Name, g.Installed[id].Direction, id)
 		}
 	}
 }
 
+// gateways are both ends.
+func (p *Network[E]) gateways() []*Gateway { return []*Gateway{p.A.Base(), p.B.Base()} }
+
 // WantUp checks that both ends have a tunnel that is up, and that their SAs
 // mirror each other.
-func (p *Pair) WantUp() {
+func (p *Network[E]) WantUp() {
 	p.TB.Helper()
-	for _, e := range []*End{p.A, p.B} {
-		switch {
-		case e.Tunnel == nil:
-			p.TB.Fatalf("%s has no tunnel", e.Name)
-		case !e.Tunnel.Established():
-			p.TB.Fatalf("%s's tunnel is %v, want it up (ended with: %v)", e.Name, e.Tunnel.Status(p.Now).State, e.Why)
+	for _, g := range p.gateways() {
+		switch t := g.machine.Current(); {
+		case t == nil:
+			p.TB.Fatalf("%s has no tunnel", g.Name)
+		case !t.Established():
+			p.TB.Fatalf("%s's tunnel is %v, want it up (ended with: %v)", g.Name, t.Status(p.Now).State, g.Why)
 		}
 	}
 	p.WantMirrored()
@@ -45,17 +46,17 @@ func (p *Pair) WantUp() {
 
 // WantPairs checks how many pairs of SAs both ends have that are neither
 // replaced nor on their way out.
-func (p *Pair) WantPairs(n int) {
+func (p *Network[E]) WantPairs(n int) {
 	p.TB.Helper()
-	for _, e := range []*End{p.A, p.B} {
+	for _, g := range p.gateways() {
 		up := 0
-		for _, c := range e.Tunnel.Status(p.Now).Children {
+		for _, c := range g.status().Children {
 			if c.State == "up" && c.Sending {
 				up++
 			}
 		}
 		if up != n {
-			p.TB.Errorf("%s has %d pairs that are up, want %d: %+v", e.Name, up, n, e.Tunnel.Status(p.Now).Children)
+			p.TB.Errorf("%s has %d pairs that are up, want %d: %+v", g.Name, up, n, g.status().Children)
 		}
 	}
 	p.WantMirrored()
@@ -63,13 +64,13 @@ func (p *Pair) WantPairs(n int) {
 
 // WantMirrored checks that whatever one end sends on, the other can decrypt: same
 // SPI, keys and algorithms, selectors the other way round.
-func (p *Pair) WantMirrored() {
+func (p *Network[E]) WantMirrored() {
 	p.TB.Helper()
-	p.mirrored(p.A, p.B)
-	p.mirrored(p.B, p.A)
+	p.mirrored(p.A.Base(), p.B.Base())
+	p.mirrored(p.B.Base(), p.A.Base())
 }
 
-func (p *Pair) mirrored(from, to *End) {
+func (p *Network[E]) mirrored(from, to *Gateway) {
 	p.TB.Helper()
 	for _, out := range from.Installed {
 		if out.Direction != ipsec.Outbound {
@@ -91,8 +92,8 @@ func (p *Pair) mirrored(from, to *End) {
 	}
 }
 
-func (e *End) inbound(spi ipsec.SPI) (ipsec.SA, bool) {
-	for id, sa := range e.Installed {
+func (g *Gateway) inbound(spi ipsec.SPI) (ipsec.SA, bool) {
+	for id, sa := range g.Installed {
 		if id.SPI == spi && sa.Direction == ipsec.Inbound {
 			return sa, true
 		}
@@ -101,45 +102,45 @@ func (e *End) inbound(spi ipsec.SPI) (ipsec.SA, bool) {
 }
 
 // WantGone checks that an end's tunnel is over and left nothing behind.
-func (e *End) WantGone() {
-	e.Pair.TB.Helper()
-	if !e.Done {
-		e.Pair.TB.Errorf("%s's tunnel is %v, want it gone", e.Name, e.Tunnel.Status(e.Pair.Now).State)
+func (g *Gateway) WantGone() {
+	g.TB.Helper()
+	if !g.Done {
+		g.TB.Errorf("%s's tunnel is %v, want it gone", g.Name, g.status().State)
 	}
-	if len(e.Installed) > 0 {
-		e.Pair.TB.Errorf("%s's tunnel is gone, but %d SAs are still installed", e.Name, len(e.Installed))
-	}
-}
-
-// WantGenerations checks how many IKE SAs the end's tunnel consists of.
-func (e *End) WantGenerations(n int) {
-	e.Pair.TB.Helper()
-	if got := e.Tunnel.Status(e.Pair.Now).Generations; got != n {
-		e.Pair.TB.Errorf("%s's tunnel has %d IKE SAs, want %d", e.Name, got, n)
+	if len(g.Installed) > 0 {
+		g.TB.Errorf("%s's tunnel is gone, but %d SAs are still installed", g.Name, len(g.Installed))
 	}
 }
 
-// WantSameIKE checks that both ends agree on the current IKE SA.
-func (p *Pair) WantSameIKE() {
+// WantGenerations checks how many IKE or ISAKMP SAs the end's tunnel consists of.
+func (g *Gateway) WantGenerations(n int) {
+	g.TB.Helper()
+	if got := g.status().Generations; got != n {
+		g.TB.Errorf("%s's tunnel has %d IKE SAs, want %d", g.Name, got, n)
+	}
+}
+
+// WantSameIKE checks that both ends agree on the current IKE or ISAKMP SA.
+func (p *Network[E]) WantSameIKE() {
 	p.TB.Helper()
-	a, b := p.A.Tunnel.Status(p.Now), p.B.Tunnel.Status(p.Now)
+	a, b := p.A.Base().status(), p.B.Base().status()
 	if a.SPIi != b.SPIi || a.SPIr != b.SPIr {
 		p.TB.Errorf("A is on IKE SA %v/%v, B on %v/%v", a.SPIi, a.SPIr, b.SPIi, b.SPIr)
 	}
 }
 
 // WantDropped checks that an end's machine dropped something for a reason.
-func (e *End) WantDropped(d ike.Drop) {
-	e.Pair.TB.Helper()
-	if e.Stats.Drops[d] == 0 {
-		e.Pair.TB.Errorf("%s dropped nothing for the reason %q", e.Name, d)
+func (g *Gateway) WantDropped(d ike.Drop) {
+	g.TB.Helper()
+	if g.Stats.Drops[d] == 0 {
+		g.TB.Errorf("%s dropped nothing for the reason %q", g.Name, d)
 	}
 }
 
 // WantFailure checks that an end counted a failed negotiation of that reason.
-func (e *End) WantFailure(f ike.Failure) {
-	e.Pair.TB.Helper()
-	if e.Stats.Failures[f] == 0 {
-		e.Pair.TB.Errorf("%s counted no failed negotiation of the reason %q", e.Name, f)
+func (g *Gateway) WantFailure(f ike.Failure) {
+	g.TB.Helper()
+	if g.Stats.Failures[f] == 0 {
+		g.TB.Errorf("%s counted no failed negotiation of the reason %q", g.Name, f)
 	}
 }

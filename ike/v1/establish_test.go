@@ -25,7 +25,7 @@ func TestEstablish(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := v1test.Establish(t, append(tt.options, v1test.Twins(v1.Resume))...)
 			p.WantPairs(1)
-			p.WantSamePhase1()
+			p.WantSameIKE()
 			if n := len(p.B.Established); n != 1 {
 				t.Errorf("B announced %d peers, want 1", n)
 			}

@@ -136,7 +136,7 @@ func TestRekeyPhase1(t *testing.T) {
 				who(p).Do(ike.RekeyIKE{})
 				p.Deliver()
 				p.WantUp()
-				p.WantSamePhase1()
+				p.WantSameIKE()
 				if p.A.Tunnel != tunnel || p.B.Tunnel != other {
 					t.Error("the tunnel is another one after the rekeying")
 				}
@@ -157,7 +157,7 @@ func TestRekeyPhase1(t *testing.T) {
 				p.WantPairs(1)
 				p.A.Do(ike.RekeyIKE{})
 				p.Pass(time.Minute)
-				p.WantSamePhase1()
+				p.WantSameIKE()
 				p.WantPairs(1)
 			})
 		}
@@ -175,7 +175,7 @@ func TestSimultaneousRekeyOfPhase1(t *testing.T) {
 	}
 	for range 5 {
 		p.WantUp()
-		p.WantSamePhase1()
+		p.WantSameIKE()
 		p.WantPairs(1)
 		p.Pass(time.Minute)
 	}
@@ -189,7 +189,7 @@ func TestRekeyOfPhase1Fails(t *testing.T) {
 	p.WantPairs(1)
 	p.Pass(3 * time.Minute) // it tries again
 	p.WantUp()
-	p.WantSamePhase1()
+	p.WantSameIKE()
 	if p.A.Stats.IKERekeys == 0 {
 		t.Error("A did not try again")
 	}
@@ -209,7 +209,7 @@ func TestDeletedWhileRekeying(t *testing.T) {
 	p.Release(held)
 	p.Pass(time.Minute)
 	p.WantUp()
-	p.WantSamePhase1()
+	p.WantSameIKE()
 }
 
 func TestLifetimes(t *testing.T) {
@@ -220,7 +220,7 @@ func TestLifetimes(t *testing.T) {
 	p.Pass(24 * time.Hour)
 	p.WantUp()
 	p.WantPairs(1)
-	p.WantSamePhase1()
+	p.WantSameIKE()
 	if p.A.Stats.ChildRekeys < 20 || p.A.Stats.IKERekeys < 5 {
 		t.Errorf("in a day %d pairs and %d ISAKMP SAs were rekeyed, want about 26 and 6", p.A.Stats.ChildRekeys, p.A.Stats.IKERekeys)
 	}

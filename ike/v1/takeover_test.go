@@ -79,7 +79,7 @@ func TestTakeover(t *testing.T) { // B2, F5, C7
 	p.WantPairs(1)
 	p.A.Do(ike.RekeyIKE{})
 	p.Pass(time.Minute)
-	p.WantSamePhase1()
+	p.WantSameIKE()
 	if n := len(p.B.Established); n != 1 {
 		t.Errorf("B announced %d peers, want one: phase 1 outlives its owner", n)
 	}
@@ -105,7 +105,7 @@ func TestTakeoverAnywhere(t *testing.T) {
 					p.B.Crash()
 					p.Pass(3 * time.Minute)
 					p.WantUp()
-					p.WantSamePhase1()
+					p.WantSameIKE()
 					p.WantPairs(1)
 					rekeyChild(p.B)
 					p.Pass(3 * time.Minute)

@@ -63,7 +63,7 @@ func TestUser(t *testing.T) {
 					e.Do(ike.RekeyIKE{})
 					p.Pass(2 * time.Minute)
 					p.WantUp()
-					p.WantSamePhase1()
+					p.WantSameIKE()
 					p.WantPairs(1)
 				}
 				if n := len(p.B.Established); n != 1 {

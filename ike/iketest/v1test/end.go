@@ -4,80 +4,40 @@ import (
 	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
-	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/iketest"
 	"github.com/evergate/evergate/ike/v1"
 )
 
 // End is one gateway: its Demux, the tunnel that the test is about, and a
 // dataplane that only keeps what it is given.
 type End struct {
-	Name  string
+	iketest.Gateway
 	Pair  *Pair
 	Demux *v1.Demux
 	// Tunnel is the newest one that came up, or, before one did, the newest; it
 	// stays after it is Done.
 	Tunnel *v1.Tunnel
-	Env    ike.Env
-	Stats  *ike.Stats
-	Policy *Policy
-
-	// Installed is what the dataplane has.
-	Installed map[ipsec.SAID]ipsec.SA
-	// Refuse, where set, is the dataplane's opinion of an SA.
-	Refuse func(ipsec.SA) error
-
-	Established []ike.Established
-	Moves       []ike.Move
-	Done        bool
-	Why         error
-	// Snapshot is the newest that was published, nil before the first.
-	Snapshot   []byte
-	Keepalives int
-	Routed     []v1.Routed // what found no tunnel
+	Routed []v1.Routed // what found no tunnel
 
 	rand      *rand.ChaCha8
 	snapshots map[ipsec.TunnelID][]byte // the newest of each tunnel
 }
 
 // Policy is a list of connections.
-type Policy struct{ Connections []*ike.Connection }
-
-// ForAddresses returns those whose addresses fit.
-func (p *Policy) ForAddresses(local, remote netip.Addr) []*ike.Connection {
-	var out []*ike.Connection
-	for _, c := range p.Connections {
-		if c.Local == local && (!c.Remote.IsValid() || c.Remote == remote) {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// Named returns the one of that name.
-func (p *Policy) Named(name string) *ike.Connection {
-	for _, c := range p.Connections {
-		if c.Name == name {
-			return c
-		}
-	}
-	return nil
-}
+type Policy = iketest.Policy
 
 func newEnd(p *Pair, name string, m ipsec.MemberID, c *ike.Connection) *End {
 	var key [32]byte
 	copy(key[:], name)
 	binary.BigEndian.PutUint64(key[24:], p.config.Seed)
-	e := &End{
-		Name: name, Pair: p, Stats: &ike.Stats{}, Policy: &Policy{[]*ike.Connection{c}},
-		Installed: make(map[ipsec.SAID]ipsec.SA), rand: rand.NewChaCha8(key),
-		snapshots: make(map[ipsec.TunnelID][]byte),
-	}
-	e.Env = ike.Env{Member: m, Rand: e.rand, Log: p.config.Log.With("end", name), Stats: e.Stats}
+	e := &End{Pair: p, rand: rand.NewChaCha8(key), snapshots: make(map[ipsec.TunnelID][]byte)}
+	env := ike.Env{Member: m, Rand: e.rand, Log: p.config.Log.With("end", name)}
+	e.Gateway = iketest.NewGateway(p.TB, e, name, env, c)
 	e.Demux = v1.NewDemux(e.Env, e.Policy, p.config.Limits, v1.NewPool(0, 1))
 	return e
 }
@@ -107,12 +67,12 @@ func (e *End) stepWith(t, twin *v1.Tunnel, in ike.Input) {
 	e.Pair.TB.Helper()
 	var again ike.Ready
 	if twin != nil {
-		again = twin.Step(e.Pair.Now, copyInput(in))
+		again = twin.Step(e.Pair.Now, iketest.CopyInput(in))
 	}
 	r := e.Demux.Step(e.Pair.Now, t, in)
 	woken := e.Demux.Woken()
 	if twin != nil && len(woken) == 0 {
-		e.compare(in, r, again)
+		e.Compare(in, r, again)
 		if a, b := t.NextTimeout(), twin.NextTimeout(); !a.Equal(b) {
 			e.Pair.TB.Fatalf("after %T %s's next timer is at %v, its twin's at %v", in, e.Name, a, b)
 		}
@@ -162,16 +122,8 @@ func (e *End) carryOut(t *v1.Tunnel, r ike.Ready) *ike.Refused {
 		e.Established = append(e.Established, *r.Established)
 		e.Tunnel, e.Done, e.Why = t, false, nil
 	}
-	for _, sa := range r.Install {
-		if e.Refuse != nil {
-			if err := e.Refuse(sa); err != nil {
-				return &ike.Refused{ID: sa.ID, Err: err}
-			}
-		}
-		if old, ok := e.Installed[sa.ID]; ok && old.Generation >= sa.Generation {
-			e.Pair.TB.Errorf("%s installs %v again with generation %d, has %d", e.Name, sa.ID, sa.Generation, old.Generation)
-		}
-		e.Installed[sa.ID] = sa
+	if refused := e.Install(r.Install); refused != nil {
+		return refused
 	}
 	t.Installed()
 	if r.Move != nil {
@@ -182,7 +134,7 @@ func (e *End) carryOut(t *v1.Tunnel, r ike.Ready) *ike.Refused {
 		e.snapshots[t.ID()] = e.Snapshot
 	}
 	for _, d := range r.Send {
-		e.Pair.send(e, d)
+		e.Pair.Send(e, d)
 	}
 	for _, id := range r.Remove {
 		delete(e.Installed, id)
@@ -196,11 +148,12 @@ func (e *End) carryOut(t *v1.Tunnel, r ike.Ready) *ike.Refused {
 	return nil
 }
 
-func (e *End) receive(d ike.Datagram) {
+// Receive takes a datagram.
+func (e *End) Receive(d ike.Datagram) {
 	e.Pair.TB.Helper()
 	r := e.Demux.Route(e.Pair.Now, d)
 	for _, d := range r.Reply {
-		e.Pair.send(e, d)
+		e.Pair.Send(e, d)
 	}
 	if r.Tunnel == nil {
 		e.Routed = append(e.Routed, r)
@@ -222,7 +175,8 @@ func (e *End) tunnels() []*v1.Tunnel {
 	return out
 }
 
-func (e *End) nextTimeout() time.Time {
+// NextTimeout is when a timer is due, zero for never.
+func (e *End) NextTimeout() time.Time {
 	var next time.Time
 	for t := range e.Demux.Tunnels {
 		if at := t.NextTimeout(); next.IsZero() || !at.IsZero() && at.Before(next) {
@@ -232,7 +186,8 @@ func (e *End) nextTimeout() time.Time {
 	return next
 }
 
-func (e *End) tick() {
+// Tick fires the timers that are due.
+func (e *End) Tick() {
 	e.Pair.TB.Helper()
 	var due []*v1.Tunnel
 	for _, t := range e.tunnels() {
@@ -245,21 +200,22 @@ func (e *End) tick() {
 	}
 }
 
-// Child returns the SAs of the end's only pair that sends.
-func (e *End) Child() (in, out ipsec.SA) {
-	e.Pair.TB.Helper()
-	for _, sa := range e.Installed {
-		if sa.Direction == ipsec.Outbound {
-			out = sa
-		}
+// Current implements iketest.Machine.
+func (e *End) Current() iketest.Tunnel {
+	if e.Tunnel == nil {
+		return nil
 	}
-	for _, sa := range e.Installed {
-		if sa.Direction == ipsec.Inbound && sa.ID.SPI == out.Pair {
-			in = sa
-		}
+	return e.Tunnel
+}
+
+// Clock implements iketest.Machine.
+func (e *End) Clock() time.Time { return e.Pair.Now }
+
+// Described implements iketest.Machine.
+func (e *End) Described() []ipsec.SA {
+	var all []ipsec.SA
+	for t := range e.Demux.Tunnels {
+		all = append(all, t.SAs(e.Pair.Now)...)
 	}
-	if !in.ID.Dst.IsValid() || !out.ID.Dst.IsValid() {
-		e.Pair.TB.Fatalf("%s has no pair of SAs that sends, it has %d SAs", e.Name, len(e.Installed))
-	}
-	return in, out
+	return all
 }

@@ -1,12 +1,9 @@
 package v1test
 
 import (
-	"bytes"
 	"math/rand/v2"
-	"slices"
 	"time"
 
-	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
 	"github.com/evergate/evergate/ike/v1"
 )
@@ -50,42 +47,4 @@ func (e *End) twin(t *v1.Tunnel, in ike.Input) *v1.Tunnel {
 		e.Pair.TB.Fatalf("%s's tunnel does not come back from its snapshot: %v", e.Name, err)
 	}
 	return twin
-}
-
-// compare holds what both ask for against each other.
-func (e *End) compare(in ike.Input, r, twin ike.Ready) {
-	e.Pair.TB.Helper()
-	differ := func(what string) {
-		e.Pair.TB.Helper()
-		e.Pair.TB.Fatalf("after %T %s's tunnel and its twin differ in what they %s:\n%+v\n%+v", in, e.Name, what, r, twin)
-	}
-	if !slices.EqualFunc(r.Send, twin.Send, sameDatagram) {
-		differ("send")
-	}
-	if !slices.EqualFunc(r.Install, twin.Install, sameSA) {
-		differ("install")
-	}
-	if !slices.Equal(r.Remove, twin.Remove) {
-		differ("remove")
-	}
-	if r.Done != twin.Done || r.Publish != twin.Publish || (r.Move == nil) != (twin.Move == nil) || (r.Established == nil) != (twin.Established == nil) {
-		differ("announce")
-	}
-}
-
-func copyInput(in ike.Input) ike.Input {
-	if r, ok := in.(ike.Received); ok {
-		r.Datagram.Payload = append([]byte(nil), r.Datagram.Payload...)
-		return r
-	}
-	return in
-}
-
-func sameDatagram(a, b ike.Datagram) bool {
-	return a.Local == b.Local && a.Remote == b.Remote && bytes.Equal(a.Payload, b.Payload)
-}
-
-func sameSA(a, b ipsec.SA) bool {
-	return a.ID == b.ID && a.Generation == b.Generation && a.Encryption.Equal(b.Encryption) && a.Integrity.Equal(b.Integrity) &&
-		a.Lifetime == b.Lifetime && a.Mode == b.Mode && a.Pair == b.Pair
 }
