@@ -10,10 +10,7 @@ import (
 )
 
 // rekeyChild, closeChild and their like are what one end does in a crossing.
-func rekeyChild(e *iketest.End) {
-	in, _ := e.Child()
-	e.Do(ike.RekeyChild{ID: in.ID})
-}
+func rekeyChild(e *iketest.End) { iketest.RekeyChild(e) }
 
 func closeChild(e *iketest.End) {
 	in, _ := e.Child()

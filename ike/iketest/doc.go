@@ -14,4 +14,6 @@
 // that what each end has installed is what its machine says, and WantUp and
 // WantMirrored that the two ends agree: what one encrypts with, the other
 // decrypts with.
+//
+// Network, Gateway and what they want to see are those of package v1test too.
 package iketest

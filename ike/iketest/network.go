@@ -35,6 +35,8 @@ type Talker interface {
 	Receive(ike.Datagram)
 	Tick()
 	NextTimeout() time.Time
+	// Do gives the end's tunnel an input.
+	Do(ike.Input)
 	Base() *Gateway
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/iketest"
 	"github.com/evergate/evergate/ike/iketest/v1test"
 )
 
@@ -16,12 +17,7 @@ func addrPort(a netip.Addr, port uint16) netip.AddrPort { return netip.AddrPortF
 
 func addrFrom4(a [4]byte) netip.Addr { return netip.AddrFrom4(a) }
 
-// rekeyChild asks an end to rekey its pair.
-func rekeyChild(e *v1test.End) {
-	e.Pair.TB.Helper()
-	in, _ := e.Child()
-	e.Do(ike.RekeyChild{ID: in.ID})
-}
+func rekeyChild(e *v1test.End) { iketest.RekeyChild(e) }
 
 // children changes the children of both ends.
 func children(change func(*ike.Child)) v1test.Option {
