@@ -42,9 +42,11 @@
 // outbound SA whose lease is raised goes on. An inbound one has lost its replay
 // window with the state, so it never opens again.
 //
-// What the kernel cannot change in a state, such as its addresses, makes a new state
+// What the kernel cannot change in a state, such as our own address, makes a new state
 // out of the old one: it is taken out, its last sequence number or its replay window
-// is in the kernel's report of that, and the new one goes on from there.
+// is in the kernel's report of that, and the new one goes on from there. A peer that
+// moves costs no packet: an inbound SA stays as it is, and an outbound one is there
+// twice for a moment, with numbers apart.
 //
 // # IVs
 //
@@ -85,7 +87,8 @@
 // by their reqids (0x45 in the upper octet) and the gate's notes, which hold what the
 // kernel does not know: tunnel, group, generation, lease and limits. Groups are
 // disarmed, and epochs forgotten, as the contract has it for every new process. What
-// is not ours is never touched, and nothing is flushed.
+// is not ours is never touched, and nothing is flushed. ESP in UDP arrives as long as
+// one of the two processes has a socket for it, the daemon or the dataplane.
 //
 // # Devices
 //
@@ -97,6 +100,7 @@
 //
 // # Not here
 //
+// Packets do not wait for a successor of their SA (adr/0010-standby-in-the-kernel.md).
 // DF set on the outer header, a DSCP other than 0 in the place of a hidden one, OPAQUE
 // ports and ranges of ICMP types: such SAs are refused with offload.ErrUnsupported. Inbound packets outside of their SA's
 // selectors are dropped by policy and count in Stats (in-no-policy,
