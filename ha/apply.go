@@ -57,6 +57,8 @@ func (n *Node) onRecord(now time.Time, p *peer, r Record) {
 		n.onWant(now, p, r)
 	case Listing:
 		n.onListing(p, r)
+	case Return:
+		n.onReturn(now, p, r)
 	case Synced:
 		p.in.complete, p.whole = true, true
 	default:

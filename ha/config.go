@@ -70,6 +70,8 @@ type Config struct {
 	// Nonces says how our own dataplane keeps its nonces apart from those of
 	// others, as far as it is known; SetNonces tells it later.
 	Nonces Nonces
+	// Journal has Ready.Journal say what a next life would need.
+	Journal bool
 	// NewDisk becomes the name of the storage when it is empty: at random, not 0.
 	NewDisk DiskID
 

@@ -1,6 +1,10 @@
 package ha
 
-import "github.com/evergate/evergate/core/ipsec"
+import (
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+)
 
 // Input is what may happen to a Node.
 type Input interface{ input() }
@@ -92,6 +96,18 @@ type (
 		Up bool
 		// Bare: it holds no SA of an earlier life of ours.
 		Bare bool
+		// Left, unless nil, are the SAs of the last life in a dataplane that has outlived
+		// it, and of outbound ones which numbers they have come to: those of our own
+		// tunnels send on. Only the first Plane of a life may say so.
+		Left map[ipsec.SAID]ipsec.Sequence
+	}
+
+	// Remembered is a tunnel that our last life owned, as its journal has it: Age old. It
+	// comes before anything from the network, and counts only where the dataplane lives
+	// on.
+	Remembered struct {
+		Return Return
+		Age    time.Duration
 	}
 
 	// Keeps says what the dataplane does of what the group rests on.
@@ -154,6 +170,7 @@ func (Activated) input()   {}
 func (Stray) input()       {}
 func (LeaseLow) input()    {}
 func (Plane) input()       {}
+func (Remembered) input()  {}
 func (Keeps) input()       {}
 func (Inventory) input()   {}
 func (Configure) input()   {}

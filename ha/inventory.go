@@ -1,6 +1,7 @@
 package ha
 
 import (
+	"maps"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -11,6 +12,9 @@ import (
 // claim is under way come to life at once, so that it knows of them.
 func (n *Node) onInventory(now time.Time, in Inventory) {
 	n.planeUp, n.bare = true, n.bare || len(in.SAs) == 0
+	if n.estate != nil {
+		maps.DeleteFunc(n.estate.left, func(id ipsec.SAID, _ ipsec.Sequence) bool { return !in.SAs[id] })
+	}
 	for _, t := range n.restoring {
 		t.restoreBy = now
 	}

@@ -170,6 +170,8 @@ func (n *Node) onPropose(now time.Time, p *peer, r Propose) {
 	case t != nil && t.version.Epoch < r.Epoch:
 		n.enqueue(p, Need{Tunnel: t.id}, 0)
 		return
+	case n.Inherits(r.Child):
+		return // p asks again when we have synced
 	case t == nil || t.child(r.Child) == nil:
 		// We have no key to use. One that p gives us later comes with the bound
 		// that it has by now.

@@ -3,7 +3,8 @@ package ha
 // judge finds out, from the Hello of a new life of p, what its earlier lives may
 // have sent without anybody knowing. What p had not armed it has not sent on
 // without the owner's consent, and an arming is on disk before it (I3): so where
-// no owner of a tunnel is among Armed, the new life may be given it again.
+// no owner of a tunnel is among Armed, the new life may be given it again. A dataplane
+// that has lived on holds what it had, and must be asked.
 func (n *Node) judge(p *peer, h Hello) {
 	for _, t := range append(n.ownedBy(n.cfg.Member), n.others()...) {
 		suspect := t.past&h.Armed != 0
@@ -12,7 +13,7 @@ func (n *Node) judge(p *peer, h Hello) {
 			case n.owns(t) && !c.Holders.Has(p.id):
 			case suspect:
 				n.bar(c, p)
-			case n.owns(t):
+			case n.owns(t) && !h.Adopts:
 				c.Holders = c.Holders.Without(p.id)
 				n.settle(c)
 			}

@@ -28,7 +28,11 @@ type Node struct {
 	// hushing are tunnels that our heirs have, in the order of their time.
 	hushing []hushing
 	// seized are tunnels that were handed to us and wait for the dataplane, in order.
-	seized  []seized
+	seized []seized
+	// adopts: our dataplane has outlived our last life. estate is what that has left, nil
+	// once it is settled.
+	adopts  bool
+	estate  *estate
 	unit    *unit // nil outside of one
 	classes map[string]uint64
 
@@ -77,8 +81,8 @@ type Node struct {
 // New makes the machine for a new life. An error names what is wrong with the
 // configuration.
 //
-// Whatever the dataplane still holds of an earlier life must have been demoted
-// before the first Ready is carried out: the machine knows nothing of it.
+// Whatever the dataplane still holds of an earlier life must be told with the first
+// Plane, or have been demoted before the first Ready is carried out.
 func New(cfg Config, hard HardState) (*Node, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(hard); err != nil {
@@ -139,7 +143,9 @@ func (n *Node) Step(now time.Time, in Input) Ready {
 	case LeaseLow:
 		n.onLeaseLow(in)
 	case Plane:
-		n.planeUp, n.bare = in.Up, in.Up && in.Bare
+		n.onPlane(in)
+	case Remembered:
+		n.onRemembered(now, in)
 	case Keeps:
 		n.onKeeps(in)
 	case Inventory:
@@ -257,6 +263,7 @@ func (n *Node) join(now time.Time) {
 		}
 	}
 	n.role = Standby
+	n.settleEstate(now)
 	for _, p := range n.peers {
 		if p != nil && !p.lives() {
 			n.succeed(now, p) // it may have died while we could not take over

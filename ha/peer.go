@@ -40,6 +40,8 @@ type peer struct {
 	in    incoming
 	// told is how far its streams to us are known to go.
 	told position
+	// lacked: we may not have had all that its last life told.
+	lacked bool
 	// synced: it has acknowledged all that we own.
 	synced bool
 	// adoptAt is when its unclaimed tunnels are looked at, adoptRank how often
@@ -157,6 +159,7 @@ func (n *Node) meet(now time.Time, p *peer, f Frame) bool {
 	if p.disk != 0 && p.disk != f.Disk {
 		n.replaced(p)
 	}
+	p.lacked = n.missed(p)
 	p.life, p.disk, p.judged, p.hello, p.in, p.whole, p.told = f.Life, f.Disk, 0, nil, incoming{}, false, position{}
 	return true
 }
@@ -247,7 +250,7 @@ func (n *Node) onHello(p *peer, h Hello) {
 
 // hello is what our streams begin with.
 func (n *Node) hello() Hello {
-	h := Hello{Armed: n.unsure, Classes: n.classes}
+	h := Hello{Armed: n.unsure, Classes: n.classes, Adopts: n.adopts}
 	for id, p := range n.peers {
 		if p != nil {
 			h.Disks[id] = p.disk

@@ -1,6 +1,10 @@
 package ha
 
-import "github.com/evergate/evergate/core/ipsec"
+import (
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+)
 
 // Ready is what one step asks for. The caller carries it out in the order of
 // the fields: that order is part of the safety argument. The Ready and all in
@@ -8,6 +12,11 @@ import "github.com/evergate/evergate/core/ipsec"
 type Ready struct {
 	// Hard goes to stable storage before anything else is done (I3).
 	Hard *HardState
+
+	// Journal is what a next life should find on disk of our own tunnels, if the
+	// configuration asks for it: PutIKE, PutChild, DropChild and Remove, the latter for
+	// what is ours no more. It is written before what follows.
+	Journal []Record
 
 	// Orders go to the dataplane, in order, and behind those of earlier Readys.
 	// When they are carried out, and with them whatever a dataplane refused,
@@ -62,6 +71,8 @@ type Restored struct {
 	Children []Child
 	// Behind: its last owner may have gone on after what we have.
 	Behind bool
+	// Age is that of the IKE SA's state, where it was on disk.
+	Age time.Duration
 }
 
 // Rekey names a pair that needs a successor.

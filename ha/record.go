@@ -86,6 +86,9 @@ type (
 		Disks [ipsec.MaxMembers]DiskID
 		// Classes are the connections with sync enabled, and the hash of each.
 		Classes map[string]uint64
+		// Adopts: the dataplane of the speaker has outlived its last life, and goes on
+		// with the tunnels of that.
+		Adopts bool
 	}
 
 	// PutIKE is the IKE SA of a tunnel, and the names of all its children.
@@ -138,6 +141,17 @@ type (
 		Version  Version
 		IKE      IKE
 		Children []Child
+	}
+
+	// Return gives the listener a tunnel that its last life owned, and that nobody has
+	// claimed: it may go on with it. Behind is as Restored has it.
+	Return struct {
+		Tunnel   ipsec.TunnelID
+		Version  Version
+		Title    Title
+		IKE      IKE
+		Children []Child
+		Behind   bool
 	}
 
 	// Need asks the owner for a whole tunnel.
@@ -258,6 +272,7 @@ func (DropChild) record() {}
 func (Remove) record()    {}
 func (Claim) record()     {}
 func (Supply) record()    {}
+func (Return) record()    {}
 func (Need) record()      {}
 func (Owned) record()     {}
 func (Unheld) record()    {}
@@ -296,9 +311,11 @@ func (r PutIKE) octets() int {
 func (r PutChild) octets() int { return smallRecord + r.Child.octets() }
 func (r Claim) octets() int    { return smallRecord + len(r.Children)*32 }
 
-func (r Supply) octets() int {
-	n := smallRecord + r.IKE.octets()
-	for _, c := range r.Children {
+func (r Supply) octets() int { return smallRecord + r.IKE.octets() + octetsOf(r.Children) }
+func (r Return) octets() int { return smallRecord + r.IKE.octets() + octetsOf(r.Children) }
+
+func octetsOf(children []Child) (n int) {
+	for _, c := range children {
 		n += c.octets()
 	}
 	return n

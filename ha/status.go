@@ -23,18 +23,21 @@ type Stats struct {
 	// given up to a higher claim, Contested claims of ours that met a lower one, Yielded
 	// tunnels that started here although they have an owner.
 	Claims, Reclaims, Ceded, Contested, Yielded uint64
-	Supplied                                    uint64 // claims that a newer copy completed
-	Abandoned                                   uint64 // orphans of which nobody had all
-	Strays                                      uint64 // traffic of tunnels whose owner lives
-	Raised                                      uint64 // leases
-	Worn                                        uint64 // SAs that needed new keys
-	FellOut                                     uint64 // members that were slower than their queue is long
-	Resent                                      uint64 // records
-	Repairs                                     uint64 // digests that differed though synced
-	Unheld                                      uint64 // tunnels that a member said it does not hold
-	Pauses                                      uint64 // of ourselves
-	DisksLost                                   uint64 // of others
-	TombstonesLost                              uint64 // that went before their time
+	// Resumed are tunnels of our last life that we went on with, Swept SAs of it that
+	// nobody knew.
+	Resumed, Swept uint64
+	Supplied       uint64 // claims that a newer copy completed
+	Abandoned      uint64 // orphans of which nobody had all
+	Strays         uint64 // traffic of tunnels whose owner lives
+	Raised         uint64 // leases
+	Worn           uint64 // SAs that needed new keys
+	FellOut        uint64 // members that were slower than their queue is long
+	Resent         uint64 // records
+	Repairs        uint64 // digests that differed though synced
+	Unheld         uint64 // tunnels that a member said it does not hold
+	Pauses         uint64 // of ourselves
+	DisksLost      uint64 // of others
+	TombstonesLost uint64 // that went before their time
 	// What came and was not taken, by reason.
 	ForeignFrames, StaleFrames, BadFrames, BadRecords, UnknownRecords uint64
 	ProtocolMismatches                                                uint64

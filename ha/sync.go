@@ -12,7 +12,9 @@ import (
 type syncing struct {
 	round  uint64
 	toGive []ipsec.TunnelID
-	ends   bool // a Synced follows when toGive is empty
+	// toReturn are tunnels that its last life owned.
+	toReturn []ipsec.TunnelID
+	ends     bool // a Synced follows when toGive is empty
 }
 
 // mix spreads the bits of what it is given (the finalizer of SplitMix64).
@@ -33,7 +35,7 @@ func bucket(id ipsec.TunnelID) uint8 { return uint8(mix(uint64(id)) % Buckets) }
 
 // compare begins to bring p up to date.
 func (n *Node) compare(p *peer) {
-	p.out.sync = syncing{round: p.out.sync.round + 1}
+	p.out.sync = syncing{round: p.out.sync.round + 1, toReturn: n.unclaimed(p)}
 	sums := n.digest(func(k tallyKey) bool { return k.owner == n.cfg.Member && n.shares(p, k.class) })
 	n.enqueue(p, Digest{Round: p.out.sync.round, Sums: sums}, 0)
 }
@@ -115,6 +117,12 @@ func (n *Node) onListing(p *peer, r Listing) {
 func (n *Node) pump(now time.Time, p *peer) {
 	s := &p.out.sync
 	for s.ends && len(p.out.queue) < n.cfg.Limits.Window {
+		if len(s.toReturn) > 0 {
+			id := s.toReturn[0]
+			s.toReturn = s.toReturn[1:]
+			n.giveBack(now, p, id)
+			continue
+		}
 		if len(s.toGive) == 0 {
 			s.ends = false
 			n.enqueue(p, Synced{Round: s.round}, 0)

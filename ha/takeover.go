@@ -257,6 +257,7 @@ func (n *Node) cede(t *tunnel, e Epoch) {
 	if n.owns(t) {
 		n.stats.Ceded++
 		n.rd.Lost = append(n.rd.Lost, t.id)
+		n.jot(Remove{Tunnel: t.id})
 		delete(n.claims, t.id)
 		for _, c := range t.children {
 			c.proposal, c.worn = nil, 0
@@ -452,7 +453,8 @@ func (n *Node) restoreUnwaited() {
 // restore brings the IKE SA of a tunnel to life that is ours.
 func (n *Node) restore(now time.Time, t *tunnel) {
 	delete(n.claims, t.id)
-	r := Restored{Tunnel: t.id, Epoch: t.version.Epoch, IKE: t.ike, Behind: t.behind}
+	n.jotAll(now, t)
+	r := Restored{Tunnel: t.id, Epoch: t.version.Epoch, IKE: t.ike, Behind: t.behind, Age: t.age}
 	for _, c := range t.pairs() {
 		pair := c.aged(now)
 		pair.In.Group, pair.Out.Group = n.cfg.Member, n.cfg.Member

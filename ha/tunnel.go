@@ -36,6 +36,7 @@ type tunnel struct {
 	claimed   Version // what the claim was made from
 	restoreBy time.Time
 	behind    bool // as Restored
+	age       time.Duration
 	// heir is the member that we want to take it over from us, in that stream; from
 	// is who wanted us to.
 	heir, from *peer
@@ -161,6 +162,7 @@ func (n *Node) onStoreIKE(now time.Time, in StoreIKE) {
 		t.heard = now
 	}
 	n.publish(now, t, func(p *peer) Record { return t.putIKE(now, p) })
+	n.jot(t.journaled(now))
 }
 
 // putIKE is what p is told: children that it is barred from do not exist.
@@ -225,6 +227,7 @@ func (n *Node) onStoreChild(now time.Time, in StoreChild) {
 	n.entrust(c)
 	t.heard = now // it took two to make it
 	n.publish(now, t, func(*peer) Record { return PutChild{Tunnel: t.id, Version: t.version, Child: c.aged(now)} })
+	n.jot(PutChild{Tunnel: t.id, Version: t.version, Child: c.aged(now)})
 }
 
 // entrust notes who is given c now.
@@ -253,6 +256,7 @@ func (n *Node) onDeleteChild(now time.Time, in DeleteChild) {
 	}
 	n.dropChild(t, in.Child)
 	n.publish(now, t, func(*peer) Record { return DropChild{Tunnel: t.id, Version: t.version, Child: in.Child} })
+	n.jot(DropChild{Tunnel: t.id, Version: t.version, Child: in.Child})
 }
 
 func (n *Node) dropChild(t *tunnel, id ipsec.SAID) {
@@ -295,6 +299,7 @@ func (n *Node) onMoved(now time.Time, in Moved) {
 	}
 	t.move(in.Endpoint)
 	n.publish(now, t, func(*peer) Record { return Address{Tunnel: t.id, Version: t.version, Endpoint: in.Endpoint} })
+	n.jotAll(now, t)
 }
 
 func (t *tunnel) move(e Endpoint) {
@@ -395,7 +400,9 @@ func (n *Node) give(now time.Time, p *peer, t *tunnel, index Index) {
 
 // forget drops a copy, from the dataplane as well when it is another's.
 func (n *Node) forget(t *tunnel) {
-	if !n.owns(t) {
+	if n.owns(t) {
+		n.jot(Remove{Tunnel: t.id})
+	} else {
 		n.discard(t)
 		n.rd.Dropped = append(n.rd.Dropped, t.id)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -47,6 +48,8 @@ type cluster struct {
 	node   *ha.Node
 	mesh   *transport.Mesh
 	engine *engine.Engine
+	// owner names our memory, to those who hold our SAs.
+	owner string
 	// local is our address on the members' network.
 	local netip.Addr
 
@@ -62,10 +65,12 @@ func newCluster(all *config.Config, st *state.Dir, log *slog.Logger) (*cluster, 
 	if err := st.Load(groupState, &hard); err != nil {
 		return nil, err
 	}
-	var disk [8]byte
-	if _, err := rand.Read(disk[:]); err != nil {
+	var random [8]byte
+	if _, err := rand.Read(random[:]); err != nil {
 		return nil, fmt.Errorf("name the disk: %w", err)
 	}
+	disk := cmp.Or(hard.Disk, ha.DiskID(binary.BigEndian.Uint64(random[:])|1))
+	c.owner = fmt.Sprintf("member %d of group %d, disk %x", cfg.Member, cfg.Group, disk)
 	members := ha.Members(1<<ipsec.MaxMembers - 1)
 	var peers []transport.Peer
 	for _, p := range cfg.Peers {
@@ -87,7 +92,7 @@ func newCluster(all *config.Config, st *state.Dir, log *slog.Logger) (*cluster, 
 		Group: cfg.Group, Member: cfg.Member, Members: members,
 		Heartbeat: cfg.Heartbeat, Lost: cfg.Lost, MinAcks: cfg.Sync.MinAcks, AckTimeout: cfg.Sync.AckTimeout,
 		Nonces:  ha.UnknownNonces, // until the dataplane is there
-		NewDisk: ha.DiskID(binary.BigEndian.Uint64(disk[:]) | 1),
+		NewDisk: disk, Journal: keeps(all),
 	}, hard)
 	if err != nil {
 		return nil, err

@@ -109,8 +109,15 @@ func (d *daemon) makeHost() error {
 	if d.keep, err = openKeep(d.cfg, d.log); err != nil {
 		return err
 	}
+	owner := ""
+	if d.cfg.Group() != nil {
+		if d.cluster, err = newCluster(d.cfg, st, d.log); err != nil {
+			return fmt.Errorf("standalone-cluster: %w", err)
+		}
+		owner = d.cluster.owner
+	}
 	d.host, err = pluginhost.New(pluginhost.Config{
-		Plugin: spec, RuntimeDir: d.dir, Boot: st.NextBoot, Log: d.log, Outlive: outlive(d.cfg),
+		Plugin: spec, RuntimeDir: d.dir, Boot: st.NextBoot, Log: d.log, Outlive: outlive(d.cfg), Owner: owner,
 		Down: func() { d.engine.PlaneDown() }, // there is one by the time that the host runs
 	})
 	if err != nil {
@@ -131,9 +138,6 @@ func (d *daemon) makeHost() error {
 		o.Journal = d.keep
 	}
 	if group := d.cfg.Group(); group != nil {
-		if d.cluster, err = newCluster(d.cfg, st, d.log); err != nil {
-			return fmt.Errorf("standalone-cluster: %w", err)
-		}
 		o.Member = group.Member
 		links, err := d.cluster.linkOptions()
 		if err != nil {
@@ -232,9 +236,13 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 	part("dataplane", func() error { return d.host.Run(plane) })
 	err := d.configure(ctx, cfg, policyOf(cfg).LocalAddresses())
 	if err == nil {
-		d.adopt()
+		adopted := d.adopt()
 		part("engine", func() error { return d.engine.Run(work) })
-		err = d.sweep(ctx)
+		if d.cluster == nil || !adopted {
+			err = d.sweep(ctx)
+		} else {
+			part("tunnels of the last life", func() error { return d.rejoined(work) })
+		}
 	}
 	if err == nil {
 		if d.cluster != nil {
@@ -255,17 +263,24 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 		notify(d.log, stopping)
 		d.network.drain()
 		stopFront()
-		if d.stays(ctx) {
-			d.log.Info("tunnels are left to the next process", "for", cfg.Dataplane.OrphanTime)
-			d.host.Leave()
-		} else {
-			d.stop(cfg.Flush)
-		}
+		d.part(ctx, cfg)
 	}
 	stopWork()
 	d.withheld.close()
 	stopPlane()
 	return errors.Join(err, parts.Wait())
+}
+
+// part leaves the tunnels to the next process, to other members, or to nobody.
+func (d *daemon) part(ctx context.Context, cfg *config.Config) {
+	left := d.stays(ctx, cfg)
+	if left != leftHere {
+		d.stop(cfg.Flush)
+	}
+	if left != leftNowhere {
+		d.log.Info("dataplane is left to the next process", "for", cfg.Dataplane.OrphanTime, "tunnels", left == leftHere)
+		d.host.Leave()
+	}
 }
 
 // stop tells the peers: of all tunnels, or of those that no other member has.

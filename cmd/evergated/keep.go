@@ -19,8 +19,8 @@ import (
 	hawire "github.com/evergate/evergate/ha/wire"
 )
 
-// keep is what a gateway that stands alone keeps for its next life: the journal of
-// its tunnels, and what the last life has left.
+// keep is what a gateway keeps for its next life: the journal of its tunnels, and
+// what the last life has left.
 type keep struct {
 	store *sealed.Store
 	log   *slog.Logger
@@ -30,16 +30,16 @@ type keep struct {
 // keeps tells whether the tunnels of a gateway outlive its process by what is on
 // disk.
 func keeps(cfg *config.Config) bool {
-	return !cfg.Flush && cfg.Group() == nil && cfg.State.SealKey.Len() > 0
+	return !cfg.Flush && cfg.State.SealKey.Len() > 0
 }
 
-// outlive is for how long the dataplane goes on without us: as long as there is
-// something to adopt its SAs with.
+// outlive is for how long the dataplane goes on without us: where there is something
+// to adopt its SAs with, on disk or at other members.
 func outlive(cfg *config.Config) time.Duration {
-	if !keeps(cfg) {
-		return 0
+	if keeps(cfg) || !cfg.Flush && cfg.Group() != nil {
+		return cfg.Dataplane.OrphanTime
 	}
-	return cfg.Dataplane.OrphanTime
+	return 0
 }
 
 func sealedFiles(cfg *config.Config) sealed.Config {
@@ -113,10 +113,17 @@ func (k *keep) Note(records ...ha.Record) error {
 	return k.store.Write(changes...)
 }
 
+// keptTunnel is a tunnel of the last life; version and title are those of a group.
+type keptTunnel struct {
+	engine.Restore
+	version ha.Version
+	title   ha.Title
+}
+
 // tunnels are those that the last life has left, in the order in which they came
 // up.
-func (k *keep) tunnels() []engine.Restore {
-	var out []engine.Restore
+func (k *keep) tunnels() []keptTunnel {
+	var out []keptTunnel
 	at := make(map[ipsec.TunnelID]int)
 	for _, v := range k.left {
 		id := ipsec.TunnelID(v.Set)
@@ -129,28 +136,70 @@ func (k *keep) tunnels() []engine.Restore {
 		if !known {
 			i = len(out)
 			at[id] = i
-			out = append(out, engine.Restore{Tunnel: ha.Restored{Tunnel: id}})
+			out = append(out, keptTunnel{Restore: engine.Restore{Tunnel: ha.Restored{Tunnel: id}}})
 		}
 		switch r := f.Records[0].(type) {
 		case ha.PutIKE:
-			out[i].Tunnel.IKE, out[i].Age = r.IKE, v.Age
+			out[i].Tunnel.IKE, out[i].Age, out[i].title = r.IKE, v.Age, r.Title
+			out[i].note(r.Version)
 		case ha.PutChild:
+			out[i].note(r.Version)
 			out[i].Tunnel.Children = append(out[i].Tunnel.Children, r.Child)
 		}
 	}
-	return slices.DeleteFunc(out, func(r engine.Restore) bool { return r.Tunnel.IKE.State.Len() == 0 })
+	return slices.DeleteFunc(out, func(t keptTunnel) bool { return t.Tunnel.IKE.State.Len() == 0 })
 }
 
-// adopt goes on with the tunnels of the last life. It is called before the engine
-// runs.
-func (d *daemon) adopt() {
+// note keeps the newest version that was written.
+func (t *keptTunnel) note(v ha.Version) {
+	if v.Compare(t.version) > 0 {
+		t.version = v
+	}
+}
+
+// remembered are the same for a member of a group, as it was when it wrote them
+// down.
+func (k *keep) remembered() []ha.Remembered {
+	var out []ha.Remembered
+	for _, t := range k.tunnels() {
+		r := ha.Return{Tunnel: t.Tunnel.Tunnel, Version: t.version, Title: t.title, IKE: t.Tunnel.IKE, Children: t.Tunnel.Children}
+		out = append(out, ha.Remembered{Return: r, Age: t.Age})
+	}
+	return out
+}
+
+// adopt goes on with the tunnels of the last life, and tells whether its dataplane
+// has lived on. It is called before the engine runs.
+func (d *daemon) adopt() (lives bool) {
+	lives = d.host.Status().Adopted
+	if d.cluster != nil {
+		var known []ha.Remembered
+		if d.keep != nil {
+			known = d.keep.remembered()
+			d.keep.left = nil
+		}
+		if lives {
+			d.log.Info("dataplane of the last life is taken over", "tunnels on disk", len(known))
+		}
+		d.engine.Rejoin(lives, known...)
+		return lives
+	}
+	d.adoptAlone(lives)
+	return lives
+}
+
+// adoptAlone is adopt for a gateway that stands alone.
+func (d *daemon) adoptAlone(lives bool) {
 	if d.keep == nil {
 		return
 	}
-	tunnels := d.keep.tunnels()
+	var tunnels []engine.Restore
+	for _, t := range d.keep.tunnels() {
+		tunnels = append(tunnels, t.Restore)
+	}
 	d.keep.left = nil
 	switch {
-	case d.host.Status().Adopted:
+	case lives:
 		d.log.Info("dataplane of the last life is taken over", "tunnels", len(tunnels))
 	case len(tunnels) > 0:
 		d.log.Warn("the dataplane did not outlive the last life: its tunnels get new keys", "tunnels", len(tunnels))
@@ -168,15 +217,58 @@ func (d *daemon) sweep(ctx context.Context) error {
 	return d.routes.Sweep()
 }
 
+// rejoined is sweep for a member whose dataplane has lived on: other members say what
+// became of its tunnels, and that takes them a while.
+func (d *daemon) rejoined(ctx context.Context) error {
+	if err := d.sweep(ctx); err != nil {
+		return err
+	}
+	stats, err := d.engine.Resumed(ctx)
+	if err != nil {
+		return err
+	}
+	d.log.Info("tunnels of the last life are settled", "resumed", stats.Resumed)
+	if stats.Swept > 0 {
+		d.log.Warn("sas of the last life were deleted: no member knows their tunnels, nor the disk", "count", stats.Swept)
+	}
+	<-ctx.Done()
+	return nil
+}
+
 // stopped is why a gateway stops.
 type stopped struct{ os.Signal }
 
 func (s stopped) Error() string { return s.String() }
 
-// stays tells whether the tunnels are left to the next process: with SIGTERM, which
-// service managers send for a restart too, if they are kept at all. SIGINT ends
-// them.
-func (d *daemon) stays(ctx context.Context) bool {
+// leaving is to whom a gateway that stops leaves its tunnels.
+type leaving int
+
+const (
+	leftNowhere leaving = iota // their peers are told
+	leftToOthers
+	leftHere // the next process goes on with them
+)
+
+// stays tells to whom the tunnels are left: with SIGTERM, which service managers send
+// for a restart too, to the next process, if they are kept at all; in a group to other
+// members, where there are any, and the dataplane waits. SIGINT ends it.
+func (d *daemon) stays(ctx context.Context, cfg *config.Config) leaving {
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
 	var s stopped
-	return d.keep != nil && errors.As(context.Cause(ctx), &s) && s.Signal == syscall.SIGTERM
+	switch {
+	case outlive(cfg) == 0 || !errors.As(context.Cause(ctx), &s) || s.Signal != syscall.SIGTERM:
+		return leftNowhere
+	case d.cluster != nil && d.accompanied(asking):
+		return leftToOthers
+	case d.keep != nil:
+		return leftHere
+	default:
+		return leftNowhere
+	}
+}
+
+func (d *daemon) accompanied(ctx context.Context) bool {
+	kept, err := d.engine.Accompanied(ctx)
+	return err == nil && kept
 }

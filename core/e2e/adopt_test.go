@@ -83,7 +83,7 @@ func TestDaemonAndDataplaneDie(t *testing.T) { // B6, I9
 	a := keepUp(t)
 	wire := a.ClientWAN.Capture("udp port 500 or udp port 4500")
 	before := a.evergate.Tunnel(a.name)
-	a.evergate.Kill()
+	a.evergate.KillDaemon()
 	if err := syscall.Kill(-a.plugin, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
@@ -122,10 +122,10 @@ func TestRestartLosesNothing(t *testing.T) { // B6
 		how string
 		end func()
 	}{
-		{"killed at once", a.evergate.Kill},
+		{"killed at once", a.evergate.KillDaemon},
 		{"stopped", a.evergate.Stop},
 		{"upgraded", func() { a.put("another version"); a.evergate.Stop() }},
-		{"killed at once again", a.evergate.Kill},
+		{"killed at once again", a.evergate.KillDaemon},
 	} {
 		step.end()
 		streams.flow()
@@ -146,7 +146,7 @@ func TestRestartLosesNothing(t *testing.T) { // B6
 		if err := step.do(); err != nil {
 			t.Fatalf("after the restarts %s: %v", step.who, err)
 		}
-		a.evergate.Kill()
+		a.evergate.KillDaemon()
 		a.evergate.Restart()
 		streams.flow()
 		a.wantAdopted(step.who)
@@ -187,21 +187,21 @@ func TestWhatCannotBeAdoptedBeginsAnew(t *testing.T) { // B6
 	begunAnew(p, before, "after SIGINT")
 
 	before, dead = identity(p.server.WaitUp("vpn1", 1)), plugin(t, p.server)
-	p.server.Kill()
+	p.server.KillDaemon()
 	netlab.Eventually(t, limit, "a dataplane that no daemon comes for ends by itself", func() error { return gone(dead) })
 	p.server.Restart()
 	p.server.Log().Wait("the dataplane did not outlive the last life", limit)
 	begunAnew(p, before, "after the end of the dataplane")
 
 	before = identity(p.server.WaitUp("vpn1", 1))
-	p.server.Kill()
+	p.server.KillDaemon()
 	p.server.Write(strings.Replace(server, "the operator has made", "somebody else has made", 1))
 	p.server.Restart()
 	p.server.Log().Wait("tunnels.sealed is not used: .*another key", limit)
 	begunAnew(p, before, "with another key")
 
 	before, dead = identity(p.server.WaitUp("vpn1", 1)), plugin(t, p.server)
-	p.server.Kill()
+	p.server.KillDaemon()
 	p.server.Write(server + "ike-restart: flush\n")
 	p.server.Restart()
 	netlab.Eventually(t, limit, "the dataplane is replaced", func() error { return gone(dead) })

@@ -231,7 +231,7 @@ func (f *fgcp) goesOnThroughAllThatFails() {
 		{"its dataplane is killed", func(from int) { f.members[from].KillPlugin() }, nil},
 		{"its link to the server fails", func(from int) { f.site.Members[from].Port3.Down() }, func(from int) { f.site.Members[from].Port3.Up() }},
 		{"its daemon is stopped", func(from int) { f.members[from].Stop() }, func(from int) { f.members[from].Restart() }},
-		{"its daemon is killed", func(from int) { f.members[from].Kill() }, func(from int) { f.members[from].Restart() }},
+		{"its daemon is killed", func(from int) { f.members[from].KillDaemon() }, func(from int) { f.members[from].Restart() }},
 		{
 			"it loses its power",
 			func(from int) { f.site.Members[from].Unplug(); f.members[from].Kill() },

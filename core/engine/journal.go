@@ -8,12 +8,12 @@ import (
 	"github.com/evergate/evergate/ike"
 )
 
-// Journal remembers the tunnels of a gateway that stands alone for its next life:
-// a member that stands by, but never takes over. Note returns once the records
+// Journal remembers the tunnels of a gateway for its next life: a member that stands
+// by, but never takes over. Note returns once the records
 // cannot be lost with this process; the peers hear of a step after that, and the
 // dataplane of a lease, so that the next life knows all that they may know
 // (invariants I2, I6). Records are PutIKE, PutChild, DropChild and Remove, of this
-// package's own tunnels; neither versions nor titles mean anything in them.
+// package's own tunnels; versions and titles mean something in those of a group only.
 type Journal interface{ Note(...ha.Record) error }
 
 // journals tells whether t is for the journal: from the moment that its IKE SA is

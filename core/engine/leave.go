@@ -25,9 +25,7 @@ const (
 // found none are left, with our goodbye, to the members that their packets come
 // to. Without links nothing is given to us, and there is nothing to wait for.
 func (e *Engine) leave(ctx context.Context) (kept bool, err error) {
-	err = e.lookReplica(ctx, func(r *Replica) {
-		kept = slices.ContainsFunc(r.Members(), func(p ha.PeerStatus) bool { return p.Alive && p.Synced })
-	})
+	kept, err = e.Accompanied(ctx)
 	if err != nil || !kept {
 		return false, err
 	}
@@ -53,6 +51,14 @@ func (e *Engine) reportLeft(ctx context.Context) {
 		return
 	}
 	e.o.Log.Info("tunnels were given to the group", "to_successors", handed, "to_whom_their_packets_come", left)
+}
+
+// Accompanied tells whether another member has our tunnels.
+func (e *Engine) Accompanied(ctx context.Context) (kept bool, err error) {
+	err = e.lookReplica(ctx, func(r *Replica) {
+		kept = slices.ContainsFunc(r.Members(), func(p ha.PeerStatus) bool { return p.Alive && p.Synced })
+	})
+	return kept, err
 }
 
 // linked tells whether there is a link to any member.

@@ -80,7 +80,9 @@ func (e *Engine) runReplica(ctx context.Context) error {
 	defer timer.Stop()
 	defer r.in.close()
 	defer r.beats.close()
-	for _, in := range []ReplicaInput{Node{ha.Plane{Up: true, Bare: e.bare(ctx)}}, Reconfigured{Policy: e.o.Policy}} {
+	plane := ha.Plane{Up: true, Left: e.left(ctx)}
+	plane.Bare = plane.Left == nil && e.bare(ctx)
+	for _, in := range []ReplicaInput{Node{plane}, Reconfigured{Policy: e.o.Policy}} {
 		if err := e.carryOutReplica(r.Step(time.Now(), in)); err != nil {
 			return err
 		}
@@ -158,6 +160,7 @@ func (e *Engine) carryOutReplica(rd ReplicaReady) error {
 			return fmt.Errorf("engine: remember the epoch: %w", err)
 		}
 	}
+	e.jot(rd.Journal)
 	e.epoch.Store(uint64(rd.Epoch))
 	if len(rd.Orders)+len(rd.AddRoutes)+len(rd.DelRoutes) > 0 {
 		r.orders.push(orders{rd.Orders, rd.Serial, rd.AddRoutes, rd.DelRoutes})

@@ -59,7 +59,8 @@ type Options struct {
 	Log     *slog.Logger
 	// Replication joins a group of members; nil for a gateway that stands alone.
 	Replication *Replication
-	// Journal is for a gateway that stands alone; nil for none.
+	// Journal remembers our tunnels for the next life; nil for none. In a group Node
+	// must be configured for it.
 	Journal Journal
 }
 
@@ -322,7 +323,7 @@ func (e *Engine) currentEpoch() offload.Epoch { return offload.Epoch(e.epoch.Loa
 // runEvents hears what the dataplane notices, for as long as there is one.
 func (e *Engine) runEvents(ctx context.Context) {
 	e.meetPlane(ctx)
-	if e.adopts {
+	if e.adopts && e.replica == nil {
 		e.reconcile(ctx)
 	}
 	for ctx.Err() == nil {

@@ -127,10 +127,11 @@ func (Reconfigured) replicaInput() {}
 
 // ReplicaReady is what one step asks for, in the order in which it must be done.
 type ReplicaReady struct {
-	Hard   *ha.HardState // to disk before anything else (I3)
-	Epoch  offload.Epoch // of all calls into the dataplane from now on
-	Orders []ha.Order
-	Serial uint64
+	Hard    *ha.HardState // to disk before anything else (I3)
+	Journal []ha.Record   // to disk too, where there is a journal
+	Epoch   offload.Epoch // of all calls into the dataplane from now on
+	Orders  []ha.Order
+	Serial  uint64
 	// Routes of tunnels that stand by.
 	AddRoutes, DelRoutes []Route
 	Frames               []ha.Frame
@@ -223,6 +224,7 @@ func (r *Replica) step(now time.Time, in ha.Input) ha.Index {
 	if rd.Hard != nil {
 		r.rd.Hard = rd.Hard
 	}
+	r.rd.Journal = append(r.rd.Journal, rd.Journal...)
 	for _, id := range rd.Copied {
 		r.learn(id)
 	}

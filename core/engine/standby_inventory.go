@@ -10,7 +10,8 @@ import (
 )
 
 // onInventory compares what the dataplane holds with what stands by. The shards
-// hear of the rest only: to them an SA of another member would be a stray one.
+// hear of the rest only: to them an SA of another member, or one of our last life that
+// is not settled yet, would be a stray one.
 func (r *Replica) onInventory(now time.Time, counters []offload.Counters) {
 	r.onCounters(now, counters)
 	for _, c := range counters {
@@ -22,7 +23,7 @@ func (r *Replica) onInventory(now time.Time, counters []offload.Counters) {
 	}
 	r.step(now, in)
 	for _, c := range counters {
-		if !r.standsBy(c.ID) {
+		if !r.standsBy(c.ID) && !r.node.Inherits(c.ID) {
 			r.rd.Inventory = append(r.rd.Inventory, c)
 		}
 	}

@@ -26,7 +26,7 @@ func (r *Replica) onCarried(serial uint64) {
 // wants of the dataplane must not overtake the orders that made the tunnel ours.
 func (r *Replica) onRestored(restored ha.Restored) {
 	waiting := r.waiting[restored.Tunnel]
-	in := Restore{Tunnel: restored}
+	in := Restore{Tunnel: restored, Age: restored.Age}
 	if t := r.standby[restored.Tunnel]; t != nil {
 		in.Routes = t.routes()
 		r.forgetStandby(restored.Tunnel, t)

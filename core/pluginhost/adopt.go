@@ -88,7 +88,7 @@ func (p *process) connect(ctx context.Context, h *Host) error {
 	if h.config.Outlive <= 0 {
 		return errors.New("it is not to outlive a daemon any more")
 	}
-	if err := p.record.fits(h.config.Plugin); err != nil {
+	if err := p.record.fits(h.config.Plugin, h.config.Owner); err != nil {
 		return err
 	}
 	tlsConfig, err := p.record.Identity.tlsConfig(new(seenCert))

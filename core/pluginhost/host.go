@@ -36,6 +36,9 @@ type Config struct {
 	// forwarding, until the next daemon adopts it, or it ends by itself. 0 means
 	// that it ends with the daemon.
 	Outlive time.Duration
+	// Owner says whose SAs a plugin holds: one that was left by another owner, by a
+	// gateway of that name with another memory, is replaced.
+	Owner string
 
 	// StartTimeout is for a plugin's first sign of life; 0 means 15 s.
 	StartTimeout time.Duration

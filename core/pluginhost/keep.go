@@ -24,6 +24,7 @@ const keepDir = "dataplane"
 // the key that opens the process, so nobody else may read it.
 type record struct {
 	Plugin string // Spec.Name
+	Owner  string `json:",omitempty"`
 	// PID, and when the process began, in the kernel's ticks: a number alone may
 	// be another's by now. Kernel names the life of the kernel that counts them.
 	PID     int
@@ -151,7 +152,7 @@ func (k *keeper) forget() {
 }
 
 // recordOf begins the record of a process that runs as pid.
-func recordOf(s Spec, pid int, id identity) (record, error) {
+func recordOf(s Spec, owner string, pid int, id identity) (record, error) {
 	started, err := startOf(pid)
 	if err != nil {
 		return record{}, err
@@ -160,7 +161,7 @@ func recordOf(s Spec, pid int, id identity) (record, error) {
 	if err != nil {
 		return record{}, err
 	}
-	return record{Plugin: s.Name, PID: pid, Started: started, Kernel: kernel, Protocol: pluginrpc.ProtocolVersion, Identity: id}, nil
+	return record{Plugin: s.Name, Owner: owner, PID: pid, Started: started, Kernel: kernel, Protocol: pluginrpc.ProtocolVersion, Identity: id}, nil
 }
 
 // lives tells whether the process of the record is there.
@@ -173,15 +174,17 @@ func (r *record) lives() bool {
 	return err == nil && started == r.Started
 }
 
-// fits tells whether the process is one that s would start. A file that was
+// fits tells whether the process is one that owner would start by s. A file that was
 // replaced since is no reason to stop what works: the next start takes it. One
 // whose checksum the operator demands is.
-func (r *record) fits(s Spec) error {
+func (r *record) fits(s Spec, owner string) error {
 	switch {
 	case r.Socket == "" || r.Identity.Plugin == nil:
 		return errors.New("it had not come up")
 	case r.Plugin != s.Name:
 		return fmt.Errorf("it is %s", r.Plugin)
+	case r.Owner != owner:
+		return fmt.Errorf("it holds the SAs of %q, and we are %q", r.Owner, owner)
 	case r.Protocol != pluginrpc.ProtocolVersion:
 		return fmt.Errorf("it speaks version %d of the protocol, and we %d", r.Protocol, pluginrpc.ProtocolVersion)
 	}

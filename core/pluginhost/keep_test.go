@@ -118,6 +118,10 @@ func TestAPluginThatDoesNotFitIsReplaced(t *testing.T) { // B6
 		"no adoption any more": {func(t *testing.T, _ string) (pluginhost.Spec, time.Duration) {
 			return spec(t, "good"), 0
 		}, "not to outlive a daemon"},
+		"another owner": {func(t *testing.T, dir string) (pluginhost.Spec, time.Duration) {
+			edit(t, dir, func(r map[string]any) { r["Owner"] = "member 1" })
+			return spec(t, "good"), time.Hour
+		}, "holds the SAs of"},
 		"another protocol": {func(t *testing.T, dir string) (pluginhost.Spec, time.Duration) {
 			edit(t, dir, func(r map[string]any) { r["Protocol"] = 99 })
 			return spec(t, "good"), time.Hour

@@ -57,7 +57,7 @@ func (h *Host) launch(ctx context.Context) (*process, error) {
 	if h.keep != nil {
 		prog.cmd.Env = append(prog.cmd.Env, pluginrpc.EnvOrphanTime+"="+h.config.Outlive.String())
 		prog.began = func(pid int) (err error) {
-			if p.record, err = recordOf(spec, pid, id); err == nil {
+			if p.record, err = recordOf(spec, h.config.Owner, pid, id); err == nil {
 				err = h.keep.save(p.record)
 			}
 			return err

@@ -223,7 +223,7 @@ func (m *member) checkSpeaks(dgs []ike.Datagram) {
 // checkSends checks that a dataplane sends for tunnels that are its member's, or
 // may become so (I7). What is under way between the two may change that.
 func (m *member) checkSends(sa *planeSA) {
-	if m.daemon.frozen || !m.orders.idle() || !m.inbox.idle() || !m.events.idle() {
+	if !m.daemon.up || m.daemon.frozen || !m.orders.idle() || !m.inbox.idle() || !m.events.idle() {
 		return
 	}
 	owner, ok := m.node.Owner(sa.desc.Tunnel)
@@ -249,7 +249,7 @@ func (c *Cluster) checkHolders(m *member, id ipsec.SAID, key, seq uint64) {
 // checkCheckpoint checks that a packet that was taken is not covered by the last
 // checkpoint that came here (I9).
 func (m *member) checkCheckpoint(id ipsec.SAID, seq uint64) {
-	if m.daemon.frozen || !m.orders.idle() {
+	if !m.daemon.up || m.daemon.frozen || !m.orders.idle() {
 		return
 	}
 	tunnel, ok := m.node.TunnelOf(id)

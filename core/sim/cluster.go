@@ -66,7 +66,9 @@ type Config struct {
 	// Otherwise all keep all.
 	Mixed bool
 	// Steady clients ask for nothing: they dial, and send and receive.
-	Steady  bool
+	Steady bool
+	// Sealed members keep what they own on disk, for their next life.
+	Sealed  bool
 	Dialect Dialect
 	Fault   Fault
 	// Trace gets a line for whatever happens; nil for none.
@@ -89,12 +91,14 @@ type Cluster struct {
 
 	lease    uint64
 	disjoint bool
-	minAcks  int
-	shards   int
-	broken   error
-	quiet    bool // no more trouble
-	still    bool // clients ask for nothing any more
-	sum      Sum
+	// sealed: members keep journals.
+	sealed  bool
+	minAcks int
+	shards  int
+	broken  error
+	quiet   bool // no more trouble
+	still   bool // clients ask for nothing any more
+	sum     Sum
 }
 
 // gatewayAddr is the address of all members, and lan the network behind them.
@@ -141,11 +145,13 @@ func (c *Cluster) draw() {
 	c.lease, c.minAcks, c.shards = cmp.Or(c.cfg.Lease, 1024), 1, 1
 	c.net = network{delay: time.Millisecond, outer: 5 * time.Millisecond, inner: 100 * time.Microsecond}
 	c.router = router{c: c, notices: 200 * time.Millisecond, split: c.cfg.Split}
+	c.sealed = c.cfg.Sealed
 	if c.cfg.Calm {
 		return
 	}
 	c.lease = cmp.Or(c.cfg.Lease, pick(c, []uint64{64, 256, 4096}))
 	c.disjoint = c.chance(4)
+	c.sealed = c.cfg.Sealed || c.chance(3)
 	c.minAcks = 1 + c.rnd.IntN(min(2, c.cfg.Members-1))
 	c.shards = 1 + c.rnd.IntN(2)
 	c.net.loss = pick(c, []float64{0, 0, 0.01, 0.1})

@@ -127,6 +127,9 @@ func (g *gateway) operate(s *shard, op engine.Op) {
 
 // pump brings what the dataplane has noticed to the daemon.
 func (g *gateway) pump() {
+	if !g.daemon.up {
+		return // it waits for the next one
+	}
 	for _, ev := range g.plane.Drain() {
 		g.events.push(func() { g.onEvent(ev) })
 	}

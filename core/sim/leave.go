@@ -52,9 +52,14 @@ func (m *member) kept() bool {
 	return slices.ContainsFunc(m.node.Peers(), func(p ha.PeerStatus) bool { return p.Alive && p.Synced })
 }
 
-// end tells the clients, unless their tunnels are kept, and ends the machine.
+// end tells the clients, unless their tunnels are kept, and ends the machine. What is
+// kept stands by in the dataplane still when the daemon comes back.
 func (m *member) end(kept bool) {
 	m.all(engine.Drain{Keep: kept})
+	if kept {
+		m.later(lastWords, func() { m.orphan() })
+		return
+	}
 	m.later(lastWords, m.crash)
 }
 

@@ -44,6 +44,8 @@ type member struct {
 type disk struct {
 	hard ha.HardState
 	boot uint32
+	// journal are the tunnels that it owned, where members keep one.
+	journal map[ipsec.TunnelID]*kept
 }
 
 // nextBoot is as state.Dir has it: a new disk begins anywhere.
@@ -64,19 +66,23 @@ func newMember(c *Cluster, id ipsec.MemberID) *member {
 	return m
 }
 
-// start begins a life of the machine: a new dataplane, and a daemon that knows
-// what is on the disk. A new disk is empty.
+// start begins a life of the machine: a new dataplane, unless that of the last life
+// goes on, and a daemon that knows what is on the disk. A new disk is empty.
 func (m *member) start(withDisk bool) {
 	if !withDisk {
 		m.disk = disk{}
+		m.plane.stop()
 	}
 	c := m.c
 	c.tracef(m.name, "starts, with its disk: %v", withDisk)
 	m.fit, m.leaving, m.routes, m.memory = false, false, make(map[netip.Prefix]map[ipsec.TunnelID]bool), newMemory()
 	policy := engine.NewPolicy(m.c.serverConnection())
 	boot := m.nextBoot()
-	m.plane = newPlane(c, m.name, m.now, c.drawKind())
-	m.plane.start(m.id, m.nextBoot(), gatewayAddr())
+	outlived := ha.Plane{Up: true, Left: m.left()}
+	if outlived.Bare = outlived.Left == nil; outlived.Bare {
+		m.plane = newPlane(c, m.name, m.now, c.drawKind())
+		m.plane.start(m.id, m.nextBoot(), gatewayAddr())
+	}
 	addresses := engine.NewMemberAddressTable(m.id)
 	node, err := ha.New(m.config(), m.disk.hard)
 	if err != nil {
@@ -100,7 +106,8 @@ func (m *member) start(withDisk bool) {
 		m.all(m.plane.ceilings)
 		m.tell(engine.Node{Input: m.plane.keeps})
 	}
-	m.tell(engine.Node{Input: ha.Plane{Up: true, Bare: true}})
+	m.tell(engine.Node{Input: outlived})
+	m.remind()
 	m.tell(engine.Reconfigured{Policy: policy})
 	m.all(engine.Reload{Policy: policy})
 }
@@ -109,7 +116,7 @@ func (m *member) start(withDisk bool) {
 // often in a run.
 func (m *member) config() ha.Config {
 	cfg := ha.Config{
-		Group: 1, Member: m.id, Members: m.c.all, NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1),
+		Group: 1, Member: m.id, Members: m.c.all, NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1), Journal: m.c.sealed,
 		Heartbeat: 100 * time.Millisecond, MinAcks: m.c.minAcks, AckTimeout: 200 * time.Millisecond,
 		JoinTimeout: time.Second, AdoptAfter: time.Second, AntiEntropy: 2 * time.Second,
 		CountersEvery: 500 * time.Millisecond, Lease: m.c.lease, Nonces: m.c.nonces(),
@@ -174,6 +181,7 @@ func (m *member) stepReplica(in engine.ReplicaInput) {
 	if rd.Hard != nil {
 		m.write(*rd.Hard)
 	}
+	m.jot(rd.Journal)
 	m.current = rd.Epoch
 	m.checkStep(rd)
 	if len(rd.Orders) > 0 {
@@ -293,18 +301,22 @@ func (m *member) routable() bool { return m.daemon.up && m.fit && !m.leaving }
 
 // crash ends the machine. Its disk stays.
 func (m *member) crash() {
-	if !m.daemon.up {
-		return
+	if m.daemon.up {
+		m.c.tracef(m.name, "crashes")
+		m.c.sum.Crashes++
+		m.die()
 	}
+	m.plane.stop()
+}
+
+// die ends the daemon.
+func (m *member) die() {
 	m.addStats(&m.c.sum)
-	m.c.tracef(m.name, "crashes")
-	m.c.sum.Crashes++
 	m.before, m.died = m.memory, m.c.now
 	for id := range m.plane.had {
 		m.before.sas[id] = true
 	}
 	m.daemon.stop()
-	m.plane.stop()
 	m.c.router.changed(m, false)
 }
 
@@ -354,6 +366,7 @@ func (m *member) addStats(s *Sum) {
 	s.Claims += st.HA.Claims
 	s.Handed += st.HA.Handed
 	s.Contested += st.HA.Contested
+	s.Resumed += st.HA.Resumed
 	s.Raised += st.HA.Raised
 	s.Unprotected += st.HA.Unprotected
 	for _, shard := range m.shards {

@@ -7,11 +7,11 @@ type Sum struct {
 	// Runs and events of the virtual clock.
 	Runs, Events uint64
 	// What happened to members.
-	Crashes, Freezes, Resets, Stops uint64
+	Crashes, Orphaned, Freezes, Resets, Stops uint64
 	// What clients did.
 	Dials, Rekeys, Moves, Deletes uint64
 	// What members did: see engine.ReplicaStats and ha.Stats.
-	Takeovers, Handed, Claims, Contested, Raised, Held, Unprotected, Relayed uint64
+	Takeovers, Handed, Resumed, Claims, Contested, Raised, Held, Unprotected, Relayed uint64
 	// Resyncs and Synced are takeovers that asked for Message IDs (RFC 6311), and
 	// those that agreed on them.
 	Resyncs, Synced uint64

@@ -15,7 +15,7 @@ func (c *Cluster) trouble() {
 	}
 	defer func() { c.after(50*time.Millisecond+c.upTo(900*time.Millisecond), c.trouble) }()
 	m := c.members[c.rnd.IntN(len(c.members))]
-	switch c.rnd.IntN(24) {
+	switch c.rnd.IntN(28) {
 	case 0, 1:
 		m.crash()
 	case 2, 3, 4, 5:
@@ -40,6 +40,16 @@ func (c *Cluster) trouble() {
 		m.jump(c.upTo(10 * time.Second))
 	case 19:
 		c.rolling(m.id)
+	case 20, 21:
+		m.orphan()
+	case 22:
+		m.orphan()
+		c.after(c.upTo(time.Second), func() { c.bootAll(true) })
+	case 23:
+		for _, m := range c.members {
+			m.orphan()
+		}
+		c.after(c.upTo(time.Second), func() { c.bootAll(true) })
 	default:
 		c.Rehash()
 	}

@@ -134,7 +134,7 @@ func (d *decoder) record(r *field.Reader) ha.Record {
 	out := ha.Record(ha.Unknown{})
 	for m := r.Message(); m.Next(); {
 		switch m.Field() {
-		case kindPutIKE, kindPutChild, kindSupply, kindCounters:
+		case kindPutIKE, kindPutChild, kindSupply, kindReturn, kindCounters:
 			out = readTunnel(&m)
 		default:
 			k := &hav1.Record{}
@@ -229,7 +229,7 @@ func (d *decoder) rest(m *hav1.Record) ha.Record {
 }
 
 func (d *decoder) hello(m *hav1.Hello) ha.Hello {
-	h := ha.Hello{Armed: d.members("hello.armed", m.GetArmed()), Classes: m.GetClasses()}
+	h := ha.Hello{Armed: d.members("hello.armed", m.GetArmed()), Classes: m.GetClasses(), Adopts: m.GetAdopts()}
 	if len(m.GetDisks()) > len(h.Disks) {
 		d.fail("hello.disks", len(m.GetDisks()))
 		return h

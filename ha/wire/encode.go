@@ -133,7 +133,7 @@ func encodeRest(m *hav1.Record, r ha.Record) {
 }
 
 func encodeHello(h ha.Hello) *hav1.Hello {
-	m := &hav1.Hello{Armed: uint32(h.Armed), Classes: h.Classes}
+	m := &hav1.Hello{Armed: uint32(h.Armed), Classes: h.Classes, Adopts: h.Adopts}
 	for _, d := range h.Disks {
 		m.Disks = append(m.Disks, uint64(d))
 	}

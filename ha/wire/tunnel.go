@@ -16,6 +16,7 @@ const (
 	kindPutChild = 3
 	kindSupply   = 7
 	kindCounters = 16
+	kindReturn   = 23
 )
 
 // writeTunnel writes a record that is of these kinds; it is false for another.
@@ -45,6 +46,16 @@ func writeTunnel(w *field.Writer, r ha.Record) bool {
 		for i := range r.Children {
 			writeChild(w, 4, &r.Children[i])
 		}
+	case ha.Return:
+		m = w.Begin(kindReturn)
+		w.Fixed64(1, uint64(r.Tunnel))
+		writeVersion(w, 2, r.Version)
+		writeTitle(w, 3, r.Title)
+		writeIKE(w, 4, &r.IKE)
+		for i := range r.Children {
+			writeChild(w, 5, &r.Children[i])
+		}
+		w.Bool(6, r.Behind)
 	case ha.Counters:
 		m = w.Begin(kindCounters)
 		for i := range r.SAs {
@@ -67,6 +78,8 @@ func octets(r ha.Record) int {
 		return child
 	case ha.Supply:
 		return 2*few + len(r.Children)*child + r.IKE.State.Len() + len(r.IKE.Facts)
+	case ha.Return:
+		return 2*few + len(r.Children)*child + r.IKE.State.Len() + len(r.IKE.Facts)
 	case ha.Counters:
 		return len(r.SAs) * few
 	default:
@@ -83,6 +96,8 @@ func readTunnel(r *field.Reader) ha.Record {
 		return readPutChild(r)
 	case kindSupply:
 		return readSupply(r)
+	case kindReturn:
+		return readReturn(r)
 	default:
 		return readCounters(r)
 	}
@@ -140,6 +155,28 @@ func readSupply(r *field.Reader) ha.Supply {
 		}
 	}
 	return s
+}
+
+func readReturn(r *field.Reader) ha.Return {
+	var back ha.Return
+	for m := r.Message(); m.Next(); {
+		switch m.Field() {
+		case 1:
+			back.Tunnel = ipsec.TunnelID(m.Fixed64())
+		case 2:
+			readVersion(&m, &back.Version)
+		case 3:
+			readTitle(&m, &back.Title)
+		case 4:
+			readIKE(&m, &back.IKE)
+		case 5:
+			back.Children = append(back.Children, ha.Child{})
+			readChild(&m, &back.Children[len(back.Children)-1])
+		case 6:
+			back.Behind = m.Bool()
+		}
+	}
+	return back
 }
 
 func readCounters(r *field.Reader) ha.Counters {

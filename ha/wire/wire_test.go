@@ -58,7 +58,7 @@ func frame() ha.Frame {
 	title := ha.Title{Past: 9, Quiet: time.Minute, Reclaimed: true}
 	ike := ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte(secret)), Facts: []byte("dialup_0")}
 	bounds := []ha.Bound{{Child: said(0x10000100), Bound: 6}}
-	hello := ha.Hello{Armed: 6, Classes: map[string]uint64{"dialup": 12}}
+	hello := ha.Hello{Adopts: true, Armed: 6, Classes: map[string]uint64{"dialup": 12}}
 	hello.Disks[3] = 33
 	digest := ha.Digest{Round: 2}
 	digest.Sums[63] = 1
@@ -75,6 +75,7 @@ func frame() ha.Frame {
 			ha.Remove{Tunnel: 7, Epoch: v.Epoch, Final: true, Answer: []byte("yes")},
 			ha.Claim{Tunnel: 7, From: ha.Version{Epoch: 1, Change: 2}, Version: v, Title: title, Children: bounds},
 			ha.Supply{Tunnel: 7, Version: v, IKE: ike, Children: []ha.Child{child()}},
+			ha.Return{Tunnel: 7, Version: v, Title: title, IKE: ike, Children: []ha.Child{child()}, Behind: true},
 			ha.Need{Tunnel: 7},
 			ha.Owned{Tunnel: 7, Epoch: v.Epoch, Title: title, Children: bounds},
 			ha.Unheld{Tunnel: 7, Why: ha.OtherClass},
@@ -116,6 +117,12 @@ func withoutKeys(f *ha.Frame) (keys []string) {
 			f.Records[i] = r
 		case ha.PutChild:
 			child(&r.Child)
+			f.Records[i] = r
+		case ha.Return:
+			take(&r.IKE.State)
+			for i := range r.Children {
+				child(&r.Children[i])
+			}
 			f.Records[i] = r
 		case ha.Supply:
 			take(&r.IKE.State)

@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -57,6 +58,7 @@ func Start(ns *netlab.Namespace, s Settings) *Daemon {
 	}
 	d := &Daemon{tb: tb, ns: ns, settings: s, dir: dir, client: admin.Dial(filepath.Join(dir, "admin.sock"))}
 	d.Write(s.Config)
+	tb.Cleanup(d.killOrphan)
 	d.Restart()
 	return d
 }
@@ -105,8 +107,31 @@ func (d *Daemon) Process() *netlab.Process { return d.process }
 // Log is what evergated and its plugin wrote.
 func (d *Daemon) Log() netlab.Log { return d.process.Log() }
 
-// Kill ends the process at once, its plugin with it.
-func (d *Daemon) Kill() { d.process.Kill() }
+// Kill ends the process at once, its plugin with it, as the end of the machine does.
+func (d *Daemon) Kill() {
+	d.process.Kill()
+	d.killOrphan()
+}
+
+// KillDaemon ends the process at once. Its plugin goes on, where it is to outlive it.
+func (d *Daemon) KillDaemon() { d.process.Kill() }
+
+// killOrphan ends a plugin that has outlived its daemon.
+func (d *Daemon) killOrphan() {
+	text, err := os.ReadFile(filepath.Join(d.dir, "dataplane", "process"))
+	if err != nil {
+		return // there is none
+	}
+	var left struct{ PID int }
+	if err := json.Unmarshal(text, &left); err != nil {
+		d.tb.Errorf("gateway: read which process was left: %v", err)
+		return
+	}
+	env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", left.PID))
+	if err == nil && left.PID > 1 && strings.Contains(string(env), d.dir) { // it is still that process
+		_ = syscall.Kill(-left.PID, syscall.SIGKILL) // it can only have ended
+	}
+}
 
 // Stop ends the process as an operator does. A process that does not end well
 // ends the test.

@@ -527,6 +527,7 @@ type Record struct {
 	//	*Record_Synced
 	//	*Record_Handoff
 	//	*Record_Taken
+	//	*Record_Return
 	Kind          isRecord_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -767,6 +768,15 @@ func (x *Record) GetTaken() *Taken {
 	return nil
 }
 
+func (x *Record) GetReturn() *Return {
+	if x != nil {
+		if x, ok := x.Kind.(*Record_Return); ok {
+			return x.Return
+		}
+	}
+	return nil
+}
+
 type isRecord_Kind interface {
 	isRecord_Kind()
 }
@@ -881,6 +891,11 @@ type Record_Taken struct {
 	Taken *Taken `protobuf:"bytes,22,opt,name=taken,proto3,oneof"`
 }
 
+type Record_Return struct {
+	// A tunnel of the receiver's last life.
+	Return *Return `protobuf:"bytes,23,opt,name=return,proto3,oneof"`
+}
+
 func (*Record_Hello) isRecord_Kind() {}
 
 func (*Record_PutIke) isRecord_Kind() {}
@@ -925,6 +940,8 @@ func (*Record_Handoff) isRecord_Kind() {}
 
 func (*Record_Taken) isRecord_Kind() {}
 
+func (*Record_Return) isRecord_Kind() {}
+
 // Hello says who speaks.
 type Hello struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -933,7 +950,9 @@ type Hello struct {
 	// The storage of each member, by its id, as far as it is known.
 	Disks []uint64 `protobuf:"fixed64,2,rep,packed,name=disks,proto3" json:"disks,omitempty"`
 	// The connections that are synchronized, with a hash of each.
-	Classes       map[string]uint64 `protobuf:"bytes,4,rep,name=classes,proto3" json:"classes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	Classes map[string]uint64 `protobuf:"bytes,4,rep,name=classes,proto3" json:"classes,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed64,2,opt,name=value"`
+	// The dataplane has outlived the last life, and goes on with its tunnels.
+	Adopts        bool `protobuf:"varint,5,opt,name=adopts,proto3" json:"adopts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -987,6 +1006,13 @@ func (x *Hello) GetClasses() map[string]uint64 {
 		return x.Classes
 	}
 	return nil
+}
+
+func (x *Hello) GetAdopts() bool {
+	if x != nil {
+		return x.Adopts
+	}
+	return false
 }
 
 // Version tells how new a copy is.
@@ -1593,6 +1619,97 @@ func (x *Claim) GetChildren() []*Bound {
 	return nil
 }
 
+// Return gives a tunnel back that a member owned in its last life.
+type Return struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Which tunnel.
+	Tunnel uint64 `protobuf:"fixed64,1,opt,name=tunnel,proto3" json:"tunnel,omitempty"`
+	// How new.
+	Version *Version `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// By what right it was owned.
+	Title *Title `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
+	// The IKE SA.
+	Ike *IKE `protobuf:"bytes,4,opt,name=ike,proto3" json:"ike,omitempty"`
+	// All children.
+	Children []*Child `protobuf:"bytes,5,rep,name=children,proto3" json:"children,omitempty"`
+	// Its owner may have gone on after that.
+	Behind        bool `protobuf:"varint,6,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Return) Reset() {
+	*x = Return{}
+	mi := &file_ha_v1_ha_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Return) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Return) ProtoMessage() {}
+
+func (x *Return) ProtoReflect() protoreflect.Message {
+	mi := &file_ha_v1_ha_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Return.ProtoReflect.Descriptor instead.
+func (*Return) Descriptor() ([]byte, []int) {
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Return) GetTunnel() uint64 {
+	if x != nil {
+		return x.Tunnel
+	}
+	return 0
+}
+
+func (x *Return) GetVersion() *Version {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *Return) GetTitle() *Title {
+	if x != nil {
+		return x.Title
+	}
+	return nil
+}
+
+func (x *Return) GetIke() *IKE {
+	if x != nil {
+		return x.Ike
+	}
+	return nil
+}
+
+func (x *Return) GetChildren() []*Child {
+	if x != nil {
+		return x.Children
+	}
+	return nil
+}
+
+func (x *Return) GetBehind() bool {
+	if x != nil {
+		return x.Behind
+	}
+	return false
+}
+
 // Supply is a newer copy for one who claims.
 type Supply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1610,7 +1727,7 @@ type Supply struct {
 
 func (x *Supply) Reset() {
 	*x = Supply{}
-	mi := &file_ha_v1_ha_proto_msgTypes[14]
+	mi := &file_ha_v1_ha_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1739,7 @@ func (x *Supply) String() string {
 func (*Supply) ProtoMessage() {}
 
 func (x *Supply) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[14]
+	mi := &file_ha_v1_ha_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1752,7 @@ func (x *Supply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Supply.ProtoReflect.Descriptor instead.
 func (*Supply) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{14}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Supply) GetTunnel() uint64 {
@@ -1677,7 +1794,7 @@ type Need struct {
 
 func (x *Need) Reset() {
 	*x = Need{}
-	mi := &file_ha_v1_ha_proto_msgTypes[15]
+	mi := &file_ha_v1_ha_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1689,7 +1806,7 @@ func (x *Need) String() string {
 func (*Need) ProtoMessage() {}
 
 func (x *Need) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[15]
+	mi := &file_ha_v1_ha_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1702,7 +1819,7 @@ func (x *Need) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Need.ProtoReflect.Descriptor instead.
 func (*Need) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{15}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Need) GetTunnel() uint64 {
@@ -1729,7 +1846,7 @@ type Owned struct {
 
 func (x *Owned) Reset() {
 	*x = Owned{}
-	mi := &file_ha_v1_ha_proto_msgTypes[16]
+	mi := &file_ha_v1_ha_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1858,7 @@ func (x *Owned) String() string {
 func (*Owned) ProtoMessage() {}
 
 func (x *Owned) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[16]
+	mi := &file_ha_v1_ha_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1871,7 @@ func (x *Owned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Owned.ProtoReflect.Descriptor instead.
 func (*Owned) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{16}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Owned) GetTunnel() uint64 {
@@ -1798,7 +1915,7 @@ type Unheld struct {
 
 func (x *Unheld) Reset() {
 	*x = Unheld{}
-	mi := &file_ha_v1_ha_proto_msgTypes[17]
+	mi := &file_ha_v1_ha_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +1927,7 @@ func (x *Unheld) String() string {
 func (*Unheld) ProtoMessage() {}
 
 func (x *Unheld) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[17]
+	mi := &file_ha_v1_ha_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +1940,7 @@ func (x *Unheld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Unheld.ProtoReflect.Descriptor instead.
 func (*Unheld) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{17}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Unheld) GetTunnel() uint64 {
@@ -1853,7 +1970,7 @@ type Handoff struct {
 
 func (x *Handoff) Reset() {
 	*x = Handoff{}
-	mi := &file_ha_v1_ha_proto_msgTypes[18]
+	mi := &file_ha_v1_ha_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1865,7 +1982,7 @@ func (x *Handoff) String() string {
 func (*Handoff) ProtoMessage() {}
 
 func (x *Handoff) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[18]
+	mi := &file_ha_v1_ha_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1878,7 +1995,7 @@ func (x *Handoff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Handoff.ProtoReflect.Descriptor instead.
 func (*Handoff) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{18}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Handoff) GetTunnel() uint64 {
@@ -1908,7 +2025,7 @@ type Taken struct {
 
 func (x *Taken) Reset() {
 	*x = Taken{}
-	mi := &file_ha_v1_ha_proto_msgTypes[19]
+	mi := &file_ha_v1_ha_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2037,7 @@ func (x *Taken) String() string {
 func (*Taken) ProtoMessage() {}
 
 func (x *Taken) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[19]
+	mi := &file_ha_v1_ha_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2050,7 @@ func (x *Taken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Taken.ProtoReflect.Descriptor instead.
 func (*Taken) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{19}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Taken) GetTunnel() uint64 {
@@ -1969,7 +2086,7 @@ type Propose struct {
 
 func (x *Propose) Reset() {
 	*x = Propose{}
-	mi := &file_ha_v1_ha_proto_msgTypes[20]
+	mi := &file_ha_v1_ha_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2098,7 @@ func (x *Propose) String() string {
 func (*Propose) ProtoMessage() {}
 
 func (x *Propose) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[20]
+	mi := &file_ha_v1_ha_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2111,7 @@ func (x *Propose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Propose.ProtoReflect.Descriptor instead.
 func (*Propose) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{20}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Propose) GetTunnel() uint64 {
@@ -2049,7 +2166,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ha_v1_ha_proto_msgTypes[21]
+	mi := &file_ha_v1_ha_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2178,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[21]
+	mi := &file_ha_v1_ha_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2191,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{21}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Grant) GetTunnel() uint64 {
@@ -2124,7 +2241,7 @@ type Refuse struct {
 
 func (x *Refuse) Reset() {
 	*x = Refuse{}
-	mi := &file_ha_v1_ha_proto_msgTypes[22]
+	mi := &file_ha_v1_ha_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2253,7 @@ func (x *Refuse) String() string {
 func (*Refuse) ProtoMessage() {}
 
 func (x *Refuse) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[22]
+	mi := &file_ha_v1_ha_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2266,7 @@ func (x *Refuse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refuse.ProtoReflect.Descriptor instead.
 func (*Refuse) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{22}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Refuse) GetTunnel() uint64 {
@@ -2206,7 +2323,7 @@ type Address struct {
 
 func (x *Address) Reset() {
 	*x = Address{}
-	mi := &file_ha_v1_ha_proto_msgTypes[23]
+	mi := &file_ha_v1_ha_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2335,7 @@ func (x *Address) String() string {
 func (*Address) ProtoMessage() {}
 
 func (x *Address) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[23]
+	mi := &file_ha_v1_ha_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +2348,7 @@ func (x *Address) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Address.ProtoReflect.Descriptor instead.
 func (*Address) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{23}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Address) GetTunnel() uint64 {
@@ -2286,7 +2403,7 @@ type MTU struct {
 
 func (x *MTU) Reset() {
 	*x = MTU{}
-	mi := &file_ha_v1_ha_proto_msgTypes[24]
+	mi := &file_ha_v1_ha_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2415,7 @@ func (x *MTU) String() string {
 func (*MTU) ProtoMessage() {}
 
 func (x *MTU) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[24]
+	mi := &file_ha_v1_ha_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2428,7 @@ func (x *MTU) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MTU.ProtoReflect.Descriptor instead.
 func (*MTU) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{24}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *MTU) GetTunnel() uint64 {
@@ -2357,7 +2474,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_ha_v1_ha_proto_msgTypes[25]
+	mi := &file_ha_v1_ha_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2486,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[25]
+	mi := &file_ha_v1_ha_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2499,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{25}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Usage) GetPackets() uint64 {
@@ -2421,7 +2538,7 @@ type Counted struct {
 
 func (x *Counted) Reset() {
 	*x = Counted{}
-	mi := &file_ha_v1_ha_proto_msgTypes[26]
+	mi := &file_ha_v1_ha_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2433,7 +2550,7 @@ func (x *Counted) String() string {
 func (*Counted) ProtoMessage() {}
 
 func (x *Counted) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[26]
+	mi := &file_ha_v1_ha_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2446,7 +2563,7 @@ func (x *Counted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counted.ProtoReflect.Descriptor instead.
 func (*Counted) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{26}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Counted) GetId() *SAID {
@@ -2481,7 +2598,7 @@ type Counters struct {
 
 func (x *Counters) Reset() {
 	*x = Counters{}
-	mi := &file_ha_v1_ha_proto_msgTypes[27]
+	mi := &file_ha_v1_ha_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2610,7 @@ func (x *Counters) String() string {
 func (*Counters) ProtoMessage() {}
 
 func (x *Counters) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[27]
+	mi := &file_ha_v1_ha_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2623,7 @@ func (x *Counters) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counters.ProtoReflect.Descriptor instead.
 func (*Counters) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{27}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Counters) GetSas() []*Counted {
@@ -2529,7 +2646,7 @@ type Digest struct {
 
 func (x *Digest) Reset() {
 	*x = Digest{}
-	mi := &file_ha_v1_ha_proto_msgTypes[28]
+	mi := &file_ha_v1_ha_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2658,7 @@ func (x *Digest) String() string {
 func (*Digest) ProtoMessage() {}
 
 func (x *Digest) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[28]
+	mi := &file_ha_v1_ha_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2671,7 @@ func (x *Digest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Digest.ProtoReflect.Descriptor instead.
 func (*Digest) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{28}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Digest) GetRound() uint64 {
@@ -2584,7 +2701,7 @@ type Want struct {
 
 func (x *Want) Reset() {
 	*x = Want{}
-	mi := &file_ha_v1_ha_proto_msgTypes[29]
+	mi := &file_ha_v1_ha_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +2713,7 @@ func (x *Want) String() string {
 func (*Want) ProtoMessage() {}
 
 func (x *Want) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[29]
+	mi := &file_ha_v1_ha_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +2726,7 @@ func (x *Want) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Want.ProtoReflect.Descriptor instead.
 func (*Want) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{29}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Want) GetRound() uint64 {
@@ -2639,7 +2756,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_ha_v1_ha_proto_msgTypes[30]
+	mi := &file_ha_v1_ha_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2651,7 +2768,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[30]
+	mi := &file_ha_v1_ha_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2664,7 +2781,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{30}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Listing) GetBucket() uint32 {
@@ -2692,7 +2809,7 @@ type Synced struct {
 
 func (x *Synced) Reset() {
 	*x = Synced{}
-	mi := &file_ha_v1_ha_proto_msgTypes[31]
+	mi := &file_ha_v1_ha_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2704,7 +2821,7 @@ func (x *Synced) String() string {
 func (*Synced) ProtoMessage() {}
 
 func (x *Synced) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[31]
+	mi := &file_ha_v1_ha_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2717,7 +2834,7 @@ func (x *Synced) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Synced.ProtoReflect.Descriptor instead.
 func (*Synced) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{31}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Synced) GetRound() uint64 {
@@ -2750,7 +2867,7 @@ type Child struct {
 
 func (x *Child) Reset() {
 	*x = Child{}
-	mi := &file_ha_v1_ha_proto_msgTypes[32]
+	mi := &file_ha_v1_ha_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2762,7 +2879,7 @@ func (x *Child) String() string {
 func (*Child) ProtoMessage() {}
 
 func (x *Child) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[32]
+	mi := &file_ha_v1_ha_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2775,7 +2892,7 @@ func (x *Child) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Child.ProtoReflect.Descriptor instead.
 func (*Child) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{32}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Child) GetIn() *SA {
@@ -2844,7 +2961,7 @@ type SAID struct {
 
 func (x *SAID) Reset() {
 	*x = SAID{}
-	mi := &file_ha_v1_ha_proto_msgTypes[33]
+	mi := &file_ha_v1_ha_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2856,7 +2973,7 @@ func (x *SAID) String() string {
 func (*SAID) ProtoMessage() {}
 
 func (x *SAID) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[33]
+	mi := &file_ha_v1_ha_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2869,7 +2986,7 @@ func (x *SAID) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SAID.ProtoReflect.Descriptor instead.
 func (*SAID) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{33}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SAID) GetSpi() uint32 {
@@ -2913,7 +3030,7 @@ type Encap struct {
 
 func (x *Encap) Reset() {
 	*x = Encap{}
-	mi := &file_ha_v1_ha_proto_msgTypes[34]
+	mi := &file_ha_v1_ha_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +3042,7 @@ func (x *Encap) String() string {
 func (*Encap) ProtoMessage() {}
 
 func (x *Encap) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[34]
+	mi := &file_ha_v1_ha_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2938,7 +3055,7 @@ func (x *Encap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Encap.ProtoReflect.Descriptor instead.
 func (*Encap) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{34}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Encap) GetLocalPort() uint32 {
@@ -2975,7 +3092,7 @@ type TrafficSelector struct {
 
 func (x *TrafficSelector) Reset() {
 	*x = TrafficSelector{}
-	mi := &file_ha_v1_ha_proto_msgTypes[35]
+	mi := &file_ha_v1_ha_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2987,7 +3104,7 @@ func (x *TrafficSelector) String() string {
 func (*TrafficSelector) ProtoMessage() {}
 
 func (x *TrafficSelector) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[35]
+	mi := &file_ha_v1_ha_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3000,7 +3117,7 @@ func (x *TrafficSelector) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrafficSelector.ProtoReflect.Descriptor instead.
 func (*TrafficSelector) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{35}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TrafficSelector) GetProtocol() uint32 {
@@ -3053,7 +3170,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_ha_v1_ha_proto_msgTypes[36]
+	mi := &file_ha_v1_ha_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3065,7 +3182,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[36]
+	mi := &file_ha_v1_ha_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3078,7 +3195,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{36}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Limits) GetTimeNanos() int64 {
@@ -3119,7 +3236,7 @@ type Sequence struct {
 
 func (x *Sequence) Reset() {
 	*x = Sequence{}
-	mi := &file_ha_v1_ha_proto_msgTypes[37]
+	mi := &file_ha_v1_ha_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3131,7 +3248,7 @@ func (x *Sequence) String() string {
 func (*Sequence) ProtoMessage() {}
 
 func (x *Sequence) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[37]
+	mi := &file_ha_v1_ha_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3144,7 +3261,7 @@ func (x *Sequence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sequence.ProtoReflect.Descriptor instead.
 func (*Sequence) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{37}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Sequence) GetNext() uint64 {
@@ -3240,7 +3357,7 @@ type SA struct {
 
 func (x *SA) Reset() {
 	*x = SA{}
-	mi := &file_ha_v1_ha_proto_msgTypes[38]
+	mi := &file_ha_v1_ha_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3369,7 @@ func (x *SA) String() string {
 func (*SA) ProtoMessage() {}
 
 func (x *SA) ProtoReflect() protoreflect.Message {
-	mi := &file_ha_v1_ha_proto_msgTypes[38]
+	mi := &file_ha_v1_ha_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3382,7 @@ func (x *SA) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SA.ProtoReflect.Descriptor instead.
 func (*SA) Descriptor() ([]byte, []int) {
-	return file_ha_v1_ha_proto_rawDescGZIP(), []int{38}
+	return file_ha_v1_ha_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SA) GetId() *SAID {
@@ -3505,7 +3622,7 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x14\n" +
 	"\x05notes\x18\x03 \x01(\x04R\x05notes\x12\x14\n" +
 	"\x05after\x18\x04 \x01(\x04R\x05after\x12\x18\n" +
-	"\aarrived\x18\x05 \x01(\x04R\aarrived\"\x96\a\n" +
+	"\aarrived\x18\x05 \x01(\x04R\aarrived\"\xbf\a\n" +
 	"\x06Record\x12$\n" +
 	"\x05hello\x18\x01 \x01(\v2\f.ha.v1.HelloH\x00R\x05hello\x12(\n" +
 	"\aput_ike\x18\x02 \x01(\v2\r.ha.v1.PutIKEH\x00R\x06putIke\x12.\n" +
@@ -3531,12 +3648,14 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\alisting\x18\x13 \x01(\v2\x0e.ha.v1.ListingH\x00R\alisting\x12'\n" +
 	"\x06synced\x18\x14 \x01(\v2\r.ha.v1.SyncedH\x00R\x06synced\x12*\n" +
 	"\ahandoff\x18\x15 \x01(\v2\x0e.ha.v1.HandoffH\x00R\ahandoff\x12$\n" +
-	"\x05taken\x18\x16 \x01(\v2\f.ha.v1.TakenH\x00R\x05takenB\x06\n" +
-	"\x04kind\"\xb4\x01\n" +
+	"\x05taken\x18\x16 \x01(\v2\f.ha.v1.TakenH\x00R\x05taken\x12'\n" +
+	"\x06return\x18\x17 \x01(\v2\r.ha.v1.ReturnH\x00R\x06returnB\x06\n" +
+	"\x04kind\"\xcc\x01\n" +
 	"\x05Hello\x12\x14\n" +
 	"\x05armed\x18\x01 \x01(\rR\x05armed\x12\x14\n" +
 	"\x05disks\x18\x02 \x03(\x06R\x05disks\x123\n" +
-	"\aclasses\x18\x04 \x03(\v2\x19.ha.v1.Hello.ClassesEntryR\aclasses\x1a:\n" +
+	"\aclasses\x18\x04 \x03(\v2\x19.ha.v1.Hello.ClassesEntryR\aclasses\x12\x16\n" +
+	"\x06adopts\x18\x05 \x01(\bR\x06adopts\x1a:\n" +
 	"\fClassesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\x06R\x05value:\x028\x01J\x04\b\x03\x10\x04R\bdisjoint\"7\n" +
@@ -3580,7 +3699,15 @@ const file_ha_v1_ha_proto_rawDesc = "" +
 	"\x04from\x18\x02 \x01(\v2\x0e.ha.v1.VersionR\x04from\x12(\n" +
 	"\aversion\x18\x03 \x01(\v2\x0e.ha.v1.VersionR\aversion\x12\"\n" +
 	"\x05title\x18\x04 \x01(\v2\f.ha.v1.TitleR\x05title\x12(\n" +
-	"\bchildren\x18\x05 \x03(\v2\f.ha.v1.BoundR\bchildren\"\x92\x01\n" +
+	"\bchildren\x18\x05 \x03(\v2\f.ha.v1.BoundR\bchildren\"\xce\x01\n" +
+	"\x06Return\x12\x16\n" +
+	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12(\n" +
+	"\aversion\x18\x02 \x01(\v2\x0e.ha.v1.VersionR\aversion\x12\"\n" +
+	"\x05title\x18\x03 \x01(\v2\f.ha.v1.TitleR\x05title\x12\x1c\n" +
+	"\x03ike\x18\x04 \x01(\v2\n" +
+	".ha.v1.IKER\x03ike\x12(\n" +
+	"\bchildren\x18\x05 \x03(\v2\f.ha.v1.ChildR\bchildren\x12\x16\n" +
+	"\x06behind\x18\x06 \x01(\bR\x06behind\"\x92\x01\n" +
 	"\x06Supply\x12\x16\n" +
 	"\x06tunnel\x18\x01 \x01(\x06R\x06tunnel\x12(\n" +
 	"\aversion\x18\x02 \x01(\v2\x0e.ha.v1.VersionR\aversion\x12\x1c\n" +
@@ -3743,7 +3870,7 @@ func file_ha_v1_ha_proto_rawDescGZIP() []byte {
 }
 
 var file_ha_v1_ha_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_ha_v1_ha_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_ha_v1_ha_proto_msgTypes = make([]protoimpl.MessageInfo, 41)
 var file_ha_v1_ha_proto_goTypes = []any{
 	(Unsynced)(0),           // 0: ha.v1.Unsynced
 	(*Frame)(nil),           // 1: ha.v1.Frame
@@ -3760,32 +3887,33 @@ var file_ha_v1_ha_proto_goTypes = []any{
 	(*DropChild)(nil),       // 12: ha.v1.DropChild
 	(*Remove)(nil),          // 13: ha.v1.Remove
 	(*Claim)(nil),           // 14: ha.v1.Claim
-	(*Supply)(nil),          // 15: ha.v1.Supply
-	(*Need)(nil),            // 16: ha.v1.Need
-	(*Owned)(nil),           // 17: ha.v1.Owned
-	(*Unheld)(nil),          // 18: ha.v1.Unheld
-	(*Handoff)(nil),         // 19: ha.v1.Handoff
-	(*Taken)(nil),           // 20: ha.v1.Taken
-	(*Propose)(nil),         // 21: ha.v1.Propose
-	(*Grant)(nil),           // 22: ha.v1.Grant
-	(*Refuse)(nil),          // 23: ha.v1.Refuse
-	(*Address)(nil),         // 24: ha.v1.Address
-	(*MTU)(nil),             // 25: ha.v1.MTU
-	(*Usage)(nil),           // 26: ha.v1.Usage
-	(*Counted)(nil),         // 27: ha.v1.Counted
-	(*Counters)(nil),        // 28: ha.v1.Counters
-	(*Digest)(nil),          // 29: ha.v1.Digest
-	(*Want)(nil),            // 30: ha.v1.Want
-	(*Listing)(nil),         // 31: ha.v1.Listing
-	(*Synced)(nil),          // 32: ha.v1.Synced
-	(*Child)(nil),           // 33: ha.v1.Child
-	(*SAID)(nil),            // 34: ha.v1.SAID
-	(*Encap)(nil),           // 35: ha.v1.Encap
-	(*TrafficSelector)(nil), // 36: ha.v1.TrafficSelector
-	(*Limits)(nil),          // 37: ha.v1.Limits
-	(*Sequence)(nil),        // 38: ha.v1.Sequence
-	(*SA)(nil),              // 39: ha.v1.SA
-	nil,                     // 40: ha.v1.Hello.ClassesEntry
+	(*Return)(nil),          // 15: ha.v1.Return
+	(*Supply)(nil),          // 16: ha.v1.Supply
+	(*Need)(nil),            // 17: ha.v1.Need
+	(*Owned)(nil),           // 18: ha.v1.Owned
+	(*Unheld)(nil),          // 19: ha.v1.Unheld
+	(*Handoff)(nil),         // 20: ha.v1.Handoff
+	(*Taken)(nil),           // 21: ha.v1.Taken
+	(*Propose)(nil),         // 22: ha.v1.Propose
+	(*Grant)(nil),           // 23: ha.v1.Grant
+	(*Refuse)(nil),          // 24: ha.v1.Refuse
+	(*Address)(nil),         // 25: ha.v1.Address
+	(*MTU)(nil),             // 26: ha.v1.MTU
+	(*Usage)(nil),           // 27: ha.v1.Usage
+	(*Counted)(nil),         // 28: ha.v1.Counted
+	(*Counters)(nil),        // 29: ha.v1.Counters
+	(*Digest)(nil),          // 30: ha.v1.Digest
+	(*Want)(nil),            // 31: ha.v1.Want
+	(*Listing)(nil),         // 32: ha.v1.Listing
+	(*Synced)(nil),          // 33: ha.v1.Synced
+	(*Child)(nil),           // 34: ha.v1.Child
+	(*SAID)(nil),            // 35: ha.v1.SAID
+	(*Encap)(nil),           // 36: ha.v1.Encap
+	(*TrafficSelector)(nil), // 37: ha.v1.TrafficSelector
+	(*Limits)(nil),          // 38: ha.v1.Limits
+	(*Sequence)(nil),        // 39: ha.v1.Sequence
+	(*SA)(nil),              // 40: ha.v1.SA
+	nil,                     // 41: ha.v1.Hello.ClassesEntry
 }
 var file_ha_v1_ha_proto_depIdxs = []int32{
 	3,  // 0: ha.v1.Frame.ack:type_name -> ha.v1.Ack
@@ -3797,68 +3925,73 @@ var file_ha_v1_ha_proto_depIdxs = []int32{
 	12, // 6: ha.v1.Record.drop_child:type_name -> ha.v1.DropChild
 	13, // 7: ha.v1.Record.remove:type_name -> ha.v1.Remove
 	14, // 8: ha.v1.Record.claim:type_name -> ha.v1.Claim
-	15, // 9: ha.v1.Record.supply:type_name -> ha.v1.Supply
-	16, // 10: ha.v1.Record.need:type_name -> ha.v1.Need
-	17, // 11: ha.v1.Record.owned:type_name -> ha.v1.Owned
-	18, // 12: ha.v1.Record.unheld:type_name -> ha.v1.Unheld
-	21, // 13: ha.v1.Record.propose:type_name -> ha.v1.Propose
-	22, // 14: ha.v1.Record.grant:type_name -> ha.v1.Grant
-	23, // 15: ha.v1.Record.refuse:type_name -> ha.v1.Refuse
-	24, // 16: ha.v1.Record.address:type_name -> ha.v1.Address
-	25, // 17: ha.v1.Record.mtu:type_name -> ha.v1.MTU
-	28, // 18: ha.v1.Record.counters:type_name -> ha.v1.Counters
-	29, // 19: ha.v1.Record.digest:type_name -> ha.v1.Digest
-	30, // 20: ha.v1.Record.want:type_name -> ha.v1.Want
-	31, // 21: ha.v1.Record.listing:type_name -> ha.v1.Listing
-	32, // 22: ha.v1.Record.synced:type_name -> ha.v1.Synced
-	19, // 23: ha.v1.Record.handoff:type_name -> ha.v1.Handoff
-	20, // 24: ha.v1.Record.taken:type_name -> ha.v1.Taken
-	40, // 25: ha.v1.Hello.classes:type_name -> ha.v1.Hello.ClassesEntry
-	34, // 26: ha.v1.Bound.child:type_name -> ha.v1.SAID
-	6,  // 27: ha.v1.PutIKE.version:type_name -> ha.v1.Version
-	7,  // 28: ha.v1.PutIKE.title:type_name -> ha.v1.Title
-	8,  // 29: ha.v1.PutIKE.children:type_name -> ha.v1.Bound
-	9,  // 30: ha.v1.PutIKE.ike:type_name -> ha.v1.IKE
-	6,  // 31: ha.v1.PutChild.version:type_name -> ha.v1.Version
-	33, // 32: ha.v1.PutChild.child:type_name -> ha.v1.Child
-	6,  // 33: ha.v1.DropChild.version:type_name -> ha.v1.Version
-	34, // 34: ha.v1.DropChild.child:type_name -> ha.v1.SAID
-	6,  // 35: ha.v1.Claim.from:type_name -> ha.v1.Version
-	6,  // 36: ha.v1.Claim.version:type_name -> ha.v1.Version
-	7,  // 37: ha.v1.Claim.title:type_name -> ha.v1.Title
-	8,  // 38: ha.v1.Claim.children:type_name -> ha.v1.Bound
-	6,  // 39: ha.v1.Supply.version:type_name -> ha.v1.Version
-	9,  // 40: ha.v1.Supply.ike:type_name -> ha.v1.IKE
-	33, // 41: ha.v1.Supply.children:type_name -> ha.v1.Child
-	7,  // 42: ha.v1.Owned.title:type_name -> ha.v1.Title
-	8,  // 43: ha.v1.Owned.children:type_name -> ha.v1.Bound
-	0,  // 44: ha.v1.Unheld.why:type_name -> ha.v1.Unsynced
-	34, // 45: ha.v1.Propose.child:type_name -> ha.v1.SAID
-	34, // 46: ha.v1.Grant.child:type_name -> ha.v1.SAID
-	34, // 47: ha.v1.Refuse.child:type_name -> ha.v1.SAID
-	6,  // 48: ha.v1.Address.version:type_name -> ha.v1.Version
-	35, // 49: ha.v1.Address.encap:type_name -> ha.v1.Encap
-	34, // 50: ha.v1.MTU.sa:type_name -> ha.v1.SAID
-	34, // 51: ha.v1.Counted.id:type_name -> ha.v1.SAID
-	38, // 52: ha.v1.Counted.sequence:type_name -> ha.v1.Sequence
-	26, // 53: ha.v1.Counted.used:type_name -> ha.v1.Usage
-	27, // 54: ha.v1.Counters.sas:type_name -> ha.v1.Counted
-	39, // 55: ha.v1.Child.in:type_name -> ha.v1.SA
-	39, // 56: ha.v1.Child.out:type_name -> ha.v1.SA
-	26, // 57: ha.v1.Child.in_used:type_name -> ha.v1.Usage
-	26, // 58: ha.v1.Child.out_used:type_name -> ha.v1.Usage
-	34, // 59: ha.v1.SA.id:type_name -> ha.v1.SAID
-	35, // 60: ha.v1.SA.encap:type_name -> ha.v1.Encap
-	36, // 61: ha.v1.SA.local_selectors:type_name -> ha.v1.TrafficSelector
-	36, // 62: ha.v1.SA.remote_selectors:type_name -> ha.v1.TrafficSelector
-	37, // 63: ha.v1.SA.soft:type_name -> ha.v1.Limits
-	37, // 64: ha.v1.SA.hard:type_name -> ha.v1.Limits
-	38, // 65: ha.v1.SA.sequence:type_name -> ha.v1.Sequence
-	66, // [66:66] is the sub-list for method output_type
-	66, // [66:66] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	16, // 9: ha.v1.Record.supply:type_name -> ha.v1.Supply
+	17, // 10: ha.v1.Record.need:type_name -> ha.v1.Need
+	18, // 11: ha.v1.Record.owned:type_name -> ha.v1.Owned
+	19, // 12: ha.v1.Record.unheld:type_name -> ha.v1.Unheld
+	22, // 13: ha.v1.Record.propose:type_name -> ha.v1.Propose
+	23, // 14: ha.v1.Record.grant:type_name -> ha.v1.Grant
+	24, // 15: ha.v1.Record.refuse:type_name -> ha.v1.Refuse
+	25, // 16: ha.v1.Record.address:type_name -> ha.v1.Address
+	26, // 17: ha.v1.Record.mtu:type_name -> ha.v1.MTU
+	29, // 18: ha.v1.Record.counters:type_name -> ha.v1.Counters
+	30, // 19: ha.v1.Record.digest:type_name -> ha.v1.Digest
+	31, // 20: ha.v1.Record.want:type_name -> ha.v1.Want
+	32, // 21: ha.v1.Record.listing:type_name -> ha.v1.Listing
+	33, // 22: ha.v1.Record.synced:type_name -> ha.v1.Synced
+	20, // 23: ha.v1.Record.handoff:type_name -> ha.v1.Handoff
+	21, // 24: ha.v1.Record.taken:type_name -> ha.v1.Taken
+	15, // 25: ha.v1.Record.return:type_name -> ha.v1.Return
+	41, // 26: ha.v1.Hello.classes:type_name -> ha.v1.Hello.ClassesEntry
+	35, // 27: ha.v1.Bound.child:type_name -> ha.v1.SAID
+	6,  // 28: ha.v1.PutIKE.version:type_name -> ha.v1.Version
+	7,  // 29: ha.v1.PutIKE.title:type_name -> ha.v1.Title
+	8,  // 30: ha.v1.PutIKE.children:type_name -> ha.v1.Bound
+	9,  // 31: ha.v1.PutIKE.ike:type_name -> ha.v1.IKE
+	6,  // 32: ha.v1.PutChild.version:type_name -> ha.v1.Version
+	34, // 33: ha.v1.PutChild.child:type_name -> ha.v1.Child
+	6,  // 34: ha.v1.DropChild.version:type_name -> ha.v1.Version
+	35, // 35: ha.v1.DropChild.child:type_name -> ha.v1.SAID
+	6,  // 36: ha.v1.Claim.from:type_name -> ha.v1.Version
+	6,  // 37: ha.v1.Claim.version:type_name -> ha.v1.Version
+	7,  // 38: ha.v1.Claim.title:type_name -> ha.v1.Title
+	8,  // 39: ha.v1.Claim.children:type_name -> ha.v1.Bound
+	6,  // 40: ha.v1.Return.version:type_name -> ha.v1.Version
+	7,  // 41: ha.v1.Return.title:type_name -> ha.v1.Title
+	9,  // 42: ha.v1.Return.ike:type_name -> ha.v1.IKE
+	34, // 43: ha.v1.Return.children:type_name -> ha.v1.Child
+	6,  // 44: ha.v1.Supply.version:type_name -> ha.v1.Version
+	9,  // 45: ha.v1.Supply.ike:type_name -> ha.v1.IKE
+	34, // 46: ha.v1.Supply.children:type_name -> ha.v1.Child
+	7,  // 47: ha.v1.Owned.title:type_name -> ha.v1.Title
+	8,  // 48: ha.v1.Owned.children:type_name -> ha.v1.Bound
+	0,  // 49: ha.v1.Unheld.why:type_name -> ha.v1.Unsynced
+	35, // 50: ha.v1.Propose.child:type_name -> ha.v1.SAID
+	35, // 51: ha.v1.Grant.child:type_name -> ha.v1.SAID
+	35, // 52: ha.v1.Refuse.child:type_name -> ha.v1.SAID
+	6,  // 53: ha.v1.Address.version:type_name -> ha.v1.Version
+	36, // 54: ha.v1.Address.encap:type_name -> ha.v1.Encap
+	35, // 55: ha.v1.MTU.sa:type_name -> ha.v1.SAID
+	35, // 56: ha.v1.Counted.id:type_name -> ha.v1.SAID
+	39, // 57: ha.v1.Counted.sequence:type_name -> ha.v1.Sequence
+	27, // 58: ha.v1.Counted.used:type_name -> ha.v1.Usage
+	28, // 59: ha.v1.Counters.sas:type_name -> ha.v1.Counted
+	40, // 60: ha.v1.Child.in:type_name -> ha.v1.SA
+	40, // 61: ha.v1.Child.out:type_name -> ha.v1.SA
+	27, // 62: ha.v1.Child.in_used:type_name -> ha.v1.Usage
+	27, // 63: ha.v1.Child.out_used:type_name -> ha.v1.Usage
+	35, // 64: ha.v1.SA.id:type_name -> ha.v1.SAID
+	36, // 65: ha.v1.SA.encap:type_name -> ha.v1.Encap
+	37, // 66: ha.v1.SA.local_selectors:type_name -> ha.v1.TrafficSelector
+	37, // 67: ha.v1.SA.remote_selectors:type_name -> ha.v1.TrafficSelector
+	38, // 68: ha.v1.SA.soft:type_name -> ha.v1.Limits
+	38, // 69: ha.v1.SA.hard:type_name -> ha.v1.Limits
+	39, // 70: ha.v1.SA.sequence:type_name -> ha.v1.Sequence
+	71, // [71:71] is the sub-list for method output_type
+	71, // [71:71] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_ha_v1_ha_proto_init() }
@@ -3889,6 +4022,7 @@ func file_ha_v1_ha_proto_init() {
 		(*Record_Synced)(nil),
 		(*Record_Handoff)(nil),
 		(*Record_Taken)(nil),
+		(*Record_Return)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -3896,7 +4030,7 @@ func file_ha_v1_ha_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ha_v1_ha_proto_rawDesc), len(file_ha_v1_ha_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   40,
+			NumMessages:   41,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
