@@ -98,7 +98,10 @@
 // Its dataplane goes on; the next daemon reattaches to it, restores the IKE SAs from
 // the sealed journal that was written before the peers heard of them, and compares
 // the inventory. The peers are asked whether they are there, and notice nothing
-// else. Members of a group give their tunnels to each other instead.
+// else. Members of a group give their tunnels to each other before a planned stop.
+// Where a member's daemon dies, its dataplane goes on; the next life has its tunnels
+// back from the others, or from its own journal where all have died, unless another
+// member has taken them: those fall silent here (ha, estate.go).
 //
 // Decisions and their reasons are in adr/.
 package core

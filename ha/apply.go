@@ -58,7 +58,7 @@ func (n *Node) onRecord(now time.Time, p *peer, r Record) {
 	case Listing:
 		n.onListing(p, r)
 	case Return:
-		n.onReturn(now, p, r)
+		n.onReturn(now, r)
 	case Synced:
 		p.in.complete, p.whole = true, true
 	default:

@@ -33,7 +33,8 @@
 //
 // Each invariant, with what it rests on. All assume that a Ready is carried out
 // in order, that dataplanes do what package offload specifies, and that a new
-// life begins with a dataplane that is silent.
+// life begins with a dataplane that is silent, or with one that has outlived the last
+// life (Plane.Left).
 //
 // I1, no (key, nonce) pair twice; I2, sequence numbers are leased. Numbers of an
 // outbound SA come in leases of Config.Lease. Let bound(h) be the number at or
@@ -147,4 +148,14 @@
 // everything, and does not pre-empt: it sees higher epochs, and stands by. A
 // member that restarts faster than it is missed is dead all the same, as its
 // Life is another.
+//
+// Where its dataplane has outlived the last life, nothing of that is flushed
+// (estate.go). What it was armed for falls silent at once. What it owned sends on, up
+// to the ceilings that it has, as one half of a divided group would: so I1 and I2 hold
+// whoever has taken over meanwhile. Others give back what they have of these tunnels
+// while it syncs (Return), or its own journal has them (Remembered); those that nobody
+// has claimed by then it claims anew, without a packet's notice. What another owns
+// stands by as soon as it is given. What nobody knows is deleted before anything is
+// armed. A member that still holds its SAs is asked for their numbers like any other
+// (judge).
 package ha

@@ -98,10 +98,10 @@ func (n *Node) giveBack(now time.Time, p *peer, id ipsec.TunnelID) {
 	n.enqueue(p, r, 0)
 }
 
-// onReturn notes what p has of a tunnel of our last life.
-func (n *Node) onReturn(now time.Time, p *peer, r Return) {
+// onReturn notes what another member has of a tunnel of our last life.
+func (n *Node) onReturn(now time.Time, r Return) {
 	if n.estate == nil {
-		return // p will look after it
+		return // the others will look after it
 	}
 	if !n.plausible(r) {
 		n.stats.BadRecords++

@@ -179,7 +179,7 @@ func (d *daemon) adopt() (lives bool) {
 			d.keep.left = nil
 		}
 		if lives {
-			d.log.Info("dataplane of the last life is taken over", "tunnels on disk", len(known))
+			d.log.Info("dataplane of the last life is taken over", "on_disk", len(known))
 		}
 		d.engine.Rejoin(lives, known...)
 		return lives

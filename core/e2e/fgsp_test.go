@@ -39,11 +39,14 @@ func startFGSP(t *testing.T, n, disabled int, more func(*gateway.GroupMember) st
 
 // newPatientFGSP is newFGSP with members that nobody takes for dead because the
 // machine is busy: for who counts every packet.
-func newPatientFGSP(t *testing.T, n int) *fgsp {
+func newPatientFGSP(t *testing.T, n int) *fgsp { return newPatientFGSPWith(t, n, "") }
+
+// newPatientFGSPWith is newPatientFGSP with more configuration of all members.
+func newPatientFGSPWith(t *testing.T, n int, more string) *fgsp {
 	t.Helper()
 	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), n)}
 	f.site.Patience = 60
-	f.startMembers(n, func(*gateway.GroupMember) string { return "" })
+	f.startMembers(n, func(*gateway.GroupMember) string { return more })
 	f.site.Lead(f.site.Members[0])
 	return f
 }

@@ -65,6 +65,8 @@ type Config struct {
 	// Mixed has every member draw what its dataplane keeps of ceilings and first packets.
 	// Otherwise all keep all.
 	Mixed bool
+	// Static routers never notice that a member is gone.
+	Static bool
 	// Steady clients ask for nothing: they dial, and send and receive.
 	Steady bool
 	// Sealed members keep what they own on disk, for their next life.
@@ -144,7 +146,7 @@ func (c *Cluster) draw() {
 	}
 	c.lease, c.minAcks, c.shards = cmp.Or(c.cfg.Lease, 1024), 1, 1
 	c.net = network{delay: time.Millisecond, outer: 5 * time.Millisecond, inner: 100 * time.Microsecond}
-	c.router = router{c: c, notices: 200 * time.Millisecond, split: c.cfg.Split}
+	c.router = router{c: c, notices: 200 * time.Millisecond, split: c.cfg.Split, static: c.cfg.Static}
 	c.sealed = c.cfg.Sealed
 	if c.cfg.Calm {
 		return
@@ -160,7 +162,7 @@ func (c *Cluster) draw() {
 	c.net.outer = pick(c, []time.Duration{time.Millisecond, 10 * time.Millisecond, 40 * time.Millisecond})
 	c.net.inner = pick(c, []time.Duration{50 * time.Microsecond, 500 * time.Microsecond, 5 * time.Millisecond})
 	c.router.notices = pick(c, []time.Duration{50 * time.Millisecond, 300 * time.Millisecond, time.Second})
-	c.router.static = c.chance(5)
+	c.router.static = c.cfg.Static || c.chance(5)
 	c.router.modulo = c.chance(2)
 	c.router.split = c.chance(3)
 }

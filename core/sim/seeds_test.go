@@ -23,10 +23,10 @@ var seeds, seed = flags()
 
 // TestSeeds plays clusters in trouble and checks every invariant at every step:
 // I1 to I9, and that all is well once nothing disturbs it.
-func TestSeeds(t *testing.T) { // B1, B2, B5, C17, F3, F5, F12, F23
+func TestSeeds(t *testing.T) { // B1, B2, B5, B6, C17, F3, F5, F12, F23
 	sum := playSeeds(t, *seeds, configOf)
 	wantTold(t, map[string]uint64{
-		"crash": sum.Crashes, "takeover": sum.Takeovers, "handover": sum.Handed, "contested claim": sum.Contested, "raised lease": sum.Raised,
+		"crash": sum.Crashes, "takeover": sum.Takeovers, "handover": sum.Handed, "tunnel that a new life went on with": sum.Resumed, "contested claim": sum.Contested, "raised lease": sum.Raised,
 		"message that waited for others": sum.Promises, "synchronization of Message IDs": sum.Synced, "client that had to go on without dialing": sum.Kept,
 		"packet beyond a ceiling": sum.Beyond,
 	})

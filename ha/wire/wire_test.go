@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +173,10 @@ func TestFramesOfEarlierVersionsAreRead(t *testing.T) {
 	}
 	want := frame()
 	want.Highest = 0
+	want.Records = slices.DeleteFunc(want.Records, func(r ha.Record) bool { _, later := r.(ha.Return); return later })
+	hello := want.Records[0].(ha.Hello)
+	hello.Adopts = false
+	want.Records[0] = hello
 	if g, w := withoutKeys(&got), withoutKeys(&want); !reflect.DeepEqual(g, w) {
 		t.Error("The keys of a frame of version 1 came as other ones.")
 	}
