@@ -27,12 +27,13 @@ const (
 )
 
 // TestSAsComeAndGoUnderTraffic installs, replaces, demotes, moves and deletes SAs
-// while packets for all of them arrive from both sides. Nothing may be lost of what
-// packets and sessions are made of, which Close tells; built with sanitizers, nothing
-// may be used after it was freed.
+// while packets for all of them arrive from both sides, at two workers. Nothing may be
+// lost of what packets and sessions are made of, which Close tells; built with
+// sanitizers, nothing may be used after it was freed.
 func TestSAsComeAndGoUnderTraffic(t *testing.T) {
 	e := dpdk.New(dpdk.Options{Version: "test", EAL: process})
 	w := newWire(t, e)
+	w.settings["workers"] = "2"
 	h := &offloadtest.Harness{Engine: w, Local: w.local, Remote: w.remote}
 	if _, err := w.Configure(t.Context(), offload.Config{Boot: 1, Addresses: []netip.Addr{w.local}, Settings: w.settings}); err != nil {
 		t.Fatalf("The dataplane cannot be configured: %v.", err)

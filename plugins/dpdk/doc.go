@@ -14,6 +14,12 @@
 // neighbour discovery, and carries IKE on UDP 500 and 4500 to the daemon's sockets.
 // A TAP device that exists is used as it is, with addresses and routes.
 //
+// With several workers a port spreads packets over its queues by address: a card by
+// RSS, net_af_packet by a hash, net_memif as its peer does. All packets of a flow pass
+// one worker, so that they keep their order; those of several flows of one SA may
+// change places within the anti-replay window. Statistics worker0 and so on show who
+// gets how much.
+//
 // An interface of the kernel under a virtual device still hears the packets that the
 // device takes. It must be made deaf, without addresses of its own and with an
 // ingress filter that drops everything, and its peer must compute its checksums.

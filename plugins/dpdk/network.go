@@ -86,7 +86,7 @@ func (n *network) addPort(d device, host string, s settings) error {
 	}
 	n.hosts = append(n.hosts, tap)
 	if d.virtual() {
-		if err := loop.AddDevice(d.name, d.args); err != nil {
+		if err := loop.AddDevice(d.name, d.arguments(s.workers)); err != nil {
 			return err
 		}
 		n.made = append(n.made, d.name)
@@ -96,7 +96,7 @@ func (n *network) addPort(d device, host string, s settings) error {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w: is the device bound to vfio-pci, and named in setting eal (-a)?", err)
 	case errors.Is(err, unix.ERANGE):
-		return fmt.Errorf("%w: fewer workers are needed, or a device with more queues (qpairs of net_af_packet)", err)
+		return fmt.Errorf("%w: fewer workers are needed, or a device with more queues", err)
 	case err != nil:
 		return err
 	}

@@ -33,37 +33,52 @@ func newEnd(ns *netlab.Namespace, n byte) *end {
 	return e
 }
 
-// newPair joins a gateway on DPDK with one on the dataplane in Go. Neighbours are
-// found as between any hosts.
-func newPair(t *testing.T) (a, b *end) {
+// newPair joins a gateway on DPDK, with more settings, with one on the dataplane in
+// Go. Neighbours are found as between any hosts.
+func newPair(t *testing.T, more map[string]string) (a, b *end) {
 	t.Helper()
-	return newPairOf(t, func(*netlab.Namespace) (offload.Engine, func() error) {
-		e := dpdk.New(dpdk.Options{Version: "test", EAL: process})
-		return e, e.Close
-	}, nil)
+	return newPairOf(t, inProcess, more)
 }
 
-// newPairOf is newPair with an engine that start makes for its host, and more
-// settings for it.
+// inProcess makes an engine in this process.
+func inProcess(*netlab.Namespace) (e offload.Engine, closeIt func() error) {
+	made := dpdk.New(dpdk.Options{Version: "test", EAL: process})
+	return made, made.Close
+}
+
+// newPairOf is newPair with an engine that start makes for its host.
 func newPairOf(t *testing.T, start func(*netlab.Namespace) (e offload.Engine, closeIt func() error), more map[string]string) (a, b *end) {
 	t.Helper()
 	lab := netlab.New(t)
 	a, b = newEnd(lab.Namespace("dpdk"), 1), newEnd(lab.Namespace("softesp"), 2)
-	settings, _ := cable(t, lab, a.ns, b.ns, b.outer[0].String()+"/24", b.outer[1].String()+"/64")
+	settings, _ := cable(t, lab, a.ns, b.ns, b.addresses()...)
 	maps.Copy(settings, more)
-	fast, closeFast := start(a.ns)
+	a.run(t, start, settings)
 	slow, err := softesp.New(softesp.Options{Version: "test"})
 	if err != nil {
 		t.Fatalf("The peer's dataplane cannot be made: %v.", err)
 	}
-	a.engine, b.engine = fast, slow
-	a.configure(t, settings, closeFast)
+	b.engine = slow
 	b.configure(t, nil, slow.Close)
-	run(t, a.ns, "ip", "address", "add", a.outer[0].String()+"/24", "dev", "wan")
-	run(t, a.ns, "ip", "address", "add", a.outer[1].String()+"/64", "dev", "wan", "nodad")
 	a.route(t, b)
 	b.route(t, a)
 	return a, b
+}
+
+// run starts a dataplane on DPDK, whose port's end in the host gets the outer
+// addresses.
+func (e *end) run(t *testing.T, start func(*netlab.Namespace) (e offload.Engine, closeIt func() error), settings map[string]string) {
+	t.Helper()
+	made, closeIt := start(e.ns)
+	e.engine = made
+	e.configure(t, settings, closeIt)
+	run(t, e.ns, "ip", "address", "add", e.addresses()[0], "dev", "wan")
+	run(t, e.ns, "ip", "address", "add", e.addresses()[1], "dev", "wan", "nodad")
+}
+
+// addresses are the outer ones, with their networks.
+func (e *end) addresses() []string {
+	return []string{e.outer[0].String() + "/24", e.outer[1].String() + "/64"}
 }
 
 func (e *end) configure(t *testing.T, settings map[string]string, closeIt func() error) {
@@ -159,7 +174,7 @@ func TestDPDKAndGoUnderstandEachOther(t *testing.T) {
 	} {
 		outer, udp := n%2, n < 2
 		t.Run(fmt.Sprintf("%v outer=%d udp=%v", alg, outer, udp), func(t *testing.T) {
-			a, b := newPair(t)
+			a, b := newPair(t, nil)
 			out := connect(t, a, b, alg, outer, udp)
 			a.ping(t, b, netlab.Ping{Size: 56})
 			a.ping(t, b, netlab.Ping{Size: 1440})
@@ -175,7 +190,7 @@ func TestDPDKAndGoUnderstandEachOther(t *testing.T) {
 
 // TestSendersLearnWhatFits: who sends too much with DF hears what the tunnel takes.
 func TestSendersLearnWhatFits(t *testing.T) {
-	a, b := newPair(t)
+	a, b := newPair(t, nil)
 	connect(t, a, b, gcm, 0, true)
 	a.ping(t, b, netlab.Ping{Size: 56})
 	for i, size := range []int{1472, 1452} { // 1500 octets of IPv4 and of IPv6

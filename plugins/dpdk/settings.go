@@ -49,6 +49,18 @@ type device struct{ name, args string }
 // virtual tells whether the device has to be made.
 func (d device) virtual() bool { return strings.HasPrefix(d.name, "net_") }
 
+// queuePairs is how net_af_packet is told its queues, among all of which the kernel
+// spreads what arrives, whether somebody reads them or not.
+const queuePairs = "qpairs="
+
+// arguments are those of a device with a queue for each worker.
+func (d device) arguments(workers int) string {
+	if !strings.HasPrefix(d.name, "net_af_packet") || strings.Contains(d.args, queuePairs) {
+		return d.args
+	}
+	return fmt.Sprintf("%s,%s%d", d.args, queuePairs, workers)
+}
+
 func defaults() settings {
 	return settings{
 		engine: engineNative, tunName: "evg0", tunMTU: 1500, workers: 1, buffers: 8192, frame: 2048, maxSAs: 8192, slots: 1024,
@@ -187,6 +199,11 @@ func parseSettings(from map[string]string) (settings, error) {
 		r.checkGraph(&s, from)
 	} else {
 		r.checkWorkers(&s, from)
+	}
+	for _, d := range s.ports {
+		if _, n, told := strings.Cut(d.args, queuePairs); told && strings.HasPrefix(d.name, "net_af_packet") && strings.SplitN(n, ",", 2)[0] != strconv.Itoa(s.workers) {
+			r.refuse("ports", from["ports"], fmt.Sprintf("%s%d, one for each worker, which is so without it", queuePairs, s.workers))
+		}
 	}
 	for _, e := range s.emulated {
 		if !slices.Contains(s.cryptodevs, e) {

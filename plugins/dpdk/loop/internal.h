@@ -199,6 +199,7 @@ struct worker {
 	atomic_bool stop;
 	_Atomic uint64_t turns; // a turn that began later sees all that changed before
 	_Atomic uint64_t stats[EVG_STATS];
+	_Atomic uint64_t taken; // frames of ports and inner packets of the host that came to this worker
 	uint64_t now;
 	struct rte_mbuf *spare;
 	struct rte_mempool *ops;
@@ -283,6 +284,7 @@ void window_import(struct window *w, uint64_t highest, const uint8_t *bitmap, ui
 // table.c
 struct evg_sa *inbound_find(struct evg_plane *p, rte_be32_t spi, const struct header *h);
 struct evg_sa *outbound_find(struct evg_plane *p, rte_be32_t spi, const struct header *quoted);
+uint32_t flow_slot(const struct header *h);
 struct evg_sa *sender_find(struct worker *w, const struct header *h);
 bool is_ours(struct evg_plane *p, const struct header *h);
 void policies_changed(struct evg_plane *p);
@@ -317,8 +319,16 @@ uint32_t mtu_known(struct evg_sa *sa, const struct evg_path *path);
 bool mtu_age(struct worker *w, struct evg_sa *sa);
 bool mtu_learn(struct worker *w, struct evg_sa *sa, uint32_t mtu);
 
+// put_aad fills in what an AEAD authenticates besides: the SPI and the whole number
+// (RFC 4106 section 5).
+static inline void put_aad(const struct evg_desc *d, uint8_t *aad, rte_be32_t spi, uint64_t seq) {
+	rte_be32_t low = rte_cpu_to_be_32((uint32_t)seq), high = rte_cpu_to_be_32((uint32_t)(seq >> 32));
+	memcpy(aad, &spi, 4);
+	memcpy(aad + 4, d->esn ? &high : &low, 4);
+	memcpy(aad + 8, &low, 4);
+}
+
 // seal.c, open.c
-void put_aad(const struct evg_desc *d, uint8_t *aad, rte_be32_t spi, uint64_t seq);
 void seal_run(struct worker *w, struct out_packet *o, uint32_t n);
 void send_all(struct worker *w);
 void open_all(struct worker *w);

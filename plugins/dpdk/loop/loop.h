@@ -160,6 +160,7 @@ void evg_plane_drain(struct evg_plane *p);
 void evg_plane_stop(struct evg_plane *p);
 uint32_t evg_plane_free(struct evg_plane *p);
 void evg_plane_stats(struct evg_plane *p, uint64_t out[EVG_STATS]);
+uint64_t evg_plane_taken(struct evg_plane *p, uint16_t worker);
 void evg_plane_arm(struct evg_plane *p, uint32_t group, bool armed, uint64_t epoch);
 int evg_plane_event_fd(struct evg_plane *p);
 uint32_t evg_plane_events(struct evg_plane *p, struct evg_event *out, uint32_t n, uint64_t *lost);

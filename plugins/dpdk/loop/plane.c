@@ -275,6 +275,12 @@ void evg_plane_stats(struct evg_plane *p, uint64_t out[EVG_STATS]) {
 	}
 }
 
+// evg_plane_taken tells how many frames of ports and inner packets of the host came to
+// a worker.
+uint64_t evg_plane_taken(struct evg_plane *p, uint16_t worker) {
+	return atomic_load(&p->workers[worker]->taken);
+}
+
 void evg_plane_arm(struct evg_plane *p, uint32_t group, bool armed, uint64_t epoch) {
 	atomic_store(&p->armed[group], armed ? epoch + 1 : 0);
 }

@@ -32,7 +32,10 @@ type Config struct {
 
 // A Plane is a set of workers with their ports and SAs. Calls that change it, its
 // SAs or its tunnels must not overlap.
-type Plane struct{ c *C.struct_evg_plane }
+type Plane struct {
+	c       *C.struct_evg_plane
+	workers int
+}
 
 // NewPlane makes a plane without ports.
 func NewPlane(c Config) (*Plane, error) {
@@ -48,7 +51,7 @@ func NewPlane(c Config) (*Plane, error) {
 	if p == nil {
 		return nil, fmt.Errorf("loop: take memory for %d packets and %d sas from eal: %w", c.Buffers, c.MaxSAs, errnoOf(n))
 	}
-	return &Plane{p}, nil
+	return &Plane{c: p, workers: len(cpus)}, nil
 }
 
 // AddPort takes over a port by the name of its device. host has the host's end of it
@@ -115,7 +118,7 @@ func (p *Plane) Arm(g offload.Group, epoch offload.Epoch) {
 // Disarm ends what Arm began.
 func (p *Plane) Disarm(g offload.Group) { C.evg_plane_arm(p.c, C.uint32_t(g), false, 0) }
 
-// Stats lists what belongs to no SA.
+// Stats lists what belongs to no SA, and what came to each worker.
 func (p *Plane) Stats() []offload.Stat {
 	names := [...]string{
 		C.EVG_STAT_UNKNOWN_SPI:     "unknown-spi",     // no inbound SA has this SPI and address
@@ -140,6 +143,9 @@ func (p *Plane) Stats() []offload.Stat {
 	out := make([]offload.Stat, len(values))
 	for i, v := range values {
 		out[i] = offload.Stat{Name: names[i], Value: uint64(v)}
+	}
+	for i := range p.workers { // what came to each, to see whether they share
+		out = append(out, offload.Stat{Name: fmt.Sprintf("worker%d", i), Value: uint64(C.evg_plane_taken(p.c, C.uint16_t(i)))})
 	}
 	return out
 }

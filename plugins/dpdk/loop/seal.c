@@ -61,15 +61,6 @@ static void put_iv(const struct evg_desc *d, uint8_t *explicit, uint8_t *iv, uin
 	}
 }
 
-// put_aad fills in what an AEAD authenticates besides: the SPI and the whole number
-// (RFC 4106 section 5).
-void put_aad(const struct evg_desc *d, uint8_t *aad, rte_be32_t spi, uint64_t seq) {
-	rte_be32_t low = rte_cpu_to_be_32((uint32_t)seq), high = rte_cpu_to_be_32((uint32_t)(seq >> 32));
-	memcpy(aad, &spi, 4);
-	memcpy(aad + 4, d->esn ? &high : &low, 4);
-	memcpy(aad + 8, &low, 4);
-}
-
 // frame_esp makes room around an inner packet and fills in what ESP puts there
 // (RFC 4303 section 2). It returns false when the packet's memory is too short.
 static bool frame_esp(struct evg_sa *sa, const struct evg_desc *d, struct out_packet *o, struct job *j, uint64_t seq, uint64_t counter) {

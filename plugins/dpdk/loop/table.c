@@ -127,15 +127,27 @@ static struct evg_sa *policy_find(struct evg_plane *p, const struct header *h) {
 	return NULL;
 }
 
+// flow_rest is what besides addresses tells flows apart.
+static uint64_t flow_rest(const struct header *h) {
+	return (uint64_t)h->src_port << 48 | (uint64_t)h->dst_port << 32 | (uint64_t)h->proto << 16 | (uint64_t)h->has_ports << 8 | h->v6;
+}
+
+// flow_slot is where a worker remembers the flow of a packet.
+uint32_t flow_slot(const struct header *h) {
+	uint64_t src[2], dst[2], rest = flow_rest(h);
+	memcpy(src, h->src, sizeof src);
+	memcpy(dst, h->dst, sizeof dst);
+	uint32_t hash = rte_hash_crc_8byte(src[0] ^ src[1], (uint32_t)rest);
+	return rte_hash_crc_8byte(dst[0] ^ dst[1], hash ^ (uint32_t)(rest >> 32)) % FLOWS;
+}
+
 // sender_find is policy_find with a memory of flows.
 struct evg_sa *sender_find(struct worker *w, const struct header *h) {
 	uint64_t src[2], dst[2];
 	memcpy(src, h->src, sizeof src);
 	memcpy(dst, h->dst, sizeof dst);
-	uint64_t rest = (uint64_t)h->src_port << 48 | (uint64_t)h->dst_port << 32 | (uint64_t)h->proto << 16 | (uint64_t)h->has_ports << 8 | h->v6;
-	uint32_t hash = rte_hash_crc_8byte(src[0] ^ src[1], (uint32_t)rest);
-	hash = rte_hash_crc_8byte(dst[0] ^ dst[1], hash ^ (uint32_t)(rest >> 32));
-	struct flow *f = &w->flows[hash % FLOWS];
+	uint64_t rest = flow_rest(h);
+	struct flow *f = &w->flows[flow_slot(h)];
 	if (f->version == w->version && f->rest == rest && ((f->src[0] ^ src[0]) | (f->src[1] ^ src[1]) | (f->dst[0] ^ dst[0]) | (f->dst[1] ^ dst[1])) == 0)
 		return f->sa;
 	*f = (struct flow){.version = w->version, .src = {src[0], src[1]}, .dst = {dst[0], dst[1]}, .rest = rest, .sa = policy_find(w->p, h)};

@@ -138,8 +138,8 @@ static void to_us_joined(struct worker *w, uint16_t port, struct rte_mbuf *m, bo
 }
 
 // forward encrypts what a host behind the port sent towards a peer, when a policy
-// selects it; the host routes the rest. h is where the next packet to be sent has its
-// header, so that it is not copied.
+// selects it; the host routes the rest. h is in w->out, at or behind where the packet
+// will be.
 static void forward(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h, uint8_t *ip) {
 	struct evg_sa *sa = is_multicast(h) ? NULL : sender_find(w, h);
 	if (sa == NULL || !age_ttl(ip, h->v6)) {
@@ -151,24 +151,27 @@ static void forward(struct worker *w, uint16_t port, struct rte_mbuf *m, const s
 	o->m = m;
 	o->sa = sa;
 	o->from = NULL;
+	if (&o->h != h)
+		o->h = *h;
 }
 
-// from_wire looks at one frame.
-static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m) {
+// read_header reads the header of a frame that may be ours; false where it is the
+// host's.
+static bool read_header(const struct worker *w, uint16_t port, struct rte_mbuf *m, struct header *h) {
 	const struct rte_ether_hdr *l2 = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
 	uint32_t len = m->data_len;
-	struct header *h = &w->out[w->n_out].h;
 	if (m->nb_segs != 1 || len < sizeof *l2 + 20 ||
 	    (l2->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4) && l2->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV6)) ||
-	    !rte_is_same_ether_addr(&l2->dst_addr, &w->p->ports[port].mac)) {
-		to_host(w, port, m);
-		return;
-	}
-	uint8_t *ip = (uint8_t *)(uintptr_t)(l2 + 1);
-	if (!parse_header(h, ip, len - (uint32_t)sizeof *l2)) {
-		to_host(w, port, m);
-		return;
-	}
+	    !rte_is_same_ether_addr(&l2->dst_addr, &w->p->ports[port].mac) ||
+	    !parse_header(h, (const uint8_t *)(l2 + 1), len - (uint32_t)sizeof *l2))
+		return false;
+	rte_prefetch0(&w->flows[flow_slot(h)]);
+	return true;
+}
+
+// from_wire decides what becomes of one frame.
+static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h) {
+	uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, sizeof(struct rte_ether_hdr));
 	if (!is_ours(w->p, h))
 		forward(w, port, m, h, ip);
 	else if (is_fragment(ip, h) && (h->proto == IPPROTO_ESP || h->proto == IPPROTO_UDP))
@@ -178,20 +181,32 @@ static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m) {
 }
 
 // take_frames begins with what arrived at a port: each frame goes to the host or
-// waits for carry.
+// waits for carry. Headers are read where those of packets to be sent will be, so that
+// few are copied.
 void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n) {
+	bool maybe_ours[BURST];
+	struct out_packet *at = &w->out[w->n_out];
+	atomic_fetch_add_explicit(&w->taken, n, memory_order_relaxed);
 	for (uint32_t i = 0; i < n; i++) {
 		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
 		rte_prefetch0(rte_pktmbuf_mtod_offset(m[i], uint8_t *, -RTE_CACHE_LINE_SIZE)); // where outer headers go
+		rte_prefetch0(rte_pktmbuf_mtod_offset(m[i], uint8_t *, m[i]->data_len)); // and padding
 	}
 	for (uint32_t i = 0; i < n; i++)
-		from_wire(w, port, m[i]);
+		maybe_ours[i] = read_header(w, port, m[i], &at[i].h);
+	for (uint32_t i = 0; i < n; i++) {
+		if (maybe_ours[i])
+			from_wire(w, port, m[i], &at[i].h);
+		else
+			to_host(w, port, m[i]);
+	}
 }
 
 // take_inner begins with a packet from the TUN device.
 void take_inner(struct worker *w, struct rte_mbuf *m) {
 	struct out_packet *o = &w->out[w->n_out];
 	bool whole = parse_header(&o->h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+	atomic_fetch_add_explicit(&w->taken, 1, memory_order_relaxed);
 	if (whole && !is_multicast(&o->h)) {
 		o->m = m;
 		o->sa = o->from = NULL; // nobody has looked for it

@@ -1,0 +1,145 @@
+//go:build dpdk
+
+package dpdk_test
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/plugins/dpdk"
+)
+
+// TestMemifIsAPort joins two gateways on DPDK by shared memory: nothing but the
+// tunnel's ends passes the kernel.
+func TestMemifIsAPort(t *testing.T) {
+	dir := t.TempDir()
+	listens, calls := filepath.Join(dir, "memif"), filepath.Join(dir, "same") // a process has one socket of a name
+	if err := os.Symlink(listens, calls); err != nil {
+		t.Fatal(err)
+	}
+	lab := netlab.New(t)
+	a, b := newEnd(lab.Namespace("server"), 1), newEnd(lab.Namespace("client"), 2)
+	for _, x := range []struct {
+		*end
+		role, socket string
+	}{{a, "server", listens}, {b, "client", calls}} {
+		n := planes.Add(1)
+		x.run(t, inProcess, map[string]string{
+			"ports":           fmt.Sprintf("net_memif%d,role=%s,socket=%s,socket-abstract=no,mac=02:00:00:00:01:%02x", n, x.role, x.socket, n),
+			"host-interfaces": "wan", "buffers": "2048", "max-sas": "64",
+		})
+	}
+	a.route(t, b)
+	b.route(t, a)
+	connect(t, a, b, gcm, 1, true)
+	a.ping(t, b, netlab.Ping{Size: 1000})
+	b.ping(t, a, netlab.Ping{Size: 3000})
+}
+
+// streams is how many flows TestWorkersShareThePackets has, streamLen how many packets
+// each has.
+const (
+	streams   = 16
+	streamLen = 100
+)
+
+// TestWorkersShareThePackets has two workers carry many flows of one tunnel, in both
+// directions and through fragments: each worker has its part, and no flow's packets
+// change places.
+func TestWorkersShareThePackets(t *testing.T) {
+	a, b := newPair(t, map[string]string{"workers": "2"})
+	connect(t, a, b, cbc, 0, true)
+	a.ping(t, b, netlab.Ping{Size: 4000})
+	a.stream(t, b)
+	b.stream(t, a)
+	stats, err := a.engine.(*dpdk.Engine).Stats(t.Context())
+	if err != nil {
+		t.Fatalf("Stats failed: %v.", err)
+	}
+	busy := 0
+	for _, s := range stats {
+		if strings.HasPrefix(s.Name, "worker") && s.Value > 0 {
+			busy++
+		}
+	}
+	if busy != 2 {
+		t.Errorf("Two workers should have carried something, got %v.", stats)
+	}
+}
+
+// stream sends numbered packets of many flows, and wants those of each flow in order.
+// Some may be lost, as any queue can be full.
+func (e *end) stream(t *testing.T, to *end) {
+	t.Helper()
+	var in *net.UDPConn
+	err := to.ns.Do(func() (err error) {
+		in, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.inner[0], suitePort)))
+		return err
+	})
+	if err != nil {
+		t.Fatalf("No socket: %v.", err)
+	}
+	defer func() { _ = in.Close() }() // it has read what it wanted
+	ctx, cancel := context.WithCancel(t.Context())
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer cancel()
+	for range streams {
+		err := e.ns.Do(func() error {
+			out, err := net.DialUDP("udp4", &net.UDPAddr{IP: e.inner[0].AsSlice()}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(to.inner[0], suitePort)))
+			if err == nil {
+				sending.Go(func() { number(ctx, out) })
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatalf("No socket: %v.", err)
+		}
+	}
+	inOrder(t, in)
+}
+
+// number sends packets that count, until ctx ends.
+func number(ctx context.Context, to *net.UDPConn) {
+	defer func() { _ = to.Close() }()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for n := uint64(1); ctx.Err() == nil; n++ {
+		_, _ = to.Write(binary.BigEndian.AppendUint64(nil, n)) // a queue may be full
+		<-tick.C
+	}
+}
+
+// inOrder reads until enough packets of every flow have come.
+func inOrder(t *testing.T, from *net.UDPConn) {
+	t.Helper()
+	last, got := make(map[netip.AddrPort]uint64), make(map[netip.AddrPort]int)
+	b := make([]byte, 64)
+	for done := 0; done < streams; {
+		if err := from.SetReadDeadline(time.Now().Add(patience)); err != nil {
+			t.Fatal(err)
+		}
+		n, flow, err := from.ReadFromUDPAddrPort(b)
+		if err != nil || n != 8 {
+			t.Fatalf("Numbers of %d flows should come, got %d octets after %v: %v.", streams, n, got, err)
+		}
+		at := binary.BigEndian.Uint64(b)
+		if at <= last[flow] {
+			t.Errorf("Packet %d of flow %v came after packet %d.", at, flow, last[flow])
+		}
+		last[flow] = at
+		if got[flow]++; got[flow] == streamLen {
+			done++
+		}
+	}
+}
