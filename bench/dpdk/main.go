@@ -66,6 +66,7 @@ func run(ctx context.Context) error {
 	rounds := flag.Int("rounds", 3, "how often each size is measured; the best counts")
 	length := flag.Duration("time", time.Second, "how long a round takes")
 	gateway := flag.String("ipsec-secgw", "", "DPDK's own gateway, to be measured too")
+	what := flag.String("measure", "limit,memory,file,ipsec-secgw", "what is measured")
 	names := flag.String("algorithms", "aes128gcm,aes128-sha1", "which ones")
 	sizes := flag.String("sizes", "64,512,1420,8192", "octets of inner packets")
 	cryptodevs := flag.String("cryptodevs", "crypto_aesni_gcm,crypto_aesni_mb", "libraries of ciphers, as in the plugin's settings")
@@ -91,7 +92,7 @@ func run(ctx context.Context) error {
 			}
 			f := Figure{Algorithm: a.name, Octets: octets}
 			for range *rounds {
-				if err := p.round(ctx, &f, a, *gateway, *length); err != nil {
+				if err := p.round(ctx, &f, a, strings.Split(*what, ","), *gateway, *length); err != nil {
 					return fmt.Errorf("%s, %d octets: %w", a.name, octets, err)
 				}
 			}
@@ -102,19 +103,23 @@ func run(ctx context.Context) error {
 	return show(figures, *rounds, *length)
 }
 
-// round measures everything once, one after the other, and keeps what was better than
-// before.
-func (p *player) round(ctx context.Context, f *Figure, a algorithm, gateway string, length time.Duration) error {
+// round measures everything that is asked for once, one after the other, and keeps
+// what was better than before.
+func (p *player) round(ctx context.Context, f *Figure, a algorithm, what []string, gateway string, length time.Duration) error {
 	measurements := []struct {
+		name string
 		best *float64
 		once func() (float64, error)
 	}{
-		{&f.Limit, func() (float64, error) { return limit(ctx, a, f.Octets) }},
-		{&f.Packets, func() (float64, error) { return p.measure(ctx, fromNull, a.of, f.Octets, length) }},
-		{&f.FromFile, func() (float64, error) { return p.measure(ctx, fromFile, a.of, f.Octets, length) }},
-		{&f.Gateway, func() (float64, error) { return p.secgw(ctx, gateway, a, f.Octets, length) }},
+		{"limit", &f.Limit, func() (float64, error) { return limit(ctx, a, f.Octets) }},
+		{"memory", &f.Packets, func() (float64, error) { return p.measure(ctx, fromNull, a.of, f.Octets, length) }},
+		{"file", &f.FromFile, func() (float64, error) { return p.measure(ctx, fromFile, a.of, f.Octets, length) }},
+		{"ipsec-secgw", &f.Gateway, func() (float64, error) { return p.secgw(ctx, gateway, a, f.Octets, length) }},
 	}
 	for _, m := range measurements {
+		if !slices.Contains(what, m.name) {
+			continue
+		}
 		rate, err := m.once()
 		if err != nil {
 			return err
