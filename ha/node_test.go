@@ -18,6 +18,7 @@ type group struct {
 	rd    map[ipsec.MemberID][]ha.Ready // what was asked for since last taken
 	deaf  ha.Members                    // frames to them are lost
 	lose  func(ha.Frame) bool           // which others are lost, too
+	busy  ha.Members                    // their dataplanes answer later
 	refer func(ipsec.MemberID) []ipsec.SAID
 }
 
@@ -60,7 +61,7 @@ func (g *group) step(m ipsec.MemberID, in ha.Input) ha.Ready {
 	if err := g.nodes[m].Audit(); err != nil {
 		g.t.Fatalf("Member %d: %v.", m, err)
 	}
-	if len(rd.Orders) > 0 {
+	if len(rd.Orders) > 0 && !g.busy.Has(m) {
 		g.step(m, ha.Carried{Serial: rd.Serial, Refused: g.refer(m)})
 	}
 	for _, f := range rd.Send {

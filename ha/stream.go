@@ -18,6 +18,9 @@ type outgoing struct {
 	sent   int // how many of queue are under way
 	octets int
 
+	// arrived is the last record that is known to have arrived, as have all before,
+	// whether or not it is carried out.
+	arrived  uint64
 	resendAt time.Time // zero while nothing is under way
 	backoff  int
 	sync     syncing
@@ -220,14 +223,19 @@ func (n *Node) resendAfter(o *outgoing) time.Duration {
 	return 2 * n.cfg.Heartbeat << min(o.backoff, maxBackoff)
 }
 
-// retransmit goes back when the answer is late.
+// retransmit goes back when the answer is late: to what has not arrived, as a slow
+// member would only get slower if it had to read again what it is at work on.
 func (n *Node) retransmit(now time.Time, p *peer) {
 	o := &p.out
 	if o.resendAt.IsZero() || now.Before(o.resendAt) {
 		return
 	}
-	n.stats.Resent += uint64(o.sent)
-	o.sent, o.resendAt = 0, time.Time{}
+	there := 0
+	if o.arrived >= o.base {
+		there = min(o.sent, int(o.arrived-o.base)+1)
+	}
+	n.stats.Resent += uint64(o.sent - there)
+	o.sent, o.resendAt = there, time.Time{}
 	o.backoff++
 }
 
@@ -288,8 +296,11 @@ func (n *Node) note(p *peer, r Record) {
 // onAck takes acknowledged records off the queue.
 func (n *Node) onAck(now time.Time, p *peer, a Ack) {
 	o := &p.out
-	if a.Stream == o.stream && o.sent > 0 && a.Arrived == o.base+uint64(o.sent)-1 {
-		o.resendAt = now.Add(n.resendAfter(o)) // nothing was lost: p is at work
+	if a.Stream == o.stream && o.sent > 0 && (a.Arrived > o.arrived || a.Arrived == o.base+uint64(o.sent)-1) {
+		o.resendAt = now.Add(n.resendAfter(o)) // nothing is known to be lost: p is at work
+	}
+	if a.Stream == o.stream {
+		o.arrived = max(o.arrived, min(a.Arrived, o.base+uint64(o.sent)-1))
 	}
 	if a.Stream != o.stream || a.Seq < o.base || a.Seq > o.end() {
 		return
