@@ -14,8 +14,8 @@ import (
 )
 
 // TestManyClientsSpreadOverMembers has a router spread clients over members, and
-// over those that are left when one dies. Its clients' routes come by BGP, so
-// that the server's answers find each client's owner.
+// over those that are left when they die, one after the other, and one returns. Its
+// clients' routes come by BGP, so that the server's answers find each client's owner.
 func TestManyClientsSpreadOverMembers(t *testing.T) { // F3, F9, F11, F12, F23
 	t.Parallel()
 	const n = 200
@@ -53,6 +53,19 @@ func TestManyClientsSpreadOverMembers(t *testing.T) { // F3, F9, F11, F12, F23
 		}
 	}
 	all.wantAnswers("when each tunnel has its new owner")
+
+	r.members[1].Kill()
+	all.wantAnswers("when two members are dead, one after the other")
+	waitOwners(t, n, r.members[2])
+	r.members[0].Restart()
+	r.waitSynced(r.members[0], r.members[2])
+	if owned := waitOwners(t, n, r.members[0], r.members[2]); len(owned[0]) != 0 {
+		t.Errorf("a dead member has returned, and taken %d tunnels from their owner, who lives", len(owned[0]))
+	}
+	all.wantAnswers("when a dead member has returned")
+	r.members[2].Kill()
+	all.wantAnswers("when the member that had died has all tunnels")
+	waitOwners(t, n, r.members[0])
 	all.end()
 	wantSameSAs(t, before, r.client.SAs())
 	wantNoneNegotiated(t, wire)
@@ -103,6 +116,10 @@ func dialMany(t *testing.T, f *fgsp, n int) {
 // that each member owns.
 func waitOwners(t *testing.T, n int, members ...*gateway.Daemon) (owned []map[string]bool) {
 	t.Helper()
+	owner := "sync-primary"
+	if len(members) == 1 {
+		owner = "primary"
+	}
 	netlab.Eventually(t, time.Minute, fmt.Sprintf("%d tunnels have one owner each", n), func() error {
 		owned = nil
 		owners, standbys, roles := make(map[string]int), make(map[string]int), make([]map[string]int, len(members))
@@ -111,7 +128,7 @@ func waitOwners(t *testing.T, n int, members ...*gateway.Daemon) (owned []map[st
 			roles[i] = make(map[string]int)
 			for _, tunnel := range d.Tunnels("") {
 				roles[i][tunnel.Role]++
-				if tunnel.Role == "sync-primary" {
+				if tunnel.Role == owner {
 					names[tunnel.Name] = true
 					owners[tunnel.Name]++
 				} else if tunnel.Role == "standby" {
