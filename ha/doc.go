@@ -67,10 +67,11 @@
 //   - A new life knows nothing of what the old one has sent. It tells what was
 //     Armed when it ended, which is on disk before the dataplane is armed. Where
 //     an owner that the tunnel has had is among that, or the disk is another
-//     one, the member is barred from the SA for good, and the SA's ceiling
-//     stays. Otherwise the old life cannot have sent without the owner's consent.
-//     The mark is taken off the disk when every configured member has
-//     acknowledged all that came of the arming.
+//     one, the member is barred from the SA for good, the SA's ceiling stays, and
+//     its owner is asked for new keys, which that member may have. Otherwise the
+//     old life cannot have sent without the owner's consent. The mark is taken off
+//     the disk when every configured member has acknowledged all that came of the
+//     arming.
 //
 // I3, an epoch is on disk before it is used: HardState.Count and Armed are in
 // the Ready.Hard of the step that arms or claims. The first of them says why it

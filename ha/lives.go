@@ -32,7 +32,7 @@ func (n *Node) bar(c *child, p *peer) {
 
 // replaced notes that p comes with another disk: it can tell nothing of its
 // earlier lives, and its boot numbers begin again. So it is barred from all that
-// it may have held.
+// it may have held, until that has new keys.
 func (n *Node) replaced(p *peer) {
 	n.stats.DisksLost++
 	p.retired = append(p.retired, p.disk)
@@ -48,7 +48,36 @@ func (n *Node) replaced(p *peer) {
 			if c.proposal != nil {
 				c.proposal = nil
 				n.wear(c, HolderForgot) // it is in need of numbers already
+			} else if n.owns(t) {
+				n.renew(c)
 			}
+		}
+	}
+}
+
+// renewals is how many pairs get new keys per heartbeat because a member is barred
+// from them. With the default that is some 300 a second, so that a machine which is
+// replaced sets off no wave of negotiations.
+const renewals = 16
+
+// renew asks for new keys in the place of c, of ours, when its turn comes. It may send
+// on; but for the member that is barred it does not exist: packets that routers hand
+// to that one go nowhere, and it could not take the tunnel over.
+func (n *Node) renew(c *child) {
+	if !c.renewing {
+		c.renewing = true
+		n.renewing = append(n.renewing, c)
+	}
+}
+
+// renewDue asks for the new keys of some pairs.
+func (n *Node) renewDue() {
+	batch := n.renewing[:min(renewals, len(n.renewing))]
+	n.renewing = n.renewing[len(batch):]
+	for _, c := range batch {
+		c.renewing = false
+		if n.bySA[c.In.ID] == c && n.owns(c.of) {
+			n.wear(c, HolderForgot)
 		}
 	}
 }

@@ -60,6 +60,9 @@ type Node struct {
 	// marked: the peers' marks are set for clearing HardState.Armed.
 	marked bool
 	strays map[ipsec.TunnelID]time.Time
+	// renewing are pairs that a member is barred from, and that wait for their turn to
+	// get new keys. What is not ours any more may be among them.
+	renewing []*child
 
 	serial  uint64 // of the last orders
 	carried uint64
@@ -234,6 +237,7 @@ func (n *Node) onTime(now time.Time) {
 		n.disarm()
 		n.listHeirless()
 		n.forgetArming()
+		n.renewDue()
 		n.tombs.expire(now.Add(-n.cfg.TombstoneLife))
 		n.tombs.forgetAnswers(now.Add(-n.cfg.AnswerLife))
 		n.heartbeat()

@@ -248,6 +248,8 @@ func (n *Node) start(c *child) {
 		n.wear(c, NoNonces)
 	case !enough:
 		n.wear(c, Exhausted)
+	case c.Barred != 0:
+		n.renew(c)
 	}
 }
 

@@ -64,6 +64,8 @@ type child struct {
 	// worn is why it needs new keys, until the engine has been told.
 	worn    Worn
 	refused bool // by our dataplane
+	// renewing: it is among Node.renewing.
+	renewing bool
 	// lingers: our dataplane sends on it still, although its tunnel has gone to our
 	// heir.
 	lingers bool

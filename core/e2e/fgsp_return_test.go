@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,41 @@ func TestDeadMemberReturns(t *testing.T) { // F5, F23, C1
 	f.waitRole(one, "vpn1_1", "primary")
 	wantSameSAs(t, w.before, f.client.SAs())
 	w.unbroken()
+}
+
+// TestMemberIsReplaced puts a machine with an empty disk in the place of a member. It
+// cannot tell what that one has sent, so it gets no pair of before; the tunnel gets new
+// keys, and with these any packet may come to it, and it may be the last to live.
+func TestMemberIsReplaced(t *testing.T) { // F9, F5, I2
+	t.Parallel()
+	f := newPatientFGSP(t, 3)
+	one, two, three := f.site.Members[0], f.members[1], f.members[2]
+	if err := f.client.Initiate("lan"); err != nil {
+		t.Fatal(err)
+	}
+	f.waitRole(two, "vpn1_1", "standby")
+	f.waitRole(three, "vpn1_1", "standby")
+	before := fmt.Sprint(spisOfClient(f))
+	f.site.Lead(f.site.Members[1])
+	f.members[0].Stop()
+	replaced := startGateway(one.Host, f.site.Config(one, "    fgsp-sync: enable", ""))
+	f.members[0] = replaced
+	f.waitSynced(f.members...)
+	f.waitLinked(f.members...)
+	f.wantOnePair(replaced, before, "after a machine was replaced")
+	f.waitRole(replaced, "vpn1_1", "standby")
+	f.site.Lead(one)
+	pingThrough(t, f)
+	wantOneOwner(t, "vpn1_1", f.members...)
+	f.waitRole(replaced, "vpn1_1", "standby")
+	pair := fmt.Sprint(spisOfClient(f))
+	two.Kill()
+	three.Kill()
+	pingThrough(t, f)
+	f.waitRole(replaced, "vpn1_1", "primary")
+	if after := fmt.Sprint(spisOfClient(f)); after != pair {
+		t.Errorf("the client has the SAs %s, want those of before, %s", after, pair)
+	}
 }
 
 // TestTwoMembersDie kills two members, the second before the first has been
