@@ -120,6 +120,22 @@ func TestUnitHearsOverAllItsLinks(t *testing.T) {
 	f.unbroken()
 }
 
+// TestUnitThatOverrides: with override the member of the higher priority takes the unit
+// back when it returns, which costs no client anything either.
+func TestUnitThatOverrides(t *testing.T) { // C1, C2
+	t.Parallel()
+	f := newFGCP(t, "  override: enable\n")
+	f.members[0].Kill()
+	f.waitPrimary(1, f.members[1])
+	f.flows()
+	f.members[0].Restart()
+	f.waitPrimary(0, f.members...)
+	f.flows()
+	f.waitReady()
+	f.waitStandby(f.members[1])
+	f.unbroken()
+}
+
 // TestUnitWithVirtualHardwareAddress: neighbours need not learn anything.
 func TestUnitWithVirtualHardwareAddress(t *testing.T) {
 	t.Parallel()
