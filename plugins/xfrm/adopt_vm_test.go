@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
@@ -56,7 +57,7 @@ func newLab(t *testing.T, settings map[string]string) *wire {
 
 func newEngine(t *testing.T) *xfrm.Engine {
 	t.Helper()
-	e, err := xfrm.New(xfrm.Options{Version: "test"})
+	e, err := xfrm.New(xfrm.Options{Version: "test", SurveyEvery: time.Second})
 	if err != nil {
 		t.Fatalf("There is no engine: %v.", err)
 	}

@@ -29,6 +29,9 @@ type Options struct {
 	Version string
 	// MaxSAs bounds the installed SAs; 0 means DefaultMaxSAs.
 	MaxSAs int
+	// SurveyEvery is the time between two looks at the path MTUs that the kernel has
+	// learned; 0 means DefaultSurveyEvery.
+	SurveyEvery time.Duration
 	// Log gets what happens beside the calls; nil discards it.
 	Log *slog.Logger
 }
@@ -36,13 +39,14 @@ type Options struct {
 // Engine is the dataplane. It implements offload.Engine; Close lets go of the
 // kernel and leaves everything in it.
 type Engine struct {
-	log     *slog.Logger
-	version string
-	maxSAs  int
-	bootID  string
-	events  *eventQueue
-	closed  chan struct{}
-	waiters sync.WaitGroup
+	log         *slog.Logger
+	version     string
+	maxSAs      int
+	surveyEvery time.Duration
+	bootID      string
+	events      *eventQueue
+	closed      chan struct{}
+	waiters     sync.WaitGroup
 
 	// mu serializes calls and what the kernel says.
 	mu         sync.Mutex
@@ -73,8 +77,11 @@ func New(o Options) (*Engine, error) {
 	if o.MaxSAs <= 0 {
 		o.MaxSAs = DefaultMaxSAs
 	}
+	if o.SurveyEvery <= 0 {
+		o.SurveyEvery = DefaultSurveyEvery
+	}
 	e := &Engine{
-		log: o.Log, version: o.Version, maxSAs: min(o.MaxSAs, serialMask), bootID: hex.EncodeToString(id),
+		log: o.Log, version: o.Version, maxSAs: min(o.MaxSAs, serialMask), surveyEvery: o.SurveyEvery, bootID: hex.EncodeToString(id),
 		events: newEventQueue(), closed: make(chan struct{}),
 		sas: make(map[ipsec.SAID]*association), byReqID: make(map[uint32]*association),
 		tunnels: make(map[ipsec.TunnelID][]*association),

@@ -10,13 +10,13 @@ import (
 	"github.com/evergate/evergate/offload"
 )
 
-// surveyInterval is how often the kernel is asked for what it learned of paths: it
+// DefaultSurveyEvery is how often the kernel is asked for what it learned of paths: it
 // heeds their MTU at once and tells nobody.
-const surveyInterval = 10 * time.Second
+const DefaultSurveyEvery = 10 * time.Second
 
 // watchPaths surveys until Close.
 func (e *Engine) watchPaths() {
-	tick := time.NewTicker(surveyInterval)
+	tick := time.NewTicker(e.surveyEvery)
 	defer tick.Stop()
 	for {
 		select {
