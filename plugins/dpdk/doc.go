@@ -16,7 +16,8 @@
 //
 // With several workers a port spreads packets over its queues by address: a card by
 // RSS, net_af_packet by a hash, net_memif as its peer does. All packets of a flow pass
-// one worker, so that they keep their order; those of several flows of one SA may
+// one worker, so that they keep their order, unless the kernel moves them to another
+// queue of net_af_packet because one is full; those of several flows of one SA may
 // change places within the anti-replay window. Statistics worker0 and so on show who
 // gets how much.
 //

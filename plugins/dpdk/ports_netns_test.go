@@ -55,13 +55,14 @@ const (
 
 // TestWorkersShareThePackets has two workers carry many flows of one tunnel, in both
 // directions and through fragments: each worker has its part, and no flow's packets
-// change places.
+// change places on their way out. On their way in they may: the kernel has packet
+// sockets help each other when one is full.
 func TestWorkersShareThePackets(t *testing.T) {
 	a, b := newPair(t, map[string]string{"workers": "2"})
 	connect(t, a, b, cbc, 0, true)
 	a.ping(t, b, netlab.Ping{Size: 4000})
-	a.stream(t, b)
-	b.stream(t, a)
+	a.stream(t, b, true)
+	b.stream(t, a, false)
 	stats, err := a.engine.(*dpdk.Engine).Stats(t.Context())
 	if err != nil {
 		t.Fatalf("Stats failed: %v.", err)
@@ -77,9 +78,9 @@ func TestWorkersShareThePackets(t *testing.T) {
 	}
 }
 
-// stream sends numbered packets of many flows, and wants those of each flow in order.
-// Some may be lost, as any queue can be full.
-func (e *end) stream(t *testing.T, to *end) {
+// stream sends numbered packets of many flows, and wants many of each, in order where
+// that is said. Some may be lost, as any queue can be full.
+func (e *end) stream(t *testing.T, to *end, ordered bool) {
 	t.Helper()
 	var in *net.UDPConn
 	err := to.ns.Do(func() (err error) {
@@ -106,7 +107,7 @@ func (e *end) stream(t *testing.T, to *end) {
 			t.Fatalf("No socket: %v.", err)
 		}
 	}
-	inOrder(t, in)
+	await(t, in, ordered)
 }
 
 // number sends packets that count, until ctx ends.
@@ -120,8 +121,8 @@ func number(ctx context.Context, to *net.UDPConn) {
 	}
 }
 
-// inOrder reads until enough packets of every flow have come.
-func inOrder(t *testing.T, from *net.UDPConn) {
+// await reads until enough packets of every flow have come.
+func await(t *testing.T, from *net.UDPConn, ordered bool) {
 	t.Helper()
 	last, got := make(map[netip.AddrPort]uint64), make(map[netip.AddrPort]int)
 	b := make([]byte, 64)
@@ -134,7 +135,7 @@ func inOrder(t *testing.T, from *net.UDPConn) {
 			t.Fatalf("Numbers of %d flows should come, got %d octets after %v: %v.", streams, n, got, err)
 		}
 		at := binary.BigEndian.Uint64(b)
-		if at <= last[flow] {
+		if ordered && at <= last[flow] {
 			t.Errorf("Packet %d of flow %v came after packet %d.", at, flow, last[flow])
 		}
 		last[flow] = at
