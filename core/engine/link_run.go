@@ -96,15 +96,22 @@ func (e *Engine) Links(ctx context.Context) ([]LinkStatus, LinkStats, error) {
 	}
 }
 
-// linkAfter tells the links what a call has done to a member's tunnels.
-func (e *Engine) linkAfter(c PlaneCall) {
+// ordered tells the links, and the operator, what a call has done to a member's
+// tunnels.
+func (e *Engine) ordered(c PlaneCall) {
 	switch {
 	case c.Arm != nil:
-		e.link(LinkArmed{Member: ipsec.MemberID(*c.Arm)})
+		m := ipsec.MemberID(*c.Arm)
+		e.o.Log.Warn("member is dead or cut off: its tunnels go on here with their next packets", "member", m)
+		e.link(LinkArmed{Member: m})
 	case c.Promote != nil:
-		e.link(LinkArmed{Member: ipsec.MemberID(*c.Promote)})
+		m := ipsec.MemberID(*c.Promote)
+		e.o.Log.Info("all tunnels of a member go on here", "member", m)
+		e.link(LinkArmed{Member: m})
 	case c.Demote != nil:
-		e.link(LinkDisarmed{Member: ipsec.MemberID(*c.Demote)})
+		m := ipsec.MemberID(*c.Demote)
+		e.o.Log.Info("tunnels of a member do not go on here by themselves", "member", m)
+		e.link(LinkDisarmed{Member: m})
 	}
 }
 

@@ -257,7 +257,7 @@ func (e *Engine) order(ctx context.Context, list []ha.Order) []ipsec.SAID {
 			r, err := c.Make(ctx, e.o.Plane, e.currentEpoch())
 			refused = append(refused, r...)
 			if err == nil {
-				e.linkAfter(c)
+				e.ordered(c)
 			}
 			return err
 		})

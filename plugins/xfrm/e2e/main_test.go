@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -34,7 +35,7 @@ func TestMain(m *testing.M) {
 	if !vm.Inside() {
 		os.Exit(outside())
 	}
-	if err := warmUp(); err != nil {
+	if err := errors.Join(readPrograms(), warmUp()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -58,10 +59,26 @@ func outside() int {
 }
 
 func build(dir string) error {
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", dir,
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-ldflags=-s -w", "-o", dir,
 		"github.com/evergate/evergate/cmd/evergated", "github.com/evergate/evergate/cmd/evergate-plugin-xfrm")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs under test: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// readPrograms brings the programs into the machine's memory. They come from the host
+// page by page, and on a busy one a first start would take longer than it may.
+func readPrograms() error {
+	dir := os.Getenv(binEnv)
+	names, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if _, err := os.ReadFile(filepath.Join(dir, name.Name())); err != nil {
+			return err
+		}
 	}
 	return nil
 }
