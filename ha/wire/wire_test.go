@@ -34,11 +34,8 @@ func child() ha.Child {
 		Local: netip.MustParseAddr("192.0.2.1"), Remote: netip.MustParseAddr("2001:db8::1"),
 		Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: 1024},
 		Selectors: ipsec.Selectors{
-			Local: []ipsec.TrafficSelector{ipsec.AnySelector(false)},
-			Remote: []ipsec.TrafficSelector{
-				ipsec.AnySelector(true), ipsec.SelectorOf(netip.MustParsePrefix("10.0.0.0/8")),
-				{Proto: 6, PortMin: 80, PortMax: 81, Min: netip.MustParseAddr("192.0.2.1"), Max: netip.MustParseAddr("192.0.2.9")},
-			},
+			Local:  []ipsec.TrafficSelector{ipsec.AnySelector(false)},
+			Remote: []ipsec.TrafficSelector{ipsec.AnySelector(true), ipsec.SelectorOf(netip.MustParsePrefix("10.0.0.0/8"))},
 		},
 		Lifetime: ipsec.Lifetime{
 			Soft: ipsec.Limits{Time: time.Minute, Bytes: 1, Packets: 2}, Hard: ipsec.Limits{Time: time.Hour, Bytes: 3, Packets: 4}, Age: time.Second,
@@ -317,7 +314,16 @@ func FuzzUnmarshal(f *testing.F) {
 // TestTheGeneratedCodeAgrees sends what is written past the messages through them,
 // and reads it again: every field has its number and its type of ha.proto.
 func TestTheGeneratedCodeAgrees(t *testing.T) {
-	b, err := wire.Marshal(frame())
+	// The frame that all tests share selects no ports.
+	narrow := func() ha.Frame {
+		f, put := frame(), ha.PutChild{Tunnel: 8, Child: child()}
+		put.Child.In.Selectors.Remote = []ipsec.TrafficSelector{
+			{Proto: 6, PortMin: 80, PortMax: 81, Min: netip.MustParseAddr("192.0.2.1"), Max: netip.MustParseAddr("192.0.2.9")},
+		}
+		f.Records = append(f.Records, put)
+		return f
+	}
+	b, err := wire.Marshal(narrow())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +349,7 @@ func TestTheGeneratedCodeAgrees(t *testing.T) {
 	if err != nil {
 		t.Fatalf("A frame that the generated code has written was not decoded: %v.", err)
 	}
-	want := frame()
+	want := narrow()
 	if g, w := withoutKeys(&got), withoutKeys(&want); !reflect.DeepEqual(g, w) {
 		t.Error("The keys came back as other ones.")
 	}
