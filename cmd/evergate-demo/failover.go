@@ -176,10 +176,15 @@ func (f *fgspScene) account(t *trial) {
 // measure finds the moments of a failover in what was recorded.
 func (f *fgspScene) measure(t *trial, pings netlab.PingAccount) gap {
 	g := gap{lost: len(pings.Lost), sent: len(pings.Lost) + len(pings.Replies)}
+	// The gap is the one in which most pings were lost, and where none was, the longest:
+	// a machine that is busy makes others that have nothing to do with it.
+	most := 0
 	for i, r := range pings.Replies[1:] {
 		before := pings.Replies[i]
-		if r.At.After(t.died) && r.At.Sub(before.At) > g.nextAnswer.Sub(g.lastAnswer) {
-			g.lastAnswer, g.nextAnswer = before.At, r.At
+		missed := r.Sequence - before.Sequence
+		longer := cmp.Compare(r.At.Sub(before.At), g.nextAnswer.Sub(g.lastAnswer))
+		if r.At.After(t.died) && cmp.Or(cmp.Compare(missed, most), longer) > 0 {
+			most, g.lastAnswer, g.nextAnswer = missed, before.At, r.At
 		}
 	}
 	survivor := t.owner - 1 // of the captures
