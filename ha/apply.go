@@ -133,6 +133,7 @@ func (n *Node) onPutIKE(now time.Time, p *peer, r PutIKE) {
 	}
 	n.touch(t)
 	t.version = r.Version
+	n.quit(t)
 	n.entitle(now, t, p, r.Title)
 	t.ike, t.unknown, t.listed = r.IKE, r.Unknown, nil
 	for _, b := range r.Children {

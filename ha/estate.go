@@ -21,8 +21,9 @@ import (
 
 // estate is what our last life has left.
 type estate struct {
-	// left are the SAs in our dataplane, with the numbers of outbound ones.
-	left map[ipsec.SAID]ipsec.Sequence
+	// left are the SAs in our dataplane, of are their names by tunnel.
+	left map[ipsec.SAID]Left
+	of   map[ipsec.TunnelID][]ipsec.SAID
 	// tunnels are those that it owned, in their newest copies.
 	tunnels map[ipsec.TunnelID]*bequest
 }
@@ -41,11 +42,34 @@ func (n *Node) onPlane(in Plane) {
 		return
 	}
 	n.adopts = true
-	n.estate = &estate{left: maps.Clone(in.Left), tunnels: make(map[ipsec.TunnelID]*bequest)}
+	n.estate = &estate{left: maps.Clone(in.Left), of: make(map[ipsec.TunnelID][]ipsec.SAID), tunnels: make(map[ipsec.TunnelID]*bequest)}
+	for _, id := range slices.SortedFunc(maps.Keys(in.Left), compareSA) {
+		tunnel := in.Left[id].Tunnel
+		n.estate.of[tunnel] = append(n.estate.of[tunnel], id)
+	}
 	for m := range ipsec.MemberID(ipsec.MaxMembers) {
 		if m != n.cfg.Member {
 			n.order(Order{Kind: Disarm, Group: m})
 		}
+	}
+}
+
+// quit makes what our last life has left of a tunnel fall silent: another member owns
+// it. Those SAs that are not given to us are deleted with all that nobody knows.
+func (n *Node) quit(t *tunnel) {
+	if n.estate == nil {
+		return
+	}
+	owner, no := t.owner(), false
+	var changes []Change
+	for _, id := range n.estate.of[t.id] {
+		if n.Inherits(id) {
+			changes = append(changes, Change{ID: id, Group: &owner, Active: &no})
+		}
+	}
+	delete(n.estate.of, t.id)
+	if len(changes) > 0 {
+		n.order(Order{Kind: Update, Changes: changes})
 	}
 }
 
@@ -220,10 +244,11 @@ func (n *Node) resume(now time.Time, b *bequest) {
 // not there is not put back: nobody knows what had been accepted (I9).
 func (n *Node) goOn(t *tunnel, c *child) {
 	me, yes := n.cfg.Member, true
-	seq, there := n.estate.left[c.Out.ID]
+	left, there := n.estate.left[c.Out.ID]
 	if !n.Inherits(c.In.ID) || !there {
 		return
 	}
+	seq := left.Sequence
 	t.add(c)
 	n.bySA[c.In.ID], n.bySA[c.Out.ID] = c, c
 	last := c.Out.Algorithms.MaxSequence()

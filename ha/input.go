@@ -69,6 +69,13 @@ type (
 	Count struct{ SAs []Counted }
 )
 
+// Left is an SA of the last life.
+type Left struct {
+	Tunnel ipsec.TunnelID
+	// Sequence is which numbers an outbound one has come to.
+	Sequence ipsec.Sequence
+}
+
 // From the dataplane, and about it.
 type (
 	// Carried says that the orders of a Ready, and all before, are carried out.
@@ -97,9 +104,8 @@ type (
 		// Bare: it holds no SA of an earlier life of ours.
 		Bare bool
 		// Left, unless nil, are the SAs of the last life in a dataplane that has outlived
-		// it, and of outbound ones which numbers they have come to: those of our own
-		// tunnels send on. Only the first Plane of a life may say so.
-		Left map[ipsec.SAID]ipsec.Sequence
+		// it: those of our own tunnels send on. Only the first Plane of a life may say so.
+		Left map[ipsec.SAID]Left
 	}
 
 	// Remembered is a tunnel that our last life owned, as its journal has it: Age old. It

@@ -13,7 +13,7 @@ import (
 func (n *Node) onInventory(now time.Time, in Inventory) {
 	n.planeUp, n.bare = true, n.bare || len(in.SAs) == 0
 	if n.estate != nil {
-		maps.DeleteFunc(n.estate.left, func(id ipsec.SAID, _ ipsec.Sequence) bool { return !in.SAs[id] })
+		maps.DeleteFunc(n.estate.left, func(id ipsec.SAID, _ Left) bool { return !in.SAs[id] })
 	}
 	for _, t := range n.restoring {
 		t.restoreBy = now

@@ -63,12 +63,12 @@ func (r *Replica) settled() bool {
 }
 
 // left is what the dataplane has of an earlier life, nil where it is of this one.
-func (e *Engine) left(ctx context.Context) map[ipsec.SAID]ipsec.Sequence {
+func (e *Engine) left(ctx context.Context) map[ipsec.SAID]ha.Left {
 	if !e.adopts {
 		return nil
 	}
-	left := make(map[ipsec.SAID]ipsec.Sequence)
-	err := e.export(ctx, offload.AllGroups, true, func(c offload.Counters) { left[c.ID] = c.Sequence })
+	left := make(map[ipsec.SAID]ha.Left)
+	err := e.export(ctx, offload.AllGroups, true, func(c offload.Counters) { left[c.ID] = ha.Left{Tunnel: c.Tunnel, Sequence: c.Sequence} })
 	if err != nil {
 		e.o.Log.Error("dataplane of the last life was not asked what it holds", "error", err)
 	}

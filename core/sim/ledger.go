@@ -190,6 +190,9 @@ func (l *ledger) chained(by *member, payload []byte) {
 		ch.client[l.sum(payload)] = true
 		return
 	}
+	if by.unprotected {
+		return // nobody else need know what it has said
+	}
 	ch.cluster[l.sum(payload)] = true
 	may := len(ch.client)
 	if !ch.byClient {

@@ -31,6 +31,8 @@ type member struct {
 	current offload.Epoch
 	fit     bool
 	leaving bool
+	// unprotected: what it sends in this step not all have who should.
+	unprotected bool
 	// routes are who needs a route, and whether as the tunnel's owner.
 	routes map[netip.Prefix]map[ipsec.TunnelID]bool
 
@@ -192,7 +194,8 @@ func (m *member) stepReplica(in engine.ReplicaInput) {
 	for _, f := range rd.Frames {
 		m.c.frame(f)
 	}
-	m.checkPromises(rd.Send, m.node.Stats().Unprotected != unprotected)
+	m.unprotected = m.node.Stats().Unprotected != unprotected
+	m.checkPromises(rd.Send, m.unprotected)
 	m.checkSpeaks(rd.Send)
 	m.send(rd.Send)
 	for _, r := range rd.Relay {

@@ -35,14 +35,14 @@ func (m *member) orphan() {
 }
 
 // left is what the dataplane has of the last life, nil where it has not outlived it.
-func (m *member) left() map[ipsec.SAID]ipsec.Sequence {
+func (m *member) left() map[ipsec.SAID]ha.Left {
 	all, ok := m.plane.inventory()
 	if !ok {
 		return nil
 	}
-	left := make(map[ipsec.SAID]ipsec.Sequence)
+	left := make(map[ipsec.SAID]ha.Left)
 	for _, c := range all {
-		left[c.ID] = c.Sequence
+		left[c.ID] = ha.Left{Tunnel: c.Tunnel, Sequence: c.Sequence}
 	}
 	return left
 }
