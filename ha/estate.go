@@ -257,6 +257,11 @@ func (n *Node) goOn(t *tunnel, c *child) {
 		c.ceiling = last
 	}
 	c.Bound, c.Holders = max(c.Bound, c.ceiling), n.cfg.Members
+	for _, p := range n.peers {
+		if p != nil && p.hello != nil && t.past&p.hello.Armed != 0 {
+			n.bar(c, p) // as judge would have, had it known of c
+		}
+	}
 	n.order(Order{Kind: Update, Changes: []Change{{ID: c.In.ID, Group: &me, Active: &yes}, {ID: c.Out.ID, Group: &me, Active: &yes}}})
 	if !n.unbounded && (seq.Next > c.ceiling || c.ceiling-seq.Next < n.cfg.Lease/2) {
 		n.raise(c) // it may have asked while nobody listened
