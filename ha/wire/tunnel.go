@@ -25,8 +25,7 @@ func writeTunnel(w *field.Writer, r ha.Record) bool {
 	switch r := r.(type) {
 	case ha.PutIKE:
 		m = w.Begin(kindPutIKE)
-		w.Fixed64(1, uint64(r.Tunnel))
-		writeVersion(w, 2, r.Version)
+		writeOf(w, r.Tunnel, r.Version)
 		writeTitle(w, 3, r.Title)
 		for _, b := range r.Children {
 			writeBound(w, 4, b)
@@ -35,21 +34,18 @@ func writeTunnel(w *field.Writer, r ha.Record) bool {
 		w.Raw(r.Unknown)
 	case ha.PutChild:
 		m = w.Begin(kindPutChild)
-		w.Fixed64(1, uint64(r.Tunnel))
-		writeVersion(w, 2, r.Version)
+		writeOf(w, r.Tunnel, r.Version)
 		writeChild(w, 3, &r.Child)
 	case ha.Supply:
 		m = w.Begin(kindSupply)
-		w.Fixed64(1, uint64(r.Tunnel))
-		writeVersion(w, 2, r.Version)
+		writeOf(w, r.Tunnel, r.Version)
 		writeIKE(w, 3, &r.IKE)
 		for i := range r.Children {
 			writeChild(w, 4, &r.Children[i])
 		}
 	case ha.Return:
 		m = w.Begin(kindReturn)
-		w.Fixed64(1, uint64(r.Tunnel))
-		writeVersion(w, 2, r.Version)
+		writeOf(w, r.Tunnel, r.Version)
 		writeTitle(w, 3, r.Title)
 		writeIKE(w, 4, &r.IKE)
 		for i := range r.Children {
@@ -189,8 +185,11 @@ func readCounters(r *field.Reader) ha.Counters {
 	return c
 }
 
-func writeVersion(w *field.Writer, num uint64, v ha.Version) {
-	m := w.Begin(num)
+// writeOf writes which tunnel a record is about, in which version: all have that in
+// their first two fields.
+func writeOf(w *field.Writer, t ipsec.TunnelID, v ha.Version) {
+	w.Fixed64(1, uint64(t))
+	m := w.Begin(2)
 	w.Uint(1, uint64(v.Epoch))
 	w.Uint(2, v.Change)
 	w.End(m)
