@@ -333,7 +333,7 @@ func (s source) pure() bool {
 	}
 	if dir, name := path.Split(s.path); dir == "core/engine/" {
 		switch name {
-		case "shard.go", "apply.go", "orders.go", "link.go", "link_make.go", "standby.go", "standby_copy.go", "standby_owner.go", "standby_message.go", "reconcile.go", "lease.go", "pace.go", "tunnel.go", "machine.go", "version1.go", "connection.go", "dial.go", "rest.go", "forget_mtu.go", "timer.go", "journal.go", "facts.go":
+		case "shard.go", "input.go", "apply.go", "orders.go", "link.go", "link_make.go", "standby.go", "standby_copy.go", "standby_owner.go", "standby_message.go", "reconcile.go", "lease.go", "pace.go", "tunnel.go", "machine.go", "version1.go", "connection.go", "dial.go", "rest.go", "forget_mtu.go", "timer.go", "journal.go", "facts.go":
 			return true
 		}
 	}
