@@ -4,7 +4,7 @@ package main
 
 /*
 #cgo pkg-config: libdpdk
-#cgo CFLAGS: -D_GNU_SOURCE -O3 -Wall -Wextra
+#cgo CFLAGS: -D_GNU_SOURCE -DEVG_LOOP -O3 -Wall -Wextra
 #include <stdlib.h>
 #include "stamp.h"
 */
