@@ -162,8 +162,11 @@ func (s *seal) parseEntry(b []byte, number uint64) (e entry, size int, err error
 		stamp: time.Duration(binary.BigEndian.Uint64(plain)), set: binary.BigEndian.Uint64(plain[8:]),
 		name: string(rest[:name]),
 	}
-	if rest[name] != 0 {
+	switch kind := rest[name]; {
+	case kind == 1:
 		e.value = rest[name+1:]
+	case kind != 0 || len(rest) > name+1:
+		return entry{}, 0, fmt.Errorf("entry %d is neither a value nor the end of one", number)
 	}
 	return e, lengthSize + n, nil
 }

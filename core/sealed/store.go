@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -169,40 +170,38 @@ func (s *seal) parse(b []byte, least uint64) ([]entry, error) {
 	return out, nil
 }
 
-// fold leaves the newest of each value.
+// fold leaves the newest of each value, in the order in which they came to be.
 func fold(entries []entry, now time.Duration) []Value {
-	type key struct {
-		set  uint64
-		name string
-	}
-	newest, order := make(map[key]int), make(map[key]int)
+	// known is where a value came to be, and where its newest entry is.
+	type known struct{ first, newest int }
+	sets := make(map[uint64]map[string]known)
 	for i, e := range entries {
-		k := key{e.set, e.name}
 		switch {
 		case e.value != nil:
-			if _, known := newest[k]; !known {
-				order[k] = i
+			if sets[e.set] == nil {
+				sets[e.set] = make(map[string]known)
 			}
-			newest[k] = i
+			k, there := sets[e.set][e.name]
+			if !there {
+				k.first = i
+			}
+			k.newest = i
+			sets[e.set][e.name] = k
 		case e.name != "":
-			delete(newest, k)
+			delete(sets[e.set], e.name)
 		default:
-			for k := range newest {
-				if k.set == e.set {
-					delete(newest, k)
-				}
-			}
+			delete(sets, e.set)
 		}
 	}
-	out := make([]Value, 0, len(newest))
-	keys := make([]key, 0, len(newest))
-	for k := range newest {
-		keys = append(keys, k)
+	var left []known
+	for _, set := range sets {
+		left = slices.AppendSeq(left, maps.Values(set))
 	}
-	slices.SortFunc(keys, func(a, b key) int { return cmp.Compare(order[a], order[b]) })
-	for _, k := range keys {
-		e := entries[newest[k]]
-		out = append(out, Value{Set: k.set, Name: k.name, Data: e.value, Age: max(0, now-e.stamp)})
+	slices.SortFunc(left, func(a, b known) int { return cmp.Compare(a.first, b.first) })
+	out := make([]Value, len(left))
+	for i, k := range left {
+		e := entries[k.newest]
+		out[i] = Value{Set: e.set, Name: e.name, Data: e.value, Age: max(0, now-e.stamp)}
 	}
 	return out
 }

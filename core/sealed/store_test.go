@@ -186,6 +186,36 @@ func TestAFileThatGrowsIsWrittenAnew(t *testing.T) {
 	}
 }
 
+// TestManySetsThatEnded: a gateway may have seen many tunnels end, and is to start all
+// the same.
+func TestManySetsThatEnded(t *testing.T) { // B6
+	const sets = 100_000
+	c := config(t)
+	s := create(t, c)
+	long := strings.Repeat("x", 200) // so that what is left outweighs what has ended
+	changes := make([]sealed.Change, 0, sets*3/2)
+	for i := range uint64(sets) {
+		data := "short"
+		if i%2 == 0 {
+			data = long
+		}
+		changes = append(changes, put(i, "ike", data))
+	}
+	for i := uint64(1); i < sets; i += 2 {
+		changes = append(changes, sealed.Change{Set: i})
+	}
+	write(t, s, changes...)
+	values, err := sealed.Load(c)
+	if err != nil || len(values) != sets/2 {
+		t.Fatalf("The next life finds %d values, want %d (%v).", len(values), sets/2, err)
+	}
+	for i, v := range values {
+		if v.Set != uint64(2*i) || string(v.Data) != long {
+			t.Fatalf("Value %d is %.5s of set %d, want that of set %d.", i, v.Data, v.Set, 2*i)
+		}
+	}
+}
+
 func TestAStoreThatCannotWriteLeavesNothingToUse(t *testing.T) { // B6
 	c := config(t)
 	s := create(t, c)
