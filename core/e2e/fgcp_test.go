@@ -30,6 +30,7 @@ type fgcp struct {
 // dialect is how the client of a unit speaks, and what the unit must know of it. The
 // zero value is IKEv2.
 type dialect struct {
+	unit    string // further lines of the ha section
 	phase1  string // further lines of it
 	more    string // further sections
 	network string // behind the client; empty for its network
@@ -41,7 +42,7 @@ func newFGCPOf(t *testing.T, speaks dialect) *fgcp {
 	t.Helper()
 	f := &fgcp{t: t, site: gateway.NewPairSite(netlab.New(t), 2), network: gateway.ClientNet}
 	for _, m := range f.site.Members {
-		text := strings.Replace(f.site.Config(m, ""), "    dpd: on-idle\n", speaks.phase1+"    dpd: on-idle\n", 1)
+		text := strings.Replace(f.site.Config(m, speaks.unit), "    dpd: on-idle\n", speaks.phase1+"    dpd: on-idle\n", 1)
 		f.members = append(f.members, startGateway(m.Host, text+speaks.more))
 	}
 	f.waitPrimary(0, f.members...)
@@ -267,7 +268,30 @@ func (f *fgcp) goesOnThroughAllThatFails() {
 // for them; the IKE SA stays.
 func TestUnitWithoutSequenceNumbers(t *testing.T) { // C2, C5, C6
 	t.Parallel()
-	f := newFGCP(t, "  ha-sync-esp-seqno: disable\n")
+	const unknown = "  ha-sync-esp-seqno: disable\n"
+	for name, row := range map[string]struct {
+		speaks dialect
+		// keys is the exchange that makes new ones, which has so many messages.
+		keys     uint8
+		messages int
+	}{
+		"IKEv2": {dialect{unit: unknown}, createChildSA, 2},
+		"IKEv1": {
+			dialect{
+				unit: unknown, phase1: "    ike-version: 1\n",
+				speak: func(c strongswan.Connection) strongswan.Connection { return ofV1(c, "main") },
+			}, quickMode, 3,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			newFGCPOf(t, row.speaks).rekeysAtTheFirstPacket(row.keys, row.messages)
+		})
+	}
+}
+
+func (f *fgcp) rekeysAtTheFirstPacket(keys uint8, messages int) {
+	f.t.Helper()
 	two := f.members[1]
 	before := f.members[0].Tunnel("vpn1_1")
 	f.members[0].Kill()
@@ -275,22 +299,22 @@ func TestUnitWithoutSequenceNumbers(t *testing.T) { // C2, C5, C6
 	f.flows()
 	after := two.Tunnel("vpn1_1")
 	if after.IKESPIs != before.IKESPIs || saPair(after) == saPair(before) {
-		t.Errorf("the new primary has %s of the IKE SA %v, want other keys than %s, of %v", saPair(after), after.IKESPIs, saPair(before), before.IKESPIs)
+		f.t.Errorf("the new primary has %s of the IKE SA %v, want other keys than %s, of %v", saPair(after), after.IKESPIs, saPair(before), before.IKESPIs)
 	}
 	f.up.Stop()
 	f.down.Stop()
-	wantNumbersOnce(t, f.wire)
+	wantNumbersOnce(f.t, f.wire)
 	made := 0
 	for _, m := range f.wire.IKE("") {
 		switch m.ExchangeType {
-		case ikeSAInit:
-			t.Errorf("the IKE SA was negotiated again: %+v", m)
-		case createChildSA:
+		case ikeSAInit, mainMode, aggressiveMode:
+			f.t.Errorf("the IKE SA was negotiated again: %+v", m)
+		case keys:
 			made++
 		}
 	}
-	if made != 2 {
-		t.Errorf("%d messages of CREATE_CHILD_SA crossed the wire, want one exchange", made)
+	if made != messages {
+		f.t.Errorf("%d messages that make keys crossed the wire, want one exchange of %d", made, messages)
 	}
 }
 
