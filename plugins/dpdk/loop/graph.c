@@ -104,21 +104,27 @@ static void enter(struct worker *w) {
 	w->entered = true;
 }
 
-// evg_graph_carry brings at most BURST packets to their end, and owns them. Between
-// calls turns is even: nothing is under way.
-void evg_graph_carry(struct evg_plane *p, void **packets, uint32_t n) {
-	struct worker *w = p->workers[0];
-	struct rte_mbuf **m = (struct rte_mbuf **)packets;
-	if (!w->entered)
-		enter(w);
-	turn_begin(w);
+// carry_burst brings at most BURST packets to their end.
+static void carry_burst(struct worker *w, struct rte_mbuf **m, uint32_t n) {
 	for (uint32_t start = 0, end; start < n; start = end) {
 		for (end = start + 1; end < n && m[end]->port == m[start]->port;)
 			end++;
 		take_run(w, m + start, end - start);
 	}
 	carry(w);
-	turn_end(w);
+}
+
+// evg_graph_carry brings packets to their end, and owns them. Between calls turns is
+// even: nothing is under way.
+void evg_graph_carry(struct evg_plane *p, void **packets, uint32_t n) {
+	struct worker *w = p->workers[0];
+	struct rte_mbuf **m = (struct rte_mbuf **)packets;
+	if (!w->entered)
+		enter(w);
+	turn_begin(w);
+	for (uint32_t at = 0; at < n; at += BURST)
+		carry_burst(w, m + at, RTE_MIN(n - at, (uint32_t)BURST));
+	flush(w);
 	atomic_fetch_add(&w->turns, 1);
 }
 

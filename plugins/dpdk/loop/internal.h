@@ -204,7 +204,6 @@ struct worker {
 	struct rte_mbuf *spare;
 	struct rte_mempool *ops;
 	struct rte_ip_frag_tbl *fragments;
-	struct rte_ip_frag_death_row dead;
 	uint64_t acquire_until[ACQUIRE_SLOTS];
 	uint64_t too_big_tokens, too_big_last;
 	uint16_t ip_id;
@@ -358,7 +357,6 @@ uint64_t turn_begin(struct worker *w);
 void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n);
 void take_inner(struct worker *w, struct rte_mbuf *m);
 void carry(struct worker *w);
-void turn_end(struct worker *w);
 void *worker_main(void *arg);
 
 #endif

@@ -20,6 +20,8 @@
 #define IDLE_TURNS 256
 #define IDLE_NS 50000
 
+_Static_assert(HOST_BURST <= BURST, "carry takes no more");
+
 static uint64_t clock_ns(void) {
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
@@ -99,20 +101,25 @@ static void to_us(struct worker *w, uint16_t port, struct rte_mbuf *m, const str
 	}
 }
 
-// join puts a fragment of an outer packet to the others. It returns the whole packet
-// in one piece, or NULL.
+// join puts a fragment of an outer packet to the others. It returns the whole packet,
+// or NULL. Each call has its own row of what is given up, fragments of two packets at
+// most: DPDK puts them there without a look at how many there are.
 static struct rte_mbuf *join(struct worker *w, struct rte_mbuf *m, bool v6) {
+	struct rte_ip_frag_death_row dead;
+	dead.cnt = 0;
 	m->l2_len = sizeof(struct rte_ether_hdr);
 	uint64_t now = w->now / 1000000; // ms
 	if (v6) {
 		struct rte_ipv6_hdr *ip = rte_pktmbuf_mtod_offset(m, struct rte_ipv6_hdr *, m->l2_len);
 		m->l3_len = sizeof *ip + sizeof(struct rte_ipv6_fragment_ext);
-		m = rte_ipv6_frag_reassemble_packet(w->fragments, &w->dead, m, now, ip, (struct rte_ipv6_fragment_ext *)(ip + 1));
+		m = rte_ipv6_frag_reassemble_packet(w->fragments, &dead, m, now, ip, (struct rte_ipv6_fragment_ext *)(ip + 1));
 	} else {
 		struct rte_ipv4_hdr *ip = rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, m->l2_len);
 		m->l3_len = rte_ipv4_hdr_len(ip);
-		m = rte_ipv4_frag_reassemble_packet(w->fragments, &w->dead, m, now, ip);
+		m = rte_ipv4_frag_reassemble_packet(w->fragments, &dead, m, now, ip);
 	}
+	if (dead.cnt > 0)
+		rte_ip_frag_free_death_row(&dead, 0);
 	return m;
 }
 
@@ -181,8 +188,8 @@ static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m, const
 }
 
 // take_frames begins with what arrived at a port: each frame goes to the host or
-// waits for carry. Headers are read where those of packets to be sent will be, so that
-// few are copied.
+// waits for carry, before which no more than BURST are taken. Headers are read where
+// those of packets to be sent will be, so that few are copied.
 void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n) {
 	bool maybe_ours[BURST];
 	struct out_packet *at = &w->out[w->n_out];
@@ -281,13 +288,6 @@ uint64_t turn_begin(struct worker *w) {
 	return number;
 }
 
-// turn_end sends what waits for ports.
-void turn_end(struct worker *w) {
-	flush(w);
-	if (w->dead.cnt > 0)
-		rte_ip_frag_free_death_row(&w->dead, 0);
-}
-
 // turn carries what there is. While ports are busy, devices of the host, each of
 // which costs a system call, have a share of the turns only.
 static uint32_t turn(struct worker *w) {
@@ -300,7 +300,7 @@ static uint32_t turn(struct worker *w) {
 			n += host_turn(w, i);
 		n += tun_turn(w);
 	}
-	turn_end(w);
+	flush(w);
 	return n;
 }
 
