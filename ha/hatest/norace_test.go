@@ -2,4 +2,4 @@
 
 package hatest_test
 
-const defaultSeeds = 2000
+const defaultSeeds = 1200
