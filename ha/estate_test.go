@@ -1,0 +1,73 @@
+package ha_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
+)
+
+// TestTunnelOfTheLastLifeIsJudged: while our daemon was away, another member took the
+// tunnel over, sent with the numbers above ours, and died with all memory of it. Our
+// journal knows nothing of that. The pair goes on with the numbers that its dataplane
+// has, takes no others, and gets new keys.
+func TestTunnelOfTheLastLifeIsJudged(t *testing.T) { // B6, I1, I2
+	in, out := pair()
+	for _, was := range []struct {
+		what  string
+		armed ha.Members // by the other member's last life
+		keys  int
+	}{
+		{"had not taken it over", 0, 0},
+		{"may have taken it over", ha.MembersOf(0), 1},
+	} {
+		t.Run("the other member "+was.what, func(t *testing.T) {
+			g := &group{
+				t: t, now: time.Unix(1000, 0), nodes: make(map[ipsec.MemberID]*ha.Node), rd: make(map[ipsec.MemberID][]ha.Ready),
+				refer: func(ipsec.MemberID) []ipsec.SAID { return nil },
+			}
+			for id, hard := range []ha.HardState{{Disk: 1, Life: 1, Count: 1}, {Disk: 2, Life: 1, Count: 2, Armed: was.armed}} {
+				n, err := ha.New(ha.Config{Member: ipsec.MemberID(id), Members: ha.MembersOf(0, 1)}, hard)
+				if err != nil {
+					t.Fatalf("Member %d was not made: %v.", id, err)
+				}
+				g.nodes[ipsec.MemberID(id)] = n
+			}
+			g.step(0, ha.Plane{Up: true, Left: map[ipsec.SAID]ipsec.Sequence{in.ID: {}, out.ID: {Next: 35, Ceiling: ipsec.LeaseSize}}})
+			g.step(0, ha.Remembered{Return: ha.Return{
+				Tunnel: tunnel, Version: ha.Version{Epoch: ha.NewEpoch(1, 0), Change: 2}, Title: ha.Title{Past: ha.MembersOf(0)},
+				IKE:      ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike 1"))},
+				Children: []ha.Child{{In: in, Out: out, Holders: ha.MembersOf(0, 1), Bound: ipsec.LeaseSize}},
+			}})
+			for id := range ipsec.MemberID(2) {
+				g.step(id, ha.Configure{Classes: map[string]uint64{"dialup": 1}})
+			}
+			g.pass(2 * time.Second)
+			if st, _ := g.nodes[0].Tunnel(tunnel); !st.Owned || len(st.Children) != 1 {
+				t.Fatalf("Member 0 should go on with its tunnel, it has %+v.", st)
+			}
+			g.step(0, ha.LeaseLow{SA: out.ID})
+			g.pass(time.Second)
+			asked, raised := map[ipsec.SAID]bool{}, 0
+			for _, rd := range g.take(0) {
+				for _, r := range rd.Rekey {
+					asked[r.Child] = r.Why == ha.HolderForgot
+				}
+				for _, o := range rd.Orders {
+					for _, ch := range o.Changes {
+						if ch.ID == out.ID && ch.Sequence != nil && ch.Sequence.Ceiling > ipsec.LeaseSize {
+							raised++
+						}
+					}
+				}
+			}
+			if len(asked) != was.keys || was.keys > 0 && !asked[in.ID] {
+				t.Errorf("New keys were asked for %v, want it for %d pairs because a member may have forgotten what it sent.", asked, was.keys)
+			}
+			if wants := 1 - was.keys; raised != wants {
+				t.Errorf("The dataplane was given more numbers %d times, want %d.", raised, wants)
+			}
+		})
+	}
+}
