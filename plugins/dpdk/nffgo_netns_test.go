@@ -5,11 +5,13 @@ package dpdk_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"maps"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -19,6 +21,9 @@ import (
 	"github.com/evergate/evergate/offload/offloadtest"
 	"github.com/evergate/evergate/plugins/dpdk/nffgo"
 )
+
+// everyClause has TestNFFGoKeepsTheContract check more than those that tell most.
+var everyClause = flag.Bool("every-clause", false, "check all clauses of the contract with engine nffgo")
 
 // graphSettings make nff-go run the port of a test.
 func graphSettings() map[string]string {
@@ -66,23 +71,44 @@ func (p *plugin) start(ctx context.Context, host *netlab.Namespace) (*offloadtes
 	return offloadtest.Executable(p, offloadtest.Harness{}, "nsenter", "--net="+host.Path(), p.path)(ctx)
 }
 
-// TestNFFGoKeepsTheContract runs the conformance suite, with real packets, against
-// processes of the plugin whose ports are run by nff-go.
+// TestNFFGoKeepsTheContract checks clauses of the contract, with real packets, with
+// processes of the plugin whose ports are run by nff-go: those in which packets pass
+// the graph in every way, and turns end that somebody waits for. All clauses, each
+// with some seconds of four busy threads, are checked by
+//
+//	plugins/dpdk/compat/run go test -tags dpdk,nffgo ./plugins/dpdk -run NFFGo -every-clause
 func TestNFFGoKeepsTheContract(t *testing.T) { // B8
 	p := buildPlugin(t)
-	offloadtest.RunDirect(t, func(ctx context.Context) (*offloadtest.Harness, error) {
-		w := newWire(t, nil)
-		process, err := p.start(ctx, w.gateway)
-		if err != nil {
-			return nil, err
-		}
-		w.Engine = process.Engine
-		maps.Copy(w.settings, graphSettings())
-		return w.harness(process.Close), nil
-	})
+	clauses, err := offloadtest.Select("configure.again", "concurrent", "traffic", "replay", "standby", "demote", "arm.inbound", "arm.outbound", "link.carries", "link.arrives")
+	if *everyClause {
+		clauses = offloadtest.Clauses()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range clauses {
+		t.Run(c.ID, func(t *testing.T) {
+			r := c.Check(t.Context(), func(ctx context.Context) (*offloadtest.Harness, error) { return p.inGraph(ctx, t) })
+			if r.Outcome == offloadtest.Failed {
+				t.Errorf("%s\n\t%s", r.Text, strings.Join(r.Notes, "\n\t"))
+			}
+		})
+	}
 	if bytes.Contains(p.log.Bytes(), []byte("did not close cleanly")) {
 		t.Errorf("Each graph should give back all that it had, but: %s", p.log.String())
 	}
+}
+
+// inGraph starts a process whose one port a graph runs.
+func (p *plugin) inGraph(ctx context.Context, t *testing.T) (*offloadtest.Harness, error) {
+	w := newWire(t, nil)
+	process, err := p.start(ctx, w.gateway)
+	if err != nil {
+		return nil, err
+	}
+	w.Engine = process.Engine
+	maps.Copy(w.settings, graphSettings())
+	return w.harness(process.Close), nil
 }
 
 // TestNFFGoAndGoUnderstandEachOther sends pings through the longest headers that there
