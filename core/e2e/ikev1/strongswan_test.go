@@ -42,6 +42,34 @@ func TestClientDialsIn(t *testing.T) {
 	}
 }
 
+// TestClientBehindNAT: a client that says it is behind a NAT moves to port 4500, and ESP
+// travels inside of UDP (RFC 3947).
+func TestClientBehindNAT(t *testing.T) {
+	for name, change := range map[string]func(*set){
+		"main mode":       func(*set) {},
+		"aggressive mode": aggressive,
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := connect(t, change, func(s *set) { s.theirs.ForceEncap = true })
+			e.initiate()
+			if s := e.gateway.waitUp(1); !s.NATRemote || !s.Encap || s.Local.Port() != 4500 || s.Remote.Port() != 4500 {
+				t.Errorf("The gateway has %v with %v, NAT at the peer's %v, ESP in UDP %v; want port 4500 and both.", s.Local, s.Remote, s.NATRemote, s.Encap)
+			}
+			for spi, sa := range e.gateway.sas() {
+				if sa.Encap == nil {
+					t.Errorf("The SA %08x is not encapsulated in UDP.", uint32(spi))
+				}
+			}
+		})
+	}
+}
+
+// TestCommitBit: a gateway that sets the commit bit, and says CONNECTED when its pair is
+// ready, has a tunnel with charon as others have.
+func TestCommitBit(t *testing.T) {
+	connect(t, func(s *set) { s.ours.V1.Commit = true }).initiate()
+}
+
 func TestGatewayDials(t *testing.T) {
 	for name, change := range map[string]func(*set){
 		"main mode":       func(*set) {},
