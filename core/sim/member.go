@@ -104,8 +104,10 @@ func (m *member) start(withDisk bool) {
 	m.begin(machines...)
 	m.inbox, m.orders = m.daemon.actor(), m.daemon.actor()
 	m.timer = alarm{do: func() { m.tell(engine.Node{Input: ha.Timeout{}}) }}
-	m.all(m.plane.ceilings)
-	m.tell(engine.Node{Input: m.plane.keeps})
+	if c.cfg.Mixed {
+		m.all(m.plane.ceilings)
+		m.tell(engine.Node{Input: m.plane.keeps})
+	}
 	m.tell(engine.Node{Input: outlived})
 	m.remind()
 	m.tell(engine.Reconfigured{Policy: policy})
