@@ -299,3 +299,28 @@ func TestTakeoversOfATunnelAreCountedPastOldSnapshots(t *testing.T) { // B1
 		}
 	}
 }
+
+// TestRefusedChildIsAskedForAgain: the peer refuses the only child of a tunnel that is
+// up. It is asked for again, each time after twice as long, and comes up in the end.
+func TestRefusedChildIsAskedForAgain(t *testing.T) {
+	p := newPair(t)
+	refuse := func() { p.server.plane.Inject(mem.CallInstall, mem.Fail(offload.ErrExhausted)) }
+	refuse()
+	p.client.step(Reload{p.client.shard.policy.Policy})
+	p.deliver()
+	first := p.client.shard.Tunnels(p.now)
+	if len(first) != 1 || len(first[0].Children) != 0 {
+		t.Fatalf("the client has %+v, want one tunnel without a child", first)
+	}
+	for wait := firstRedial; wait < lastRedial; wait *= 2 {
+		if d := p.client.shard.dial["office"]; d.at.Sub(p.now) != wait {
+			t.Fatalf("the client asks again in %v, want %v", d.at.Sub(p.now), wait)
+		}
+		refuse()
+		p.pass(wait)
+	}
+	p.pass(lastRedial)
+	if now := p.client.only(); now.ID != first[0].ID {
+		t.Error("the client has another tunnel, want its child in the one that was up")
+	}
+}
