@@ -263,7 +263,6 @@ func (n *Node) goOn(t *tunnel, c *child) {
 		}
 	}
 	n.order(Order{Kind: Update, Changes: []Change{{ID: c.In.ID, Group: &me, Active: &yes}, {ID: c.Out.ID, Group: &me, Active: &yes}}})
-	n.judgeAll(c)
 	if !n.unbounded && (seq.Next > c.ceiling || c.ceiling-seq.Next < n.cfg.Lease/2) {
 		n.raise(c) // it may have asked while nobody listened
 	}

@@ -34,7 +34,9 @@ func TestTunnelOfTheLastLifeIsJudged(t *testing.T) { // B6, I1, I2
 				}
 				g.nodes[ipsec.MemberID(id)] = n
 			}
-			g.step(0, ha.Plane{Up: true, Left: map[ipsec.SAID]ipsec.Sequence{in.ID: {}, out.ID: {Next: 35, Ceiling: ipsec.LeaseSize}}})
+			g.step(0, ha.Plane{Up: true, Left: map[ipsec.SAID]ha.Left{
+				in.ID: {Tunnel: tunnel}, out.ID: {Tunnel: tunnel, Sequence: ipsec.Sequence{Next: 35, Ceiling: ipsec.LeaseSize}},
+			}})
 			g.step(0, ha.Remembered{Return: ha.Return{
 				Tunnel: tunnel, Version: ha.Version{Epoch: ha.NewEpoch(1, 0), Change: 2}, Title: ha.Title{Past: ha.MembersOf(0)},
 				IKE:      ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike 1"))},

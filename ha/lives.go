@@ -6,7 +6,6 @@ package ha
 // no owner of a tunnel is among Armed, the new life may be given it again. A dataplane
 // that has lived on holds what it had, and must be asked.
 func (n *Node) judge(p *peer, h Hello) {
-	p.unsure = h.Armed
 	for _, t := range append(n.ownedBy(n.cfg.Member), n.others()...) {
 		suspect := t.past&h.Armed != 0
 		for _, c := range t.pairs() {
@@ -18,16 +17,6 @@ func (n *Node) judge(p *peer, h Hello) {
 				c.Holders = c.Holders.Without(p.id)
 				n.settle(c)
 			}
-		}
-	}
-}
-
-// judgeAll does so for a pair of our last life, of which we had not heard yet when
-// the others said Hello.
-func (n *Node) judgeAll(c *child) {
-	for _, p := range n.peers {
-		if p != nil && c.of.past&p.unsure != 0 {
-			n.bar(c, p)
 		}
 	}
 }

@@ -21,8 +21,6 @@ type peer struct {
 	retired []DiskID
 	// judged is the life whose Hello has told of those before it.
 	judged Life
-	// unsure are the members whose tunnels those may have sent for.
-	unsure Members
 	role   Role
 	// highest is the highest version of the protocol that it reads, 0 when it is not
 	// known.
@@ -162,7 +160,7 @@ func (n *Node) meet(now time.Time, p *peer, f Frame) bool {
 		n.replaced(p)
 	}
 	p.lacked = n.missed(p)
-	p.life, p.disk, p.judged, p.unsure, p.hello, p.in, p.whole, p.told = f.Life, f.Disk, 0, 0, nil, incoming{}, false, position{}
+	p.life, p.disk, p.judged, p.hello, p.in, p.whole, p.told = f.Life, f.Disk, 0, nil, incoming{}, false, position{}
 	return true
 }
 

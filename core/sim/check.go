@@ -233,9 +233,6 @@ func (m *member) checkSends(sa *planeSA) {
 	if st, _ := m.node.Tunnel(sa.desc.Tunnel); m.leaving && st.Lingers {
 		return // until all know its successor
 	}
-	if _, known := m.node.TunnelOf(sa.desc.ID); !known && m.node.Inherits(sa.desc.ID) {
-		return // its last life's, until everybody has said what became of the tunnel
-	}
 	m.c.breach("I7: %s sends on %v, of a tunnel that member %d owns", m.name, sa.desc.ID, owner)
 }
 
