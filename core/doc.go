@@ -25,7 +25,7 @@
 //	offload          the contract with dataplanes; proto, pluginrpc, mem, offloadtest, ikesock
 //	plugins/softesp  the pure Go dataplane           plugins/xfrm   Linux's own ESP
 //	plugins/dpdk     ports and ciphers of DPDK, behind the build tag dpdk: loop is the packet path, in C;
-//	                 nffgo brings it packets by a flow graph, in place of its own workers (adr/0016)
+//	                 nffgo brings it packets by a flow graph, in place of its own workers (adr/0015)
 //	plugins/examplenpu  a vendor's plugin to start from, in a module of its own
 //	cmd              evergated, evergate, evergate-plugin-softesp, evergate-plugin-xfrm, offload-probe, evergate-demo
 //	configs          configurations to start from, each loaded by a test
