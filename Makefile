@@ -24,7 +24,7 @@ PACKAGES ?= \
 	tshark tcpdump nftables iproute2 iputils-ping iperf3 bird2 \
 	gcc libc6-dev \
 	qemu-system-x86 kmod gcc-12 xz-utils \
-	systemd
+	systemd procps
 
 # What the dataplane on DPDK is built from, behind a tag of its own.
 DPDK_PACKAGES ?= libdpdk-dev pkgconf gcc libc6-dev ethtool

@@ -50,9 +50,7 @@ func TestOwnerDiesInItsOwnExchange(t *testing.T) { // B2, I6, C1
 		f.members[owner].Kill()
 		f.site.Lead(f.site.Members[survivor])
 		loss.Remove()
-		if err := <-done; err != nil {
-			t.Fatalf("the owner died with the %s: %v", step.name, err)
-		}
+		<-done // with an error where the owner died before it answered
 		pingThrough(t, f)
 		f.waitRole(f.members[survivor], "vpn1_1", "primary")
 		f.wantOnePair(f.members[survivor], before, "after the owner died with the "+step.name)

@@ -54,6 +54,7 @@ func TestMemberIsReplaced(t *testing.T) { // F9, F5, I2
 	before := fmt.Sprint(spisOfClient(f))
 	f.site.Lead(f.site.Members[1])
 	f.members[0].Stop()
+	f.members[0].Kill() // the dataplane that outlives it: the machine goes as a whole
 	replaced := startGateway(one.Host, f.site.Config(one, "    fgsp-sync: enable", ""))
 	f.members[0] = replaced
 	f.waitSynced(f.members...)
