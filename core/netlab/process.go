@@ -131,7 +131,7 @@ func (p *Process) cleanup() {
 	p.tb.Helper()
 	p.Kill()
 	if p.tb.Failed() {
-		if text := p.log.Tail(200); text != "" {
+		if text := p.log.Tail(80); text != "" {
 			p.tb.Logf("log of %s:\n%s", p.name, text)
 		}
 	}

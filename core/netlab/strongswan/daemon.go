@@ -63,7 +63,7 @@ func Start(ns *netlab.Namespace, settings Settings) *Daemon {
 	}
 	tb.Cleanup(func() {
 		if tb.Failed() {
-			tb.Logf("log of charon in %s:\n%s", ns.Name(), d.log.Tail(150))
+			tb.Logf("log of charon in %s:\n%s", ns.Name(), withoutDumps(d.log.Tail(400)))
 		}
 	})
 	cmd := exec.CommandContext(context.WithoutCancel(tb.Context()), charon) // the lab's clean-up ends it

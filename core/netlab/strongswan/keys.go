@@ -74,6 +74,12 @@ var (
 	keySPI      = regexp.MustCompile(`^  SPI 0x([0-9a-f]{8}), src `)
 )
 
+// dumpLine is a line of a dump, or announces one.
+var dumpLine = regexp.MustCompile(`(?m)^\d+\[\w+\].*(?: => \d+ bytes @ | \d+: (?:[0-9A-F]{2} ){1,16} ).*\n?`)
+
+// withoutDumps leaves out of a log what is for programs to read.
+func withoutDumps(log string) string { return dumpLine.ReplaceAllString(log, "") }
+
 func parseKeys(text string) (*keyLog, error) {
 	log := &keyLog{threads: map[string]*keyThread{}, proposals: map[string][]string{}, selectedESP: map[string][]string{}, ike: map[uint32]netlab.IKEKey{}}
 	for line := range strings.Lines(text) {

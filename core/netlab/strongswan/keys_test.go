@@ -30,6 +30,22 @@ const keyText = `09[CFG] <home|1> selected proposal: ESP:AES_CBC_128/HMAC_SHA1_9
 12[CHD] <home|1>   SPI 0x00000022, src 192.0.2.2 dst 192.0.2.1
 `
 
+func TestLogIsShownWithoutDumps(t *testing.T) {
+	const want = `09[CFG] <home|1> selected proposal: ESP:AES_CBC_128/HMAC_SHA1_96/NO_EXT_SEQ
+09[ENC] <home|1> parsed CREATE_CHILD_SA request 2 [ N(REKEY_SA) SA No TSi TSr ]
+11[ENC] <other|2> parsed INFORMATIONAL response 1 [ ]
+09[CHD] <home|1> adding inbound ESP SA
+09[CHD] <home|1>   SPI 0x00000011, src 192.0.2.1 dst 192.0.2.2
+09[CHD] <home|1> registering outbound ESP SA
+09[CHD] <home|1>   SPI 0x00000022, src 192.0.2.2 dst 192.0.2.1
+12[CHD] <home|1> adding outbound ESP SA
+12[CHD] <home|1>   SPI 0x00000022, src 192.0.2.2 dst 192.0.2.1
+`
+	if got := withoutDumps(keyText); got != want {
+		t.Errorf("of the log is shown\n%s\nwant\n%s", got, want)
+	}
+}
+
 func TestKeysAreThoseOfTheirDirection(t *testing.T) {
 	log, err := parseKeys(keyText)
 	if err != nil {
