@@ -85,7 +85,7 @@ func ofOneKind(ops []planeOp) (batch, left []planeOp) {
 
 // call makes one call for operations of one kind and deals out the answers.
 func (e *Engine) call(ctx context.Context, ops []planeOp) map[*runner][]Result {
-	ctx, cancel := context.WithTimeout(ctx, planeDeadline)
+	calling, cancel := context.WithTimeout(ctx, planeDeadline)
 	defer cancel()
 	var placements []offload.Placement
 	var counters []offload.Counters
@@ -96,19 +96,19 @@ func (e *Engine) call(ctx context.Context, ops []planeOp) map[*runner][]Result {
 		for _, op := range ops {
 			sas = append(sas, op.Install...)
 		}
-		placements, err = e.o.Plane.Install(ctx, e.currentEpoch(), offload.Active, sas...)
+		placements, err = e.o.Plane.Install(calling, e.currentEpoch(), offload.Active, sas...)
 	case 1:
 		var changes []offload.Change
 		for _, op := range ops {
 			changes = append(changes, op.Update...)
 		}
-		placements, err = e.o.Plane.Update(ctx, e.currentEpoch(), changes...)
+		placements, err = e.o.Plane.Update(calling, e.currentEpoch(), changes...)
 	default:
 		var ids []ipsec.SAID
 		for _, op := range ops {
 			ids = append(ids, op.Delete...)
 		}
-		counters, err = e.o.Plane.Delete(ctx, e.currentEpoch(), ids...)
+		counters, err = e.o.Plane.Delete(calling, e.currentEpoch(), ids...)
 	}
 	if err != nil && ctx.Err() == nil {
 		e.o.Log.Error("dataplane call failed", "error", err)

@@ -1,8 +1,12 @@
 package engine
 
 import (
+	"context"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
@@ -95,4 +99,47 @@ func TestAnswersFindTheirShard(t *testing.T) {
 	if b := results[shards['b']]; len(b) != 1 || len(b[0].Placements) != 1 || b[0].Placements[0].ID != saidOf(1) {
 		t.Errorf("Shard b was told %+v, want where its own SA is.", b)
 	}
+}
+
+// hangs is a dataplane that does not answer.
+type hangs struct{ offload.Engine }
+
+func (hangs) Delete(ctx context.Context, _ offload.Epoch, _ ...ipsec.SAID) ([]offload.Counters, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestDataplaneThatDoesNotAnswerIsLogged: whoever waits is told in the end, and the log
+// tells why.
+func TestDataplaneThatDoesNotAnswerIsLogged(t *testing.T) { // B7
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		e := &Engine{o: Options{Plane: hangs{}, Log: slog.New(slog.NewTextHandler(&log, nil))}}
+		shards := make(map[byte]*runner)
+		results := e.call(t.Context(), planeOps(shards, "adelete"))
+		if r := results[shards['a']]; len(r) != 1 || r[0].Err == nil {
+			t.Errorf("The shard was told %+v, want an error.", r)
+		}
+		if !strings.Contains(log.String(), "dataplane call failed") {
+			t.Errorf("The log says %q, want that the call failed.", log.String())
+		}
+	})
+}
+
+// TestOrderWithoutAnswerIsRepeated: the replication machine must not take for done, or
+// tell other members, what the dataplane has perhaps not carried out (I2).
+func TestOrderWithoutAnswerIsRepeated(t *testing.T) { // B7
+	synctest.Test(t, func(t *testing.T) {
+		e := &Engine{o: Options{Log: slog.New(slog.DiscardHandler)}}
+		calls := 0
+		e.insist(t.Context(), func(ctx context.Context) error {
+			if calls++; calls == 1 {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		})
+		if calls != 2 {
+			t.Errorf("The dataplane was asked %d times, want a second time after the first had no answer.", calls)
+		}
+	})
 }

@@ -265,20 +265,21 @@ func (e *Engine) order(ctx context.Context, list []ha.Order) []ipsec.SAID {
 	return refused
 }
 
-// insist repeats a call for as long as there is no dataplane: what the
-// replication machine ordered is done before it hears that it is.
+// insist repeats a call for as long as there is no dataplane, or no answer of it: what
+// the replication machine ordered is done before it hears that it is, and a call that
+// was carried out after all changes nothing when it is made again.
 func (e *Engine) insist(ctx context.Context, call func(context.Context) error) {
 	for ctx.Err() == nil {
 		bounded, cancel := context.WithTimeout(ctx, planeDeadline)
 		err := call(bounded)
 		cancel()
-		if err == nil {
+		switch {
+		case err == nil || ctx.Err() != nil:
 			return
-		}
-		if !errors.Is(err, offload.ErrDown) && !errors.Is(err, offload.ErrNotConfigured) {
-			if ctx.Err() == nil {
-				e.o.Log.Error("dataplane refused an order", "error", err)
-			}
+		case errors.Is(err, context.DeadlineExceeded):
+			e.o.Log.Warn("dataplane has not answered, it is asked again", "after", planeDeadline, "error", err)
+		case !errors.Is(err, offload.ErrDown) && !errors.Is(err, offload.ErrNotConfigured):
+			e.o.Log.Error("dataplane refused an order", "error", err)
 			return
 		}
 		select {
