@@ -51,6 +51,12 @@ type exchange struct {
 type chain struct {
 	byClient        bool // the client began
 	client, cluster map[uint64]bool
+	// alone are the cluster's answers of which the next owner need not know, and
+	// divided is that two held the tunnel to be theirs when one was given.
+	alone   map[uint64]bool
+	divided bool
+	// first are the messages of the cluster by their first block of ciphertext.
+	first map[[16]byte]uint64
 }
 
 // acceptance is a packet of a client that a dataplane has taken.
@@ -165,16 +171,19 @@ func (l *ledger) sealed(c *Cluster, who string, payload []byte) {
 	l.sealed_[n] = what
 }
 
-// chained checks that the cluster, as one, encrypts one message with each IV of
-// an exchange of IKEv1. "Subsequent messages MUST use the last CBC encryption
-// block from the previous message as the initialization vector" (RFC 2409
-// appendix B): so it has one message between any two of the client's, which it
-// may repeat. by is nil for the client's own. Two owners, in a divided group,
-// each answer what they hear; the ciphers are in CBC mode, and all that it shows
-// is that the first blocks differ.
+// chained checks what the cluster, as one, encrypts in an exchange of IKEv1.
+// "Subsequent messages MUST use the last CBC encryption block from the previous
+// message as the initialization vector" (RFC 2409 appendix B): so it has one message
+// between any two of the client's, which it may repeat. by is nil for the client's
+// own.
+//
+// Only answers may share an IV, those of two owners to one message of the client,
+// where the second cannot know of the first: nobody was told, or the group was
+// divided. CBC shows how many leading blocks of the two are alike, which is none.
+// What the cluster begins has an IV of its own, whoever begins it.
 func (l *ledger) chained(by *member, payload []byte) {
-	const encrypted = 0x01
-	if len(payload) < 28 || payload[17]>>4 != 1 || payload[19]&encrypted == 0 {
+	const header, encrypted = 28, 0x01
+	if len(payload) < header+16 || payload[17]>>4 != 1 || payload[19]&encrypted == 0 {
 		return
 	}
 	x := exchange{[16]byte(payload), binary.BigEndian.Uint32(payload[20:])}
@@ -183,22 +192,33 @@ func (l *ledger) chained(by *member, payload []byte) {
 	}
 	ch := l.chains[x]
 	if ch == nil {
-		ch = &chain{byClient: by == nil, client: make(map[uint64]bool), cluster: make(map[uint64]bool)}
+		ch = &chain{
+			byClient: by == nil, client: make(map[uint64]bool), cluster: make(map[uint64]bool), alone: make(map[uint64]bool),
+			first: make(map[[16]byte]uint64),
+		}
 		l.chains[x] = ch
 	}
+	sum := l.sum(payload)
 	if by == nil {
-		ch.client[l.sum(payload)] = true
+		ch.client[sum] = true
 		return
 	}
-	if by.unprotected {
-		return // nobody else need know what it has said
+	block := [16]byte(payload[header:])
+	if before, known := ch.first[block]; known && before != sum {
+		by.c.breach("I1: %s: two messages of exchange %08x of %x begin alike", by.name, x.id, x.cookies)
 	}
-	ch.cluster[l.sum(payload)] = true
+	ch.first[block] = sum
+	if ch.alone[sum] = ch.alone[sum] || ch.byClient && by.unprotected; ch.alone[sum] {
+		return
+	}
+	ch.cluster[sum] = true
 	may := len(ch.client)
 	if !ch.byClient {
 		may++
 	}
-	if p, ok := l.promises[message{by.id, by.daemon.life, l.sum(payload)}]; len(ch.cluster) > may && ok && by.c.owners(p.tunnel) == 1 {
+	p, known := l.promises[message{by.id, by.daemon.life, sum}]
+	ch.divided = ch.divided || ch.byClient && (!known || by.c.owners(p.tunnel) != 1)
+	if len(ch.cluster) > may && !ch.divided {
 		by.c.breach("I1: %s: two messages of exchange %08x of %x are encrypted with one IV", by.name, x.id, x.cookies)
 	}
 }

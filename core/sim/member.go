@@ -104,10 +104,8 @@ func (m *member) start(withDisk bool) {
 	m.begin(machines...)
 	m.inbox, m.orders = m.daemon.actor(), m.daemon.actor()
 	m.timer = alarm{do: func() { m.tell(engine.Node{Input: ha.Timeout{}}) }}
-	if c.cfg.Mixed {
-		m.all(m.plane.ceilings)
-		m.tell(engine.Node{Input: m.plane.keeps})
-	}
+	m.all(m.plane.ceilings)
+	m.tell(engine.Node{Input: m.plane.keeps})
 	m.tell(engine.Node{Input: outlived})
 	m.remind()
 	m.tell(engine.Reconfigured{Policy: policy})

@@ -1,0 +1,52 @@
+package sim
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+)
+
+// sealedV1 is a message of quick mode with two blocks of ciphertext.
+func sealedV1(id, first, second byte) []byte {
+	b := make([]byte, 28, 60)
+	b[0], b[8], b[17], b[18], b[19], b[23] = 1, 2, 0x10, 32, 1, id
+	b = append(b, bytes.Repeat([]byte{first}, 16)...)
+	return append(b, bytes.Repeat([]byte{second}, 16)...)
+}
+
+// TestMessagesOfOneIVAreFound has members say what must not be said with one IV.
+func TestMessagesOfOneIVAreFound(t *testing.T) { // B1
+	const client, member = true, false
+	type said struct {
+		byClient bool
+		payload  []byte
+	}
+	for _, tt := range []struct {
+		what string
+		all  []said
+		want string // "" for no breach
+	}{
+		{"each answers once", []said{{client, sealedV1(1, 1, 1)}, {member, sealedV1(1, 2, 2)}, {client, sealedV1(1, 3, 3)}, {member, sealedV1(1, 4, 4)}}, ""},
+		{"an answer is repeated", []said{{client, sealedV1(1, 1, 1)}, {member, sealedV1(1, 2, 2)}, {member, sealedV1(1, 2, 2)}}, ""},
+		{"two owners answer one message", []said{{client, sealedV1(1, 1, 1)}, {member, sealedV1(1, 2, 2)}, {member, sealedV1(1, 3, 3)}}, ""},
+		{"their answers begin alike", []said{{client, sealedV1(1, 1, 1)}, {member, sealedV1(1, 2, 2)}, {member, sealedV1(1, 2, 3)}}, "begin alike"},
+		{"two exchanges of ours", []said{{member, sealedV1(1, 1, 1)}, {member, sealedV1(2, 2, 2)}}, ""},
+		{"two exchanges of ours with one ID", []said{{member, sealedV1(1, 1, 1)}, {member, sealedV1(1, 2, 2)}}, "one IV"},
+		{"two confirmations", []said{{member, sealedV1(1, 1, 1)}, {client, sealedV1(1, 2, 2)}, {member, sealedV1(1, 3, 3)}, {member, sealedV1(1, 4, 4)}}, "one IV"},
+	} {
+		c := New(Config{Seed: 1, Members: 2, Clients: 1, Dialect: IKEv1, Calm: true})
+		for _, s := range tt.all {
+			by := c.members[0]
+			if s.byClient {
+				by = nil
+			}
+			c.ledger.chained(by, s.payload)
+		}
+		switch err := c.Err(); {
+		case tt.want == "" && err != nil:
+			t.Errorf("When %s, there is a breach: %v.", tt.what, err)
+		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+			t.Errorf("When %s, the breach is %v, want one that says %q.", tt.what, err, tt.want)
+		}
+	}
+}
