@@ -257,6 +257,7 @@ func (t *Tunnel) peerDeleted(c *childSA) {
 	t.env.Stats.ChildrenDeleted++
 	t.stopSending(c)
 	t.passOn(c)
+	t.handOn(c)
 	c.state = childGone
 	c.removeAt = t.now.Add(lingerTime)
 	t.publish()
@@ -280,24 +281,59 @@ func (t *Tunnel) remove(c *childSA) {
 	t.publish()
 }
 
-// reinstate lets the pair send again that c has replaced, when c goes first.
+// reinstate finds others for what c, which is gone, has replaced. They are its own
+// successor's then, where it has one. Else the newest of them sends again.
 func (t *Tunnel) reinstate(c *childSA) {
-	for _, o := range t.children {
-		if o.state == childReplaced && o.successor == c.in && t.state == ike.StateUp {
-			o.state, o.successor, o.removeAt = childUp, 0, time.Time{}
-			if o.sending {
-				continue
-			}
-			o.sending = true
-			if i := slices.Index(t.out.Remove, o.outID); i >= 0 {
-				t.out.Remove = slices.Delete(t.out.Remove, i, i+1) // it is there still
-				continue
-			}
-			t.generation++
-			o.generation = t.generation
-			t.out.Install = append(t.out.Install, t.describe(t.now, o, ipsec.Outbound))
+	if t.handOn(c) {
+		return
+	}
+	var last *childSA
+	for _, o := range t.replacedBy(c) {
+		if last == nil || o.made > last.made {
+			last = o
 		}
 	}
+	if last == nil || t.state != ike.StateUp {
+		return
+	}
+	for _, o := range t.replacedBy(c) {
+		o.successor = last.in
+	}
+	last.state, last.successor, last.removeAt = childUp, 0, time.Time{}
+	last.softAt = after(last.born, last.life.Soft.Time)
+	if last.sending {
+		return
+	}
+	last.sending = true
+	if i := slices.Index(t.out.Remove, last.outID); i >= 0 {
+		t.out.Remove = slices.Delete(t.out.Remove, i, i+1) // it is there still
+		return
+	}
+	t.generation++
+	last.generation = t.generation
+	t.out.Install = append(t.out.Install, t.describe(t.now, last, ipsec.Outbound))
+}
+
+// handOn gives what c has replaced to its successor, and tells whether there is one.
+func (t *Tunnel) handOn(c *childSA) bool {
+	next := t.childByIn(c.successor)
+	if next == nil {
+		return false
+	}
+	for _, o := range t.replacedBy(c) {
+		o.successor = next.in
+	}
+	return true
+}
+
+// replacedBy are the pairs that c has replaced.
+func (t *Tunnel) replacedBy(c *childSA) (out []*childSA) {
+	for _, o := range t.children {
+		if o.state == childReplaced && o.successor == c.in {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
 func (t *Tunnel) removeAll() {

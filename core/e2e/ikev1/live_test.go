@@ -59,6 +59,62 @@ func TestGatewayRekeysAPair(t *testing.T) {
 	}
 }
 
+// TestBothRekeyAtOnce has the client rekey, and then both ends at once, the client twice.
+// What each sends on the other one knows, also when the pairs that the gateway has replaced
+// are gone, while charon keeps those that it has; and the gateway uses one pair.
+func TestBothRekeyAtOnce(t *testing.T) {
+	e := connect(t)
+	e.initiate()
+	if err := e.charon.RekeyChild("net"); err != nil {
+		t.Fatal(err)
+	}
+	var net vici.Message
+	net.Set("child", "net")
+	for range 3 {
+		e.gateway.input(ike.RekeyChild{ID: e.pairInUse().In})
+		for range 2 {
+			if _, err := e.charon.Call("rekey", net); err != nil {
+				t.Fatal(err)
+			}
+		}
+		netlab.Eventually(t, patience, "both ends know what the other one sends on", e.agree)
+	}
+	netlab.Eventually(t, patience, "what the gateway has replaced is deleted", func() error {
+		if n := e.gateway.stats().ChildrenDeleted; n == 0 {
+			return errors.New("nothing is")
+		}
+		return nil
+	})
+	netlab.Eventually(t, patience, "both ends know what the other one sends on", e.agree)
+}
+
+// agree tells what one end sends on and the other one does not know, or that the gateway
+// sends on more than one pair.
+func (e *ends) agree() error {
+	theirs, newest := make(map[ipsec.SPI]bool), ipsec.SPI(0)
+	for _, sa := range e.charon.SAs() {
+		for _, c := range sa.Children {
+			theirs[ipsec.SPI(c.SPIIn)] = true
+			if c.State == "INSTALLED" {
+				newest = ipsec.SPI(c.SPIOut)
+			}
+		}
+	}
+	ours, sending := e.gateway.sas(), 0
+	for spi, sa := range ours {
+		if sa.Direction != ipsec.Outbound {
+			continue
+		}
+		if sending++; !theirs[spi] {
+			return fmt.Errorf("the gateway sends on %v, the client has %v", sa.ID, theirs)
+		}
+	}
+	if _, known := ours[newest]; !known || sending != 1 {
+		return fmt.Errorf("the client sends on %v, known: %v; the gateway sends on %d pairs", newest, known, sending)
+	}
+	return nil
+}
+
 // TestClientRekeysPhase1: charon calls it reauthentication. The ESP SAs are
 // carried over.
 func TestClientRekeysPhase1(t *testing.T) {
