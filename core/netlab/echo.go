@@ -19,7 +19,7 @@ const echoLimit = 20 * time.Second
 
 // Echo sends echo requests one by one, each when the one before it is answered,
 // and returns an error when a reply does not come. from is an address of the
-// namespace.
+// namespace, "" for the one that routing chooses.
 //
 // Ping is for what ping(8) can tell besides; but ping waits for its last reply
 // only twice as long as for those before, and on a busy machine takes late for

@@ -19,7 +19,10 @@ type Ping struct {
 	Interval     time.Duration // default 200 ms; the kernel's root may go lower
 	Size         int           // octets after the ICMP header, default 56
 	DontFragment bool          // and do not fragment at the source either
-	Wait         time.Duration // for the last reply, default 5 s
+	// Wait is how long the first reply may take after the last request, 5 s by default.
+	// When one has come, ping(8) waits for the rest twice as long as the slowest took,
+	// and takes what is later for lost: Echo is for what must be answered.
+	Wait time.Duration
 }
 
 // PingResult is what came of a series.

@@ -3,7 +3,6 @@ package softesp_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
@@ -27,14 +26,17 @@ func TestStandbyForwardsAndStaysSilent(t *testing.T) { // B5
 	b.install(offload.Standby, atB[:]...)
 	events := watch(t, b.engine)
 	wire := b.wan.Capture("ip proto 50")
-	r := a.pingOnce(netlab.Ping{To: b.inner[0].String(), Count: 3, Wait: time.Second})
+	r := a.pingOnce(netlab.Ping{To: b.inner[0].String(), Count: 3, Wait: lostSoon})
 	if r.Received != 0 {
 		t.Errorf("A standby should answer nothing, got %d replies.", r.Received)
 	}
-	in, out := b.counters(atB[0].ID), b.counters(atB[1].ID)
-	if in.Packets != 3 || out.Packets != 0 || out.Drops.Standby != 3 {
-		t.Errorf("Three requests should be forwarded and three replies dropped, got %d in, %d out and %d dropped.", in.Packets, out.Packets, out.Drops.Standby)
-	}
+	netlab.Eventually(t, patience, "three requests are forwarded and three replies dropped", func() error {
+		in, out := b.counters(atB[0].ID), b.counters(atB[1].ID)
+		if in.Packets != 3 || out.Packets != 0 || out.Drops.Standby != 3 {
+			return fmt.Errorf("%d went in, %d out and %d were dropped", in.Packets, out.Packets, out.Drops.Standby)
+		}
+		return nil
+	})
 	for _, p := range wire.ESP("") {
 		if p.SPI == uint32(atB[1].ID.SPI) {
 			t.Error("An ESP packet of the standby's was on the wire.")

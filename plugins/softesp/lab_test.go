@@ -131,10 +131,10 @@ func (g *gateway) connect(other *gateway, spec tunnelSpec) (here, there [2]ipsec
 	return here, there
 }
 
-// ping wants n pings answered.
+// ping wants n pings answered, however late.
 func (g *gateway) ping(to string, n int) {
 	g.t.Helper()
-	if err := g.pingOnce(netlab.Ping{To: to, Count: n}).Err(); err != nil {
+	if err := g.ns.Echo(g.t.Context(), to, "", n); err != nil {
 		g.t.Fatalf("Pings from %s to %s should be answered: %v.", g.ns.Name(), to, err)
 	}
 }
