@@ -95,7 +95,7 @@ func (e *Engine) add(s *survey, role offload.Role, sa ipsec.SA) error {
 	if len(e.sas) >= e.settings.maxSAs {
 		return offload.ErrExhausted
 	}
-	described, at, err := e.describe(sa, e.ivPrefix(sa))
+	described, at, err := e.describe(s, sa, e.ivPrefix(sa))
 	if err != nil {
 		return err
 	}

@@ -27,13 +27,16 @@ const (
 )
 
 // TestSAsComeAndGoUnderTraffic installs, replaces, demotes, moves and deletes SAs
-// while packets for all of them arrive from both sides, at two workers. Nothing may be
+// while packets for all of them arrive from both sides, at two workers and a port that
+// encrypts for some. Nothing may be
 // lost of what packets and sessions are made of, which Close tells; built with
 // sanitizers, nothing may be used after it was freed.
 func TestSAsComeAndGoUnderTraffic(t *testing.T) {
 	e := dpdk.New(dpdk.Options{Version: "test", EAL: process})
 	w := newWire(t, e)
 	w.settings["workers"] = "2"
+	w.settings["npu-slots"] = "6"
+	w.playCard()
 	h := &offloadtest.Harness{Engine: w, Local: w.local, Remote: w.remote}
 	if _, err := w.Configure(t.Context(), offload.Config{Boot: 1, Addresses: []netip.Addr{w.local}, Settings: w.settings}); err != nil {
 		t.Fatalf("The dataplane cannot be configured: %v.", err)

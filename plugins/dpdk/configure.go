@@ -73,7 +73,7 @@ func (e *Engine) open(c offload.Config, s settings) error {
 	if err != nil {
 		return err
 	}
-	n, err := openNetwork(e, s)
+	n, err := openNetwork(e, s, found)
 	if err != nil {
 		return err
 	}
@@ -81,5 +81,6 @@ func (e *Engine) open(c offload.Config, s settings) error {
 		return errors.Join(err, n.abandon())
 	}
 	e.network, e.devices = n, cryptodevsOf(found, s)
+	e.cards = e.openCards(n, s, len(npusOf(e.devices, nil)))
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,9 +31,22 @@ var (
 // TestDPDKKeepsTheContract runs the conformance suite, with real packets: each
 // dataplane lives in a host of its own, next to a host that plays the peer.
 func TestDPDKKeepsTheContract(t *testing.T) { // B8
+	t.Parallel()
 	offloadtest.Run(t, func(context.Context) (*offloadtest.Harness, error) {
 		e := dpdk.New(dpdk.Options{Version: "test", EAL: process})
 		w := newWire(t, e)
+		return w.harness(e.Close), nil
+	})
+}
+
+// TestCardsKeepTheContract runs the conformance suite on SAs whose cipher is the card
+// of their port.
+func TestCardsKeepTheContract(t *testing.T) { // B8
+	t.Parallel()
+	offloadtest.Run(t, func(context.Context) (*offloadtest.Harness, error) {
+		e := dpdk.New(dpdk.Options{Version: "test", EAL: process})
+		w := newWire(t, e)
+		w.playCard()
 		return w.harness(e.Close), nil
 	})
 }
@@ -57,6 +71,11 @@ func newWire(t *testing.T, e offload.Engine) *wire {
 	w.settings, w.peerMAC = cable(t, lab, w.gateway, w.peer, "192.0.2.2/24")
 	w.gateway.Loopback(suiteInner.String() + "/32")
 	return w
+}
+
+// playCard makes the wire's port encrypt.
+func (w *wire) playCard() {
+	w.settings["npu-emulation"], _, _ = strings.Cut(w.settings["ports"], ",")
 }
 
 func (w *wire) harness(closeEngine func() error) *offloadtest.Harness {

@@ -113,7 +113,7 @@ func (e *Engine) install(s *survey, role offload.Role, sa ipsec.SA) (stopped boo
 // replace gives an SA a newer description. Counters stay, sequence state merges, and
 // the replay window keeps its first size.
 func (e *Engine) replace(s *survey, a *association, role offload.Role, sa ipsec.SA) (stopped bool, err error) {
-	described, at, err := e.describe(sa, e.ivPrefix(sa))
+	described, at, err := e.describe(s, sa, e.ivPrefix(sa))
 	if err != nil {
 		return false, err
 	}

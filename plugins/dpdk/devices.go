@@ -51,12 +51,15 @@ func cryptodevsOf(found []loop.Cryptodev, s settings) []cryptodev {
 	return out
 }
 
-func npusOf(devices []cryptodev) []offload.NPU {
+func npusOf(devices []cryptodev, cards []card) []offload.NPU {
 	var out []offload.NPU
 	for _, d := range devices {
 		if d.npu != 0 {
 			out = append(out, offload.NPU{ID: d.npu, Name: d.Name, Emulated: d.emulated})
 		}
+	}
+	for _, c := range cards {
+		out = append(out, offload.NPU{ID: c.npu, Name: c.name, Emulated: c.emulated})
 	}
 	return out
 }
@@ -95,12 +98,12 @@ func (d cryptodev) takes(a ipsec.Algorithms) bool {
 
 // capabilities are the algorithms that some device takes. Before there are devices
 // they are those that DPDK's libraries take where they run.
-func capabilities(devices []cryptodev) []offload.Capability {
+func (e *Engine) capabilities() []offload.Capability {
 	var out []offload.Capability
 	for _, a := range known() {
-		c := offload.Capability{Algorithms: a}
-		any := devices == nil
-		for _, d := range devices {
+		c := offload.Capability{Algorithms: a, NPUInbound: e.inlines(a, ipsec.Inbound), NPUOutbound: e.inlines(a, ipsec.Outbound)}
+		any := e.devices == nil
+		for _, d := range e.devices {
 			if !d.takes(a) {
 				continue
 			}
@@ -117,18 +120,41 @@ func capabilities(devices []cryptodev) []offload.Capability {
 
 // place is where an SA went.
 type place struct {
-	device *cryptodev
-	npu    offload.NPUID // 0 when the device plays no NPU for this SA
+	spot   spot          // where it was looked for
+	device *cryptodev    // that gives it back to npu; nil for none
+	npu    offload.NPUID // 0 for none
 	whyNot offload.NoNPU
 }
 
-// describe makes a session for an SA at the best device that takes it. The error is
-// that of the last device, or offload.ErrUnsupported when there is none.
-func (e *Engine) describe(sa ipsec.SA, prefix uint64) (*loop.Description, place, error) {
-	why, err := e.whyNone(sa.Algorithms), offload.ErrUnsupported
+// describe makes a session for an SA in the card of the port to its peer, or at the
+// best device that takes it. The error is that of the last device, or
+// offload.ErrUnsupported when there is none.
+func (e *Engine) describe(s *survey, sa ipsec.SA, prefix uint64) (*loop.Description, place, error) {
+	spot := e.spotOf(s, sa)
+	c, why := e.cardFor(spot, sa)
+	if c != nil {
+		made, at, err := e.inline(c, sa, prefix)
+		if err == nil {
+			at.spot = spot
+			return made, at, nil
+		}
+		why = refusal(err)
+	}
+	made, at, err := e.describeAt(func(*cryptodev) bool { return true }, sa, prefix)
+	at.spot = spot
+	if at.npu == 0 {
+		at.whyNot = worthier(why, at.whyNot)
+	}
+	return made, at, err
+}
+
+// describeAt makes a session for an SA at the best device that takes it and that may
+// be asked.
+func (e *Engine) describeAt(may func(*cryptodev) bool, sa ipsec.SA, prefix uint64) (*loop.Description, place, error) {
+	why, err := e.whyNone(sa), offload.ErrUnsupported
 	for i := range e.devices {
 		d := &e.devices[i]
-		if !d.takes(sa.Algorithms) {
+		if !may(d) || !d.takes(sa.Algorithms) {
 			continue
 		}
 		full := d.npu != 0 && d.slots != 0 && d.used >= d.slots
@@ -143,34 +169,45 @@ func (e *Engine) describe(sa ipsec.SA, prefix uint64) (*loop.Description, place,
 			}
 			continue
 		}
-		at := place{device: d, whyNot: why}
-		if d.npu != 0 && !full {
-			at.npu, at.whyNot = d.npu, offload.InNPU
-			d.used++
+		if d.npu == 0 || full {
+			return made, place{whyNot: why}, nil
 		}
-		return made, at, nil
+		d.used++
+		return made, place{device: d, npu: d.npu}, nil
 	}
 	return nil, place{}, err
 }
 
-// whyNone is why an SA is in no NPU when none refuses it.
-func (e *Engine) whyNone(a ipsec.Algorithms) offload.NoNPU {
+// whyNone is why an SA is in no cryptodev that is an NPU when none refuses it. One
+// that does whole packets (LOOKASIDE_PROTOCOL), and numbers them, lacks a mode.
+func (e *Engine) whyNone(sa ipsec.SA) offload.NoNPU {
 	why := offload.NoSuchNPU
 	for _, d := range e.devices {
 		switch {
 		case d.npu == 0:
-		case d.takes(a):
-			return offload.NoRoom
+		case d.takes(sa.Algorithms):
+			why = worthier(why, offload.NoRoom)
+		case d.Offers(loop.LookasideProtocol, sa) == loop.Offered:
+			why = worthier(why, offload.NoMode)
 		default:
-			why = offload.NoAlgorithm
+			why = worthier(why, offload.NoAlgorithm)
 		}
 	}
 	return why
 }
 
+// worthier is that of two reasons which came closer to an NPU.
+func worthier(a, b offload.NoNPU) offload.NoNPU {
+	order := []offload.NoNPU{offload.NoSuchNPU, offload.NoAlgorithm, offload.NoMode, offload.NoRoom, offload.DeviceRefused}
+	if slices.Index(order, a) > slices.Index(order, b) {
+		return a
+	}
+	return b
+}
+
 // release gives a place back.
 func (p place) release() {
-	if p.npu != 0 {
+	if p.device != nil {
 		p.device.used--
 	}
 }

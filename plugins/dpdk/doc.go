@@ -46,11 +46,27 @@
 // # Cryptodevs and NPUs
 //
 // An SA gets its session at the first of these that takes its algorithms and has
-// room: a device that is hardware, which is an NPU; else one of the libraries of
-// setting cryptodevs, in their order. Placement says which, and why none was an NPU.
+// room: the port to its peer, where that encrypts (INLINE_CRYPTO of rte_security); a
+// cryptodev that is hardware; else one of the libraries of setting cryptodevs, in
+// their order. The first two are NPUs. Placement says which it is, and why none was an
+// NPU; an SA whose peer moves behind another port moves, too, and is reported.
+//
+// A port that encrypts has the loop's numbers and IVs, and a second session at a
+// library does what the port does not see whole: fragments, and what passes elsewhere.
+// It takes AEADs without extended sequence numbers, because in CBC mode the IV has to
+// be encrypted first, and only who has the window knows the upper half of a number.
+// Statistics card-out and card-in count its packets. With engine nffgo, whose ports
+// are set up by nff-go, there are none.
+//
+// Ports and cryptodevs that do all of ESP (INLINE_PROTOCOL, LOOKASIDE_PROTOCOL) are
+// found and named, but get no SA: "For inline cases, IV generation would always need
+// to be handled by the PMD" (DPDK, rte_security_ipsec_sa_options), and they keep
+// sequence numbers and windows that a lease cannot stop and Export cannot read. Such
+// an SA is in no NPU for its mode.
+//
 // With setting npu-emulation the libraries that it names count as NPUs of npu-slots
-// SAs each, and Info says that they are emulated. Sessions of rte_security, which
-// carry whole packets in hardware, are not made: no SA is refused for it.
+// SAs each, and the ports that it names get a card played by software, with as many
+// slots and what npu-offload says. Info says that they are emulated.
 //
 // # IVs
 //
@@ -67,7 +83,8 @@
 //	tun-mtu          1500                             buffers      8192 packets
 //	frame            2048 octets                      max-sas      8192
 //	cryptodevs       crypto_aesni_gcm,crypto_aesni_mb,crypto_openssl
-//	npu-emulation    none                             npu-slots    1024
+//	npu-emulation    none; libraries and ports        npu-slots    1024
+//	npu-offload      inline-crypto; inline-protocol
 //	eal              --no-huge --no-pci -m 256
 //
 // With engine nffgo, workers is 1 and idle is spin, cpus are those of the scheduler, of

@@ -49,6 +49,7 @@ type Engine struct {
 	config   offload.Config
 	network  *network // nil before Configure
 	devices  []cryptodev
+	cards    []card
 	sas      map[ipsec.SAID]*association
 	tunnels  map[ipsec.TunnelID]*tunnel
 	groups   [offload.MaxGroups]offload.Epoch // the highest one seen
@@ -103,8 +104,8 @@ func (e *Engine) Info(context.Context) (offload.Info, error) {
 func (e *Engine) info() offload.Info {
 	i := offload.Info{
 		Name: Name, Version: e.version, BootID: e.bootID,
-		NPUs:               npusOf(e.devices),
-		Transforms:         capabilities(e.devices),
+		NPUs:               npusOf(e.devices, e.cards),
+		Transforms:         e.capabilities(),
 		MaxSAs:             e.settings.maxSAs,
 		MaxReplayWindow:    ipsec.MaxReplayWindow,
 		Links:              true,

@@ -205,10 +205,11 @@ func (e *Engine) reroute(confirm bool) {
 	}
 	s := e.network.hops.survey()
 	for _, a := range e.sas {
-		if a.Direction != ipsec.Outbound {
-			continue
+		err := e.settle(s, a)
+		if a.Direction == ipsec.Outbound {
+			err = errors.Join(err, e.setPath(s, a, a.path.Endpoint))
 		}
-		if err := e.setPath(s, a, a.path.Endpoint); err != nil {
+		if err != nil {
 			e.log.Error("path not changed", slog.Any("sa", a.ID), slog.Any("error", err))
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/dpdk/loop"
 )
@@ -47,7 +48,7 @@ type network struct {
 
 // openNetwork opens everything in the namespace of the calling thread, and starts
 // the workers.
-func openNetwork(e *Engine, s settings) (n *network, err error) {
+func openNetwork(e *Engine, s settings, found []loop.Cryptodev) (n *network, err error) {
 	n = &network{mtu: s.tunMTU}
 	defer func() {
 		if err != nil {
@@ -65,7 +66,7 @@ func openNetwork(e *Engine, s settings) (n *network, err error) {
 		return n, fmt.Errorf("%w: raise -m of setting eal, or lower buffers or max-sas", err)
 	}
 	for i, d := range s.ports {
-		if err := n.addPort(d, s.hostInterfaces[i], s); err != nil {
+		if err := n.addPort(d, s.hostInterfaces[i], s, found); err != nil {
 			return n, err
 		}
 	}
@@ -79,7 +80,7 @@ func openNetwork(e *Engine, s settings) (n *network, err error) {
 }
 
 // addPort makes a device, its host's end, and joins them.
-func (n *network) addPort(d device, host string, s settings) error {
+func (n *network) addPort(d device, host string, s settings, found []loop.Cryptodev) error {
 	tap, err := openHostDevice(n.nl, host, unix.IFF_TAP, s.workers)
 	if err != nil {
 		return err
@@ -91,7 +92,7 @@ func (n *network) addPort(d device, host string, s settings) error {
 		}
 		n.made = append(n.made, d.name)
 	}
-	_, mac, err := n.plane.AddPort(d.name, tap.fds)
+	port, mac, err := n.plane.AddPort(d.name, tap.fds)
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w: is the device bound to vfio-pci, and named in setting eal (-a)?", err)
@@ -100,13 +101,34 @@ func (n *network) addPort(d device, host string, s settings) error {
 	case err != nil:
 		return err
 	}
+	if slices.Contains(s.emulated, d.name) {
+		if err := n.plane.Emulate(port, s.emulation(found)); err != nil {
+			return err
+		}
+	}
 	return tap.up(n.nl, min(s.frame-ethernetLen, 1500), net.HardwareAddr(mac[:]))
+}
+
+// emulation is the card that a port plays; the first library that encrypts as cards do
+// does its work.
+func (s settings) emulation(found []loop.Cryptodev) loop.Emulation {
+	e := loop.Emulation{
+		InlineCrypto: slices.Contains(s.offloads, offloadInlineCrypto), InlineProtocol: slices.Contains(s.offloads, offloadInlineProtocol),
+		Slots: s.slots,
+	}
+	for _, d := range cryptodevsOf(found, s) {
+		if d.takes(ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 256}) {
+			e.Dev = d.Cryptodev
+			break
+		}
+	}
+	return e
 }
 
 // plane is what the loop is made with.
 func (s settings) plane() loop.Config {
 	c := loop.Config{
-		CPUs: s.cpus, Buffers: s.buffers, MaxSAs: s.maxSAs + spareSessions, Frame: s.frame, Spin: s.spin,
+		CPUs: s.cpus, Buffers: s.buffers, MaxSAs: s.maxSAs + spareSessions + s.emulatedPorts()*s.slots, Frame: s.frame, Spin: s.spin,
 	}
 	if s.engine == engineNFFGo { // whose pools have the packets, but for what the loop adds
 		c.Graph, c.CPUs, c.Buffers = true, []int{-1}, addedBuffers

@@ -24,6 +24,12 @@ const (
 	engineNFFGo  = "nffgo"  // a flow graph of nff-go
 )
 
+// What a port may do for IPsec through rte_security.
+const (
+	offloadInlineCrypto   = "inline-crypto"
+	offloadInlineProtocol = "inline-protocol"
+)
+
 // settings are those of dataplane.settings in the configuration.
 type settings struct {
 	engine         string
@@ -39,6 +45,7 @@ type settings struct {
 	maxSAs         int
 	cryptodevs     []string
 	emulated       []string
+	offloads       []string // of emulated ports
 	slots          int
 	eal            []string
 }
@@ -64,6 +71,7 @@ func (d device) arguments(workers int) string {
 func defaults() settings {
 	return settings{
 		engine: engineNative, tunName: "evg0", tunMTU: 1500, workers: 1, buffers: 8192, frame: 2048, maxSAs: 8192, slots: 1024,
+		offloads:   []string{offloadInlineCrypto},
 		cryptodevs: []string{"crypto_aesni_gcm", "crypto_aesni_mb", "crypto_openssl"},
 		eal:        []string{"--no-huge", "--no-pci", "-m", "256"},
 	}
@@ -157,12 +165,14 @@ func (r *settingsReader) read(s *settings, key, value string) {
 		s.cryptodevs = strings.Split(value, ",")
 	case "npu-emulation":
 		s.emulated = strings.Split(value, ",")
+	case "npu-offload":
+		s.offloads = strings.Split(value, ",")
 	case "npu-slots":
 		s.slots = r.number(key, value, 1, 1<<20)
 	case "eal":
 		s.eal = strings.Fields(value)
 	default:
-		r.wrong = append(r.wrong, fmt.Sprintf("%s is unknown, want one of buffers, cpus, cryptodevs, eal, engine, frame, host-interfaces, idle, max-sas, npu-emulation, npu-slots, ports, tun-mtu, tun-name, workers", key))
+		r.wrong = append(r.wrong, fmt.Sprintf("%s is unknown, want one of buffers, cpus, cryptodevs, eal, engine, frame, host-interfaces, idle, max-sas, npu-emulation, npu-offload, npu-slots, ports, tun-mtu, tun-name, workers", key))
 	}
 }
 
@@ -174,6 +184,37 @@ func (r *settingsReader) checkWorkers(s *settings, from map[string]string) {
 	if len(s.cpus) != s.workers {
 		r.refuse("cpus", from["cpus"], fmt.Sprintf("one for each of %d workers", s.workers))
 	}
+}
+
+// checkEmulation looks at what plays an NPU.
+func (r *settingsReader) checkEmulation(s *settings, from map[string]string) {
+	could := slices.Clone(s.cryptodevs)
+	if s.engine == engineNative { // which sees packets before the wire does
+		for _, d := range s.ports {
+			could = append(could, d.name)
+		}
+	}
+	for _, e := range s.emulated {
+		if !slices.Contains(could, e) {
+			r.refuse("npu-emulation", from["npu-emulation"], "some of "+strings.Join(could, ","))
+		}
+	}
+	for _, o := range s.offloads {
+		if o != offloadInlineCrypto && o != offloadInlineProtocol {
+			r.refuse("npu-offload", from["npu-offload"], "some of "+offloadInlineCrypto+","+offloadInlineProtocol)
+		}
+	}
+}
+
+// emulatedPorts is how many ports play an NPU.
+func (s settings) emulatedPorts() int {
+	n := 0
+	for _, d := range s.ports {
+		if slices.Contains(s.emulated, d.name) {
+			n++
+		}
+	}
+	return n
 }
 
 // parseSettings reads the settings; the error wraps offload.ErrInvalid and names all
@@ -205,11 +246,7 @@ func parseSettings(from map[string]string) (settings, error) {
 			r.refuse("ports", from["ports"], fmt.Sprintf("%s%d, one for each worker, which is so without it", queuePairs, s.workers))
 		}
 	}
-	for _, e := range s.emulated {
-		if !slices.Contains(s.cryptodevs, e) {
-			r.refuse("npu-emulation", from["npu-emulation"], "some of "+strings.Join(s.cryptodevs, ","))
-		}
-	}
+	r.checkEmulation(&s, from)
 	if len(r.wrong) > 0 {
 		return settings{}, fmt.Errorf("%w: settings: %s", offload.ErrInvalid, strings.Join(r.wrong, "; "))
 	}

@@ -72,6 +72,9 @@ func (e *Engine) update(s *survey, a *association, c offload.Change) (stopped bo
 			return false, err
 		}
 		a.Local, a.Remote, a.Encap = c.Endpoint.Local, c.Endpoint.Remote, c.Endpoint.Encap
+		if err := e.settle(s, a); err != nil {
+			return false, err
+		}
 	}
 	if c.Lifetime != nil {
 		a.Lifetime = *c.Lifetime

@@ -93,9 +93,9 @@ static bool takes(int dev, const struct rte_crypto_sym_xform *x) {
 	}
 }
 
-// transforms writes what a session is made from: one transform, or two in the order
-// in which they are applied. It returns the first.
-static struct rte_crypto_sym_xform *transforms(const struct evg_transform *t, struct rte_crypto_sym_xform x[2]) {
+// crypto_transforms writes what a session is made from: one transform, or two in the
+// order in which they are applied. It returns the first.
+struct rte_crypto_sym_xform *crypto_transforms(const struct evg_transform *t, struct rte_crypto_sym_xform x[2]) {
 	bool out = t->direction == EVG_OUT;
 	memset(x, 0, 2 * sizeof *x);
 	if (t->encryption >= ENCR_GCM8) {
@@ -138,7 +138,7 @@ static struct rte_crypto_sym_xform *transforms(const struct evg_transform *t, st
 // evg_cryptodev_takes tells whether a device can do all of a transform.
 int evg_cryptodev_takes(int dev, const struct evg_transform *t) {
 	struct rte_crypto_sym_xform x[2];
-	for (const struct rte_crypto_sym_xform *y = transforms(t, x); y != NULL; y = y->next) {
+	for (const struct rte_crypto_sym_xform *y = crypto_transforms(t, x); y != NULL; y = y->next) {
 		if (!takes(dev, y))
 			return 0;
 	}
@@ -152,31 +152,35 @@ uint32_t crypto_session_size(void) {
 	return most;
 }
 
-void *crypto_session(struct evg_plane *p, int dev, const struct evg_transform *t, bool *cpu, int *err) {
-	struct rte_crypto_sym_xform x[2];
+// crypto_session makes a session, and says in c where it is.
+int crypto_session(struct evg_plane *p, int dev, struct rte_crypto_sym_xform *x, struct cipher *c) {
 	struct rte_cryptodev_info info;
 	rte_cryptodev_info_get((uint8_t)dev, &info);
-	*cpu = info.feature_flags & RTE_CRYPTODEV_FF_SYM_CPU_CRYPTO;
-	void *s = rte_cryptodev_sym_session_create((uint8_t)dev, transforms(t, x), p->sessions);
-	*err = s == NULL ? -rte_errno : 0;
-	return s;
+	c->cpu = info.feature_flags & RTE_CRYPTODEV_FF_SYM_CPU_CRYPTO;
+	c->dev = (uint8_t)dev;
+	c->session = rte_cryptodev_sym_session_create((uint8_t)dev, x, p->sessions);
+	return c->session == NULL ? -rte_errno : 0;
 }
 
-void crypto_session_free(uint8_t dev, void *session) {
-	rte_cryptodev_sym_session_free(dev, session);
+void crypto_session_free(const struct cipher *c) {
+	rte_cryptodev_sym_session_free(c->dev, c->session);
 }
 
-struct rte_mempool *crypto_ops(struct worker *w) {
-	char name[RTE_MEMPOOL_NAMESIZE];
-	snprintf(name, sizeof name, "evg%u-ops%u", w->p->serial, w->index);
-	return rte_crypto_op_pool_create(name, RTE_CRYPTO_OP_TYPE_SYMMETRIC, OPS, 0, sizeof(struct scratch), SOCKET_ID_ANY);
+// lane_init makes a lane for a queue pair of the cryptodevs; name sets its memory
+// apart from that of others of the plane.
+int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint16_t queue) {
+	char pool[RTE_MEMPOOL_NAMESIZE];
+	snprintf(pool, sizeof pool, "evg%u-%s%u", p->serial, name, queue);
+	l->queue = queue;
+	l->ops = rte_crypto_op_pool_create(pool, RTE_CRYPTO_OP_TYPE_SYMMETRIC, OPS, 0, sizeof(struct scratch), SOCKET_ID_ANY);
+	return l->ops == NULL ? -ENOMEM : 0;
 }
 
 // span is what of a job a cipher reads: all for separate algorithms, which
 // authenticate the header too, and what is behind the IV for AEADs, which get the
 // header as associated data.
-static uint32_t span(const struct evg_desc *d, const struct job *j, uint8_t **base) {
-	uint32_t skip = d->aead ? MIN_ESP + d->iv_len : 0;
+static uint32_t span(const struct cipher *c, const struct job *j, uint8_t **base) {
+	uint32_t skip = c->aead ? MIN_ESP + c->iv_len : 0;
 	*base = j->esp + skip;
 	return j->len - skip;
 }
@@ -184,49 +188,49 @@ static uint32_t span(const struct evg_desc *d, const struct job *j, uint8_t **ba
 // A cipher in CBC mode encrypts the IV as its first block, under a zero IV: what is
 // on the wire then is unpredictable because the block held a unique number (NIST
 // SP 800-38A, appendix C).
-static uint16_t cipher_head(const struct evg_desc *d, bool out) {
-	return MIN_ESP + (d->encryption == ENCR_AES_CBC && out ? 0 : d->iv_len);
+static uint16_t cipher_head(const struct cipher *c, bool out) {
+	return MIN_ESP + (c->encryption == ENCR_AES_CBC && out ? 0 : c->iv_len);
 }
 
-static uint16_t cipher_tail(const struct evg_desc *d) {
-	return d->esn ? 4 : 0;
+static uint16_t cipher_tail(const struct cipher *c) {
+	return c->esn ? 4 : 0;
 }
 
-static void run_cpu(struct worker *w, struct evg_desc *d, struct job *jobs, uint32_t n, bool out) {
+static void run_cpu(struct lane *l, const struct cipher *c, uint32_t n, bool out) {
 	struct rte_crypto_vec data[BURST];
 	struct rte_crypto_sgl sgl[BURST];
 	struct rte_crypto_va_iova_ptr iv[BURST], aad[BURST], digest[BURST];
 	union rte_crypto_sym_ofs ofs = {.raw = 0};
-	if (!d->aead) {
-		ofs.ofs.cipher.head = cipher_head(d, out);
-		ofs.ofs.cipher.tail = cipher_tail(d);
+	if (!c->aead) {
+		ofs.ofs.cipher.head = cipher_head(c, out);
+		ofs.ofs.cipher.tail = cipher_tail(c);
 	}
 	for (uint32_t i = 0; i < n; i++) {
 		uint8_t *base;
-		uint32_t len = span(d, &jobs[i], &base);
+		uint32_t len = span(c, &l->jobs[i], &base);
 		data[i] = (struct rte_crypto_vec){.base = base, .len = len, .tot_len = len};
 		sgl[i] = (struct rte_crypto_sgl){.vec = &data[i], .num = 1};
-		iv[i] = (struct rte_crypto_va_iova_ptr){.va = jobs[i].iv};
-		aad[i] = (struct rte_crypto_va_iova_ptr){.va = jobs[i].aad};
-		digest[i] = (struct rte_crypto_va_iova_ptr){.va = jobs[i].digest};
+		iv[i] = (struct rte_crypto_va_iova_ptr){.va = l->jobs[i].iv};
+		aad[i] = (struct rte_crypto_va_iova_ptr){.va = l->jobs[i].aad};
+		digest[i] = (struct rte_crypto_va_iova_ptr){.va = l->jobs[i].digest};
 	}
-	struct rte_crypto_sym_vec v = {.num = n, .src_sgl = sgl, .iv = iv, .aad = aad, .digest = digest, .status = w->status};
-	rte_cryptodev_sym_cpu_crypto_process(d->dev, d->session, ofs, &v);
+	struct rte_crypto_sym_vec v = {.num = n, .src_sgl = sgl, .iv = iv, .aad = aad, .digest = digest, .status = l->status};
+	rte_cryptodev_sym_cpu_crypto_process(c->dev, c->session, ofs, &v);
 }
 
-static void fill_op(struct evg_desc *d, struct rte_crypto_op *op, struct job *j, uint32_t index, bool out) {
+static void fill_op(const struct cipher *c, struct rte_crypto_op *op, struct job *j, uint32_t index, bool out) {
 	struct scratch *s = rte_crypto_op_ctod_offset(op, struct scratch *, IV_OFFSET);
 	rte_iova_t at = rte_crypto_op_ctophys_offset(op, IV_OFFSET);
 	memcpy(s->iv, j->iv, sizeof s->iv);
 	memcpy(s->aad, j->aad, sizeof s->aad);
-	memcpy(s->digest, j->digest, d->icv_len);
+	memcpy(s->digest, j->digest, c->icv_len);
 	s->job = index;
-	rte_crypto_op_attach_sym_session(op, d->session);
+	rte_crypto_op_attach_sym_session(op, c->session);
 	struct rte_crypto_sym_op *y = op->sym;
 	y->m_src = j->m;
 	uint8_t *base;
-	uint32_t len = span(d, j, &base), offset = (uint32_t)(base - rte_pktmbuf_mtod(j->m, uint8_t *));
-	if (d->aead) {
+	uint32_t len = span(c, j, &base), offset = (uint32_t)(base - rte_pktmbuf_mtod(j->m, uint8_t *));
+	if (c->aead) {
 		y->aead.data.offset = offset;
 		y->aead.data.length = len;
 		y->aead.digest.data = s->digest;
@@ -239,47 +243,47 @@ static void fill_op(struct evg_desc *d, struct rte_crypto_op *op, struct job *j,
 	y->auth.data.length = len;
 	y->auth.digest.data = s->digest;
 	y->auth.digest.phys_addr = at + offsetof(struct scratch, digest);
-	y->cipher.data.offset = offset + cipher_head(d, out);
-	y->cipher.data.length = len - cipher_head(d, out) - cipher_tail(d);
+	y->cipher.data.offset = offset + cipher_head(c, out);
+	y->cipher.data.length = len - cipher_head(c, out) - cipher_tail(c);
 }
 
 // take_back reads results. A job that a device has belongs to it until then, so
 // whoever gave it waits.
-static uint32_t take_back(struct worker *w, struct evg_desc *d, struct job *jobs) {
+static uint32_t take_back(struct lane *l, const struct cipher *c) {
 	struct rte_crypto_op *ops[BURST];
-	uint16_t n = rte_cryptodev_dequeue_burst(d->dev, w->index, ops, BURST);
+	uint16_t n = rte_cryptodev_dequeue_burst(c->dev, l->queue, ops, BURST);
 	for (uint16_t i = 0; i < n; i++) {
 		struct scratch *s = rte_crypto_op_ctod_offset(ops[i], struct scratch *, IV_OFFSET);
-		w->status[s->job] = ops[i]->status == RTE_CRYPTO_OP_STATUS_SUCCESS ? 0 : EBADMSG;
-		memcpy(jobs[s->job].digest, s->digest, d->icv_len);
+		l->status[s->job] = ops[i]->status == RTE_CRYPTO_OP_STATUS_SUCCESS ? 0 : EBADMSG;
+		memcpy(l->jobs[s->job].digest, s->digest, c->icv_len);
 	}
-	rte_mempool_put_bulk(w->ops, (void **)ops, n);
+	rte_mempool_put_bulk(l->ops, (void **)ops, n);
 	return n;
 }
 
 // run_lookaside hands jobs to a device and waits for all of them, so that order,
 // roles and counters are those of a single pass.
-static void run_lookaside(struct worker *w, struct evg_desc *d, struct job *jobs, uint32_t n, bool out) {
+static void run_lookaside(struct lane *l, const struct cipher *c, uint32_t n, bool out) {
 	struct rte_crypto_op *ops[BURST];
 	for (uint32_t i = 0; i < n; i++)
-		w->status[i] = EIO;
-	if (rte_crypto_op_bulk_alloc(w->ops, RTE_CRYPTO_OP_TYPE_SYMMETRIC, ops, (uint16_t)n) != n)
+		l->status[i] = EIO;
+	if (rte_crypto_op_bulk_alloc(l->ops, RTE_CRYPTO_OP_TYPE_SYMMETRIC, ops, (uint16_t)n) != n)
 		return;
 	for (uint32_t i = 0; i < n; i++)
-		fill_op(d, ops[i], &jobs[i], i, out);
+		fill_op(c, ops[i], &l->jobs[i], i, out);
 	uint32_t given = 0, back = 0;
 	while (back < n) {
 		if (given < n)
-			given += rte_cryptodev_enqueue_burst(d->dev, w->index, ops + given, (uint16_t)(n - given));
-		back += take_back(w, d, jobs);
+			given += rte_cryptodev_enqueue_burst(c->dev, l->queue, ops + given, (uint16_t)(n - given));
+		back += take_back(l, c);
 	}
 }
 
-// crypto_run carries out n jobs of one SA, and leaves 0 in w->status of those that
-// succeeded.
-void crypto_run(struct worker *w, struct evg_desc *d, struct job *jobs, uint32_t n, bool out) {
-	if (d->cpu)
-		run_cpu(w, d, jobs, n, out);
+// crypto_run carries out the first n jobs of a lane, all of one key, and leaves 0 in
+// its status of those that succeeded.
+void crypto_run(struct lane *l, const struct cipher *c, uint32_t n, bool out) {
+	if (c->cpu)
+		run_cpu(l, c, n, out);
 	else
-		run_lookaside(w, d, jobs, n, out);
+		run_lookaside(l, c, n, out);
 }

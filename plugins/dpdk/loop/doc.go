@@ -13,7 +13,9 @@
 //	host        -> port
 //	TUN device  -> SA by policy -> number, IV, cipher -> port
 //
-// Packets of one SA that stand side by side are one call to the cipher.
+// Packets of one SA that stand side by side are one call to the cipher. Where the port
+// is a card that encrypts, there is none: the card has done it before, or does it when
+// the packet leaves.
 //
 // # What is shared
 //
@@ -23,8 +25,8 @@
 // but for the anti-replay window, which a worker locks for a run of packets; where a
 // port spreads packets by address, nobody else wants it.
 //
-// Files: eal.c and crypto.c start what a process has once; plane.c makes and ends
-// planes; worker.c is the turn, open.c, seal.c and tx.c the ways in it; sa.c,
+// Files: eal.c and crypto.c start what a process has once; security.c is what cards
+// do, card.c one that software plays; plane.c makes and ends planes; worker.c is the turn, open.c, seal.c and tx.c the ways in it; sa.c,
 // window.c and table.c are SAs and how they are found; icmp.c and event.c what is
 // told to others.
 package loop

@@ -13,6 +13,7 @@
 #include <rte_ip.h>
 #include <rte_ip_frag.h>
 #include <rte_mbuf.h>
+#include <rte_security.h>
 #include <rte_spinlock.h>
 #include <rte_udp.h>
 
@@ -33,14 +34,33 @@
 enum { ENCR_NULL = 11, ENCR_AES_CBC = 12, ENCR_AES_CTR = 13, ENCR_GCM8 = 18, ENCR_GCM12 = 19, ENCR_GCM16 = 20, ENCR_CHACHA = 28 };
 enum { AUTH_NONE = 0, AUTH_SHA1 = 2, AUTH_SHA256 = 12, AUTH_SHA384 = 13, AUTH_SHA512 = 14 };
 
+// cipher is what encrypts or decrypts with one key: a session of a cryptodev, and
+// what ESP must know of the algorithms.
+struct cipher {
+	void *session;
+	uint16_t encryption;
+	bool aead, esn, cpu;
+	uint8_t dev, iv_len, icv_len;
+};
+
+// inlined is a session of rte_security at a port, for INLINE_CRYPTO; session is NULL
+// without one.
+struct inlined {
+	struct rte_security_ctx *ctx;
+	void *session;
+	struct rte_flow *flow;
+	uint16_t port, id; // index, and number of DPDK's
+	bool metadata;     // packets need it
+};
+
 // evg_desc is one description of an SA. It does not change once it is published.
 struct evg_desc {
-	uint16_t encryption;
-	bool aead, esn, cpu, link;
-	uint8_t dev, iv_len, icv_len, align, salt_len;
+	struct cipher c;
+	struct inlined inlined; // where cipher does what the card cannot
+	bool link;
+	uint8_t align;
 	uint8_t df, hide_dscp, dscp;
 	uint8_t salt[4];
-	void *session;
 	uint64_t iv_prefix;
 	uint32_t n_local, n_remote;
 	struct evg_selector selectors[]; // local, then remote
@@ -120,6 +140,9 @@ struct flow {
 
 struct port {
 	uint16_t id;
+	struct rte_security_ctx *security; // NULL without any
+	struct rte_mempool *sessions;      // of rte_security
+	struct card *card;                 // emulates security, NULL for none
 	struct rte_ether_addr mac;
 	int host_fds[MAX_WORKERS];
 	char device[64];
@@ -183,6 +206,15 @@ struct job {
 	uint8_t *digest; // as long as the ICV, and where that is in the packet, unless what is authenticated lies there
 };
 
+// lane is where one thread puts work for ciphers, and finds what came of it.
+struct lane {
+	uint16_t queue; // pair of cryptodevs
+	struct rte_mempool *ops;
+	struct job jobs[BURST];
+	uint8_t digests[BURST][64];
+	int32_t status[BURST]; // 0 for what succeeded
+};
+
 struct tx_queue {
 	uint32_t n;
 	struct rte_mbuf *m[BURST];
@@ -202,7 +234,6 @@ struct worker {
 	_Atomic uint64_t taken; // frames of ports and inner packets of the host that came to this worker
 	uint64_t now;
 	struct rte_mbuf *spare;
-	struct rte_mempool *ops;
 	struct rte_ip_frag_tbl *fragments;
 	uint64_t acquire_until[ACQUIRE_SLOTS];
 	uint64_t too_big_tokens, too_big_last;
@@ -213,15 +244,13 @@ struct worker {
 	struct in_packet in[BURST];
 	struct out_packet out[BURST];
 	struct tx_queue tx[MAX_PORTS];
-	struct job jobs[BURST];
-	uint8_t digests[BURST][64];
-	int32_t status[BURST];
+	struct lane lane;
 };
 
 struct evg_plane {
 	uint16_t n_workers, n_ports;
 	bool spin, graph;
-	uint32_t frame, serial;
+	uint32_t frame, serial, max_sas;
 	uint32_t filled; // packets of the host, or attempts, of a graph
 	struct rte_mempool *mbufs, *sessions;
 	struct port ports[MAX_PORTS];
@@ -239,8 +268,12 @@ struct evg_plane {
 	struct events events;
 };
 
+static inline void count_n(struct worker *w, enum evg_stat s, uint64_t n) {
+	atomic_fetch_add_explicit(&w->stats[s], n, memory_order_relaxed);
+}
+
 static inline void count(struct worker *w, enum evg_stat s) {
-	atomic_fetch_add_explicit(&w->stats[s], 1, memory_order_relaxed);
+	count_n(w, s, 1);
 }
 
 static inline void drop(struct evg_sa *sa, enum evg_drop d, uint64_t n) {
@@ -300,11 +333,20 @@ struct sa_list *list_with(const struct sa_list *l, struct evg_sa *sa);
 struct sa_list *list_without(const struct sa_list *l, const struct evg_sa *sa);
 
 // crypto.c
-void crypto_run(struct worker *w, struct evg_desc *d, struct job *jobs, uint32_t n, bool out);
-void *crypto_session(struct evg_plane *p, int dev, const struct evg_transform *t, bool *cpu, int *err);
-void crypto_session_free(uint8_t dev, void *session);
+void crypto_run(struct lane *l, const struct cipher *c, uint32_t n, bool out);
+struct rte_crypto_sym_xform *crypto_transforms(const struct evg_transform *t, struct rte_crypto_sym_xform x[2]);
+int crypto_session(struct evg_plane *p, int dev, struct rte_crypto_sym_xform *x, struct cipher *c);
+void crypto_session_free(const struct cipher *c);
 uint32_t crypto_session_size(void);
-struct rte_mempool *crypto_ops(struct worker *w);
+int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint16_t queue);
+
+// security.c
+int security_open(struct evg_plane *p, struct port *of, struct rte_security_ctx *ctx);
+bool security_hand_over(const struct inlined *x, struct rte_mbuf *m, uint32_t l3);
+void security_session_free(const struct inlined *x);
+
+// card.c
+void card_free(struct card *c);
 
 // sa.c
 uint8_t icv_len(const struct evg_transform *t);
@@ -323,8 +365,18 @@ bool mtu_learn(struct worker *w, struct evg_sa *sa, uint32_t mtu);
 static inline void put_aad(const struct evg_desc *d, uint8_t *aad, rte_be32_t spi, uint64_t seq) {
 	rte_be32_t low = rte_cpu_to_be_32((uint32_t)seq), high = rte_cpu_to_be_32((uint32_t)(seq >> 32));
 	memcpy(aad, &spi, 4);
-	memcpy(aad + 4, d->esn ? &high : &low, 4);
+	memcpy(aad + 4, d->c.esn ? &high : &low, 4);
 	memcpy(aad + 8, &low, 4);
+}
+
+// is_fragment tells whether an outer packet is part of a longer one, the first too.
+static inline bool is_fragment(const uint8_t *ip, const struct header *h) {
+	return h->v6 ? ip[6] == IPPROTO_FRAGMENT : ((ip[6] & 0x3f) | ip[7]) != 0;
+}
+
+// by_card tells whether a port's card has decrypted a packet, or tried to.
+static inline bool by_card(const struct rte_mbuf *m) {
+	return m->ol_flags & RTE_MBUF_F_RX_SEC_OFFLOAD;
 }
 
 // seal.c, open.c

@@ -44,6 +44,8 @@ enum evg_stat {
 	EVG_STAT_TOO_BIG_LIMITED,
 	EVG_STAT_TO_HOST,
 	EVG_STAT_FROM_HOST,
+	EVG_STAT_CARD_OUT,
+	EVG_STAT_CARD_IN,
 	EVG_STATS
 };
 
@@ -150,6 +152,27 @@ struct evg_cryptodev {
 int evg_cryptodevs_start(void);
 int evg_cryptodev_describe(int dev, struct evg_cryptodev *out);
 int evg_cryptodev_takes(int dev, const struct evg_transform *t);
+
+// What a device may do through rte_security, and what it answers for one SA, in the
+// order of how much of it it does.
+enum evg_offload { EVG_INLINE_PROTOCOL = 1, EVG_LOOKASIDE_PROTOCOL, EVG_INLINE_CRYPTO };
+enum evg_offer { EVG_NOT_OFFERED, EVG_LACKS_ALGORITHM, EVG_LACKS_MODE, EVG_OFFERED };
+
+// security.c: udp says whether the SA is encapsulated. evg_desc_inline gives a
+// description that is not published a session at a port, too; -ENOSPC means that the
+// port is full.
+int evg_port_offers(struct evg_plane *p, int port, uint8_t offload, const struct evg_transform *t, bool udp);
+int evg_cryptodev_offers(int dev, uint8_t offload, const struct evg_transform *t, bool udp);
+int evg_desc_inline(struct evg_plane *p, struct evg_desc *d, int port, uint32_t spi, const struct evg_transform *t, const struct evg_path *path);
+
+// card.c: evg_plane_emulate has software play a card at a port, before the plane
+// starts: cryptodev dev does its work.
+struct evg_emulation {
+	bool inline_crypto, inline_protocol; // what it declares
+	uint32_t slots; // sessions
+	int dev;
+};
+int evg_plane_emulate(struct evg_plane *p, int port, const struct evg_emulation *e);
 
 // plane.c
 struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpus, int *err);

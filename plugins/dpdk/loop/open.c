@@ -2,30 +2,32 @@
 
 // Inbound ESP packets, in the order of RFC 4303 section 3.4.
 
+#include <errno.h>
+
 #include "internal.h"
 
 // prepare fills in the job of a packet with a plausible number; spare is for an ICV
 // that has to make room. False means that it cannot be ESP of this SA.
 static bool prepare(const struct evg_desc *d, struct evg_sa *sa, struct in_packet *in, struct job *j, uint8_t spare[64]) {
-	uint32_t around = MIN_ESP + d->iv_len + d->icv_len;
-	if (in->len < around + 2 || (d->encryption == ENCR_AES_CBC && (in->len - around) % 16 != 0))
+	uint32_t around = MIN_ESP + d->c.iv_len + d->c.icv_len;
+	if (in->len < around + 2 || (d->c.encryption == ENCR_AES_CBC && (in->len - around) % 16 != 0))
 		return false;
 	j->m = in->m;
 	j->esp = in->esp;
-	j->len = in->len - d->icv_len;
+	j->len = in->len - d->c.icv_len;
 	j->digest = in->esp + j->len;
-	if (d->encryption == ENCR_AES_CBC) {
+	if (d->c.encryption == ENCR_AES_CBC) {
 		memcpy(j->iv, in->esp + MIN_ESP, 16);
-	} else if (d->iv_len == 8) {
+	} else if (d->c.iv_len == 8) {
 		rte_be32_t block = RTE_BE32(1);
 		memcpy(j->iv, d->salt, 4);
 		memcpy(j->iv + 4, in->esp + MIN_ESP, 8);
 		memcpy(j->iv + 12, &block, 4);
 	}
 	put_aad(d, j->aad, sa->spi, in->seq);
-	if (d->esn && !d->aead) {
+	if (d->c.esn && !d->c.aead) {
 		rte_be32_t high = rte_cpu_to_be_32((uint32_t)(in->seq >> 32));
-		memcpy(spare, j->digest, d->icv_len);
+		memcpy(spare, j->digest, d->c.icv_len);
 		memcpy(j->digest, &high, 4); // where the ICV was
 		j->digest = spare;
 		j->len += 4;
@@ -50,8 +52,8 @@ static void check_source(struct worker *w, struct evg_sa *sa, const struct in_pa
 // unpad finds the inner packet; false where the padding is not that of RFC 4303
 // section 2.4.
 static bool unpad(const struct evg_desc *d, const struct in_packet *in, uint8_t **inner, uint32_t *len, uint8_t *next) {
-	uint8_t *p = in->esp + MIN_ESP + d->iv_len;
-	uint32_t n = in->len - MIN_ESP - d->iv_len - d->icv_len;
+	uint8_t *p = in->esp + MIN_ESP + d->c.iv_len;
+	uint32_t n = in->len - MIN_ESP - d->c.iv_len - d->c.icv_len;
 	uint32_t pad = p[n - 2];
 	*next = p[n - 1];
 	if (pad + 2 > n)
@@ -104,16 +106,16 @@ static int64_t deliver(struct worker *w, const struct evg_desc *d, struct in_pac
 static uint32_t admit(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, struct in_packet *in, uint32_t n) {
 	uint32_t ready = 0;
 	uint64_t pending_bytes = 0;
-	uint32_t least = MIN_ESP + d->iv_len + d->icv_len + 2 + d->align;
+	uint32_t least = MIN_ESP + d->c.iv_len + d->c.icv_len + 2 + d->align;
 	for (uint32_t i = 0; i < n; i++) {
 		rte_be32_t low;
 		memcpy(&low, in[i].esp + 4, 4);
 		enum evg_drop why = EVG_DROPS;
 		if (allowance(sa, 1, 0, ready, pending_bytes) == 0)
 			why = EVG_DROP_LIFETIME;
-		else if (!window_infer(&sa->window, rte_be_to_cpu_32(low), d->esn, &in[i].seq) || !window_fresh(&sa->window, in[i].seq))
+		else if (!window_infer(&sa->window, rte_be_to_cpu_32(low), d->c.esn, &in[i].seq) || !window_fresh(&sa->window, in[i].seq))
 			why = EVG_DROP_REPLAYED;
-		else if (!prepare(d, sa, &in[i], &w->jobs[ready], w->digests[ready]))
+		else if (!prepare(d, sa, &in[i], &w->lane.jobs[ready], w->lane.digests[ready]))
 			why = EVG_DROP_MALFORMED;
 		if (why != EVG_DROPS) {
 			drop(sa, why, 1);
@@ -127,8 +129,20 @@ static uint32_t admit(struct worker *w, struct evg_sa *sa, const struct evg_desc
 	return ready;
 }
 
-// open_run decrypts packets of one SA. Only what is authentic moves the window,
-// wakes a standby or moves the peer.
+// decrypt does what no card did, and leaves 0 in the lane's status of what is
+// authentic.
+static void decrypt(struct worker *w, const struct evg_desc *d, const struct in_packet *in, uint32_t n) {
+	if (!by_card(in[0].m)) {
+		crypto_run(&w->lane, &d->c, n, false);
+		return;
+	}
+	count_n(w, EVG_STAT_CARD_IN, n);
+	for (uint32_t i = 0; i < n; i++)
+		w->lane.status[i] = in[i].m->ol_flags & RTE_MBUF_F_RX_SEC_OFFLOAD_FAILED ? -EBADMSG : 0;
+}
+
+// open_run decrypts packets of one SA, all or none of which a card has decrypted.
+// Only what is authentic moves the window, wakes a standby or moves the peer.
 static void open_run(struct worker *w, struct in_packet *in, uint32_t n) {
 	struct evg_sa *sa = in[0].sa;
 	struct evg_desc *d = atomic_load_explicit(&sa->desc, memory_order_acquire);
@@ -136,10 +150,10 @@ static void open_run(struct worker *w, struct in_packet *in, uint32_t n) {
 	rte_spinlock_lock(&sa->window.lock);
 	n = admit(w, sa, d, in, n);
 	if (n > 0)
-		crypto_run(w, d, w->jobs, n, false);
+		decrypt(w, d, in, n);
 	for (uint32_t i = 0; i < n; i++) {
 		bool newest = in[i].seq > sa->window.highest;
-		if (w->status[i] != 0) {
+		if (w->lane.status[i] != 0) {
 			drop(sa, EVG_DROP_AUTHENTICATION, 1);
 		} else if (!window_accept(&sa->window, in[i].seq)) {
 			drop(sa, EVG_DROP_REPLAYED, 1);
@@ -166,7 +180,7 @@ static void open_run(struct worker *w, struct in_packet *in, uint32_t n) {
 // open_all decrypts what is in w->in, in runs of one SA.
 void open_all(struct worker *w) {
 	for (uint32_t start = 0, end; start < w->n_in; start = end) {
-		for (end = start + 1; end < w->n_in && w->in[end].sa == w->in[start].sa;)
+		for (end = start + 1; end < w->n_in && w->in[end].sa == w->in[start].sa && by_card(w->in[end].m) == by_card(w->in[start].m);)
 			end++;
 		open_run(w, w->in + start, end - start);
 	}

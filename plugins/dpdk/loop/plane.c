@@ -43,9 +43,8 @@ static int make_worker(struct evg_plane *p, uint16_t index, int cpu) {
 	w->cpu = cpu;
 	w->tun_fd = -1;
 	w->too_big_tokens = 1;
-	w->ops = crypto_ops(w);
 	w->fragments = rte_ip_frag_table_create(FRAGMENT_FLOWS, 4, FRAGMENT_FLOWS, FRAGMENT_SECONDS * 1000, SOCKET_ID_ANY);
-	return w->ops == NULL || w->fragments == NULL ? -ENOMEM : 0;
+	return w->fragments == NULL ? -ENOMEM : lane_init(&w->lane, p, "ops", index);
 }
 
 // evg_plane_new makes a plane without ports; cpus has one for each worker, below 0
@@ -63,6 +62,7 @@ struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpu
 	p->serial = atomic_fetch_add(&serials, 1);
 	p->n_workers = c->workers;
 	p->frame = c->frame;
+	p->max_sas = c->max_sas;
 	p->spin = c->spin;
 	p->graph = c->graph;
 	atomic_store(&p->version, 1); // a worker's empty flows have another
@@ -92,6 +92,8 @@ static int set_up_port(struct evg_plane *p, uint16_t id) {
 		if (c.rx_adv_conf.rss_conf.rss_hf != 0)
 			c.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 	}
+	c.rxmode.offloads = RTE_ETH_RX_OFFLOAD_SECURITY & info.rx_offload_capa;
+	c.txmode.offloads = RTE_ETH_TX_OFFLOAD_SECURITY & info.tx_offload_capa;
 	uint16_t rx = RX_DESCRIPTORS, tx = TX_DESCRIPTORS;
 	if ((err = rte_eth_dev_configure(id, p->n_workers, p->n_workers, &c)) != 0 ||
 	    (err = rte_eth_dev_adjust_nb_rx_tx_desc(id, &rx, &tx)) != 0)
@@ -109,6 +111,16 @@ static int set_up_port(struct evg_plane *p, uint16_t id) {
 	return err;
 }
 
+// security_of is what a port says of security, NULL where it has no offload of both
+// directions, or where others have set it up.
+static struct rte_security_ctx *security_of(const struct evg_plane *p, uint16_t id) {
+	struct rte_eth_dev_info info;
+	if (p->graph || rte_eth_dev_info_get(id, &info) != 0 ||
+	    !(info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SECURITY) || !(info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_SECURITY))
+		return NULL;
+	return rte_eth_dev_get_sec_ctx(id);
+}
+
 // evg_plane_add_port takes over a device by its name, with the host's end for each
 // worker, and returns the port's index. -ERANGE: it has fewer queues than there are
 // workers.
@@ -122,9 +134,11 @@ int evg_plane_add_port(struct evg_plane *p, const char *device, const int *host_
 		err = set_up_port(p, id);
 	if (err == 0)
 		err = rte_eth_macaddr_get(id, &to->mac);
+	to->id = id;
+	if (err == 0)
+		err = security_open(p, to, security_of(p, id));
 	if (err != 0)
 		return err;
-	to->id = id;
 	memcpy(to->host_fds, host_fds, p->n_workers * sizeof *host_fds);
 	memcpy(mac, to->mac.addr_bytes, 6);
 	return p->n_ports++;
@@ -209,7 +223,7 @@ static void free_worker(struct worker *w) {
 		return;
 	if (w->fragments != NULL)
 		rte_ip_frag_table_destroy(w->fragments);
-	rte_mempool_free(w->ops);
+	rte_mempool_free(w->lane.ops);
 	free(w);
 }
 
@@ -229,6 +243,21 @@ static uint32_t left(const struct rte_mempool *pool) {
 	return pool == NULL ? 0 : rte_mempool_in_use_count(pool);
 }
 
+// close_ports ends ports that have stopped, and counts sessions that were not given
+// back.
+static uint32_t close_ports(struct evg_plane *p) {
+	uint32_t lost = 0;
+	for (uint16_t i = 0; i < p->n_ports; i++) {
+		struct port *x = &p->ports[i];
+		lost += left(x->sessions);
+		card_free(x->card);
+		rte_eth_dev_close(x->id);
+		rte_mempool_free(x->sessions);
+	}
+	p->n_ports = 0;
+	return lost;
+}
+
 // evg_plane_free frees a plane. Its SAs must have been freed before, with
 // evg_plane_stop in front. It returns how many packets and sessions were lost.
 uint32_t evg_plane_free(struct evg_plane *p) {
@@ -237,7 +266,7 @@ uint32_t evg_plane_free(struct evg_plane *p) {
 	free_policies(p);
 	for (uint16_t i = 0; i < MAX_WORKERS; i++)
 		free_worker(p->workers[i]);
-	uint32_t lost = left(p->sessions) + left(p->mbufs);
+	uint32_t lost = close_ports(p) + left(p->sessions) + left(p->mbufs);
 	rte_mempool_free(p->sessions);
 	rte_mempool_free(p->mbufs);
 	if (p->events.fd >= 0)
@@ -247,8 +276,8 @@ uint32_t evg_plane_free(struct evg_plane *p) {
 	return lost;
 }
 
-// evg_plane_stop ends the workers and closes the ports: nothing looks at SAs
-// afterwards.
+// evg_plane_stop ends the workers and stops the ports: nothing looks at SAs
+// afterwards. Ports are closed with the plane, as SAs have sessions at them.
 void evg_plane_stop(struct evg_plane *p) {
 	for (uint16_t i = 0; i < p->n_workers; i++) {
 		if (p->workers[i] != NULL)
@@ -260,11 +289,8 @@ void evg_plane_stop(struct evg_plane *p) {
 		pthread_join(p->workers[i]->thread, NULL);
 		p->workers[i]->running = false;
 	}
-	for (uint16_t i = 0; i < p->n_ports; i++) {
+	for (uint16_t i = 0; i < p->n_ports; i++)
 		rte_eth_dev_stop(p->ports[i].id);
-		rte_eth_dev_close(p->ports[i].id);
-	}
-	p->n_ports = 0;
 }
 
 void evg_plane_stats(struct evg_plane *p, uint64_t out[EVG_STATS]) {

@@ -137,6 +137,8 @@ func (p *Plane) Stats() []offload.Stat {
 		C.EVG_STAT_TOO_BIG_LIMITED: "too-big-limited", // those that the rate limit held back
 		C.EVG_STAT_TO_HOST:         "to-host",         // frames that are not ours
 		C.EVG_STAT_FROM_HOST:       "from-host",       // frames of the host
+		C.EVG_STAT_CARD_OUT:        "card-out",        // packets that a port encrypts
+		C.EVG_STAT_CARD_IN:         "card-in",         // packets that a port decrypted, or tried to
 	}
 	var values [C.EVG_STATS]C.uint64_t
 	C.evg_plane_stats(p.c, &values[0])

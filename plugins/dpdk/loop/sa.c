@@ -105,20 +105,19 @@ struct evg_desc *evg_desc_new(struct evg_plane *p, int dev, const struct evg_tra
 	*err = -ENOMEM;
 	if (d == NULL)
 		return NULL;
-	d->session = crypto_session(p, dev, t, &d->cpu, err);
-	if (d->session == NULL) {
+	struct rte_crypto_sym_xform x[2];
+	*err = crypto_session(p, dev, crypto_transforms(t, x), &d->c);
+	if (*err != 0) {
 		free(d);
 		return NULL;
 	}
-	d->dev = (uint8_t)dev;
-	d->encryption = t->encryption;
-	d->aead = t->encryption >= ENCR_GCM8;
-	d->esn = t->esn;
-	d->iv_len = t->encryption == ENCR_AES_CBC ? 16 : t->encryption == ENCR_NULL ? 0 : 8;
+	d->c.encryption = t->encryption;
+	d->c.aead = t->encryption >= ENCR_GCM8;
+	d->c.esn = t->esn;
+	d->c.iv_len = t->encryption == ENCR_AES_CBC ? 16 : t->encryption == ENCR_NULL ? 0 : 8;
 	d->align = t->encryption == ENCR_AES_CBC ? 16 : 4;
-	d->salt_len = (uint8_t)t->salt_len;
 	memcpy(d->salt, t->salt, sizeof d->salt);
-	d->icv_len = icv_len(t);
+	d->c.icv_len = icv_len(t);
 	d->df = s->df;
 	d->hide_dscp = s->hide_dscp;
 	d->dscp = s->dscp;
@@ -135,7 +134,8 @@ struct evg_desc *evg_desc_new(struct evg_plane *p, int dev, const struct evg_tra
 void evg_desc_free(struct evg_desc *d) {
 	if (d == NULL)
 		return;
-	crypto_session_free(d->dev, d->session);
+	security_session_free(&d->inlined);
+	crypto_session_free(&d->c);
 	wipe(d->salt, sizeof d->salt);
 	free(d);
 }

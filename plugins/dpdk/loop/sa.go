@@ -197,6 +197,15 @@ func (p *Plane) SetDescription(a *SA, d *Description) { C.evg_sa_set_desc(p.c, a
 
 // SetPath publishes a path.
 func (p *Plane) SetPath(a *SA, to Path) error {
+	c := pathOf(to)
+	if err := errnoOf(C.evg_sa_set_path(p.c, a.c, &c)); err != nil {
+		return fmt.Errorf("loop: set the path of an sa: %w", err)
+	}
+	return nil
+}
+
+// pathOf is a path for C.
+func pathOf(to Path) C.struct_evg_path {
 	c := C.struct_evg_path{local: addrOf(to.Local), remote: addrOf(to.Remote), port: C.uint8_t(to.Port), mtu: C.uint16_t(to.MTU)}
 	if to.Encap != nil {
 		c.local_port, c.remote_port = C.uint16_t(to.Encap.LocalPort), C.uint16_t(to.Encap.RemotePort)
@@ -207,10 +216,7 @@ func (p *Plane) SetPath(a *SA, to Path) error {
 	for i, b := range to.MAC {
 		c.mac[i] = C.uint8_t(b)
 	}
-	if err := errnoOf(C.evg_sa_set_path(p.c, a.c, &c)); err != nil {
-		return fmt.Errorf("loop: set the path of an sa: %w", err)
-	}
-	return nil
+	return c
 }
 
 // SetRole changes a role.

@@ -17,7 +17,7 @@ static uint32_t outer_len(const struct evg_path *path) {
 
 // room is the largest inner packet that fits mtu octets of outer packet.
 static uint32_t room(const struct evg_desc *d, const struct evg_path *path, uint32_t mtu) {
-	uint32_t around = outer_len(path) + MIN_ESP + d->iv_len + d->icv_len;
+	uint32_t around = outer_len(path) + MIN_ESP + d->c.iv_len + d->c.icv_len;
 	if (mtu < around + d->align)
 		return 0;
 	return (mtu - around) / d->align * d->align - 2;
@@ -48,11 +48,11 @@ static const uint8_t PADDING[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 1
 static void put_iv(const struct evg_desc *d, uint8_t *explicit, uint8_t *iv, uint64_t counter) {
 	rte_be64_t unique = rte_cpu_to_be_64(d->iv_prefix | counter);
 	uint64_t none = 0;
-	if (d->encryption == ENCR_AES_CBC) {
+	if (d->c.encryption == ENCR_AES_CBC) {
 		memcpy(explicit, &unique, 8);
 		memcpy(explicit + 8, &none, 8);
 		memset(iv, 0, 16);
-	} else if (d->iv_len == 8) {
+	} else if (d->c.iv_len == 8) {
 		rte_be32_t block = RTE_BE32(1); // the block counter of AES-CTR; AEADs make their own
 		memcpy(explicit, &unique, 8);
 		memcpy(iv, d->salt, 4);
@@ -65,11 +65,11 @@ static void put_iv(const struct evg_desc *d, uint8_t *explicit, uint8_t *iv, uin
 // (RFC 4303 section 2). It returns false when the packet's memory is too short.
 static bool frame_esp(struct evg_sa *sa, const struct evg_desc *d, struct out_packet *o, struct job *j, uint64_t seq, uint64_t counter) {
 	struct rte_mbuf *m = o->m; // of one segment; what is behind the packet is padding of the link
-	uint32_t pad = -(o->h.len + 2) & (d->align - 1u), front = MIN_ESP + d->iv_len, body = front + o->h.len + pad + 2;
-	if (m->data_off < front || m->data_off - front + body + d->icv_len + 4 > m->buf_len || o->h.len + sizeof PADDING > (uint32_t)(m->buf_len - m->data_off))
+	uint32_t pad = -(o->h.len + 2) & (d->align - 1u), front = MIN_ESP + d->c.iv_len, body = front + o->h.len + pad + 2;
+	if (m->data_off < front || m->data_off - front + body + d->c.icv_len + 4 > m->buf_len || o->h.len + sizeof PADDING > (uint32_t)(m->buf_len - m->data_off))
 		return false;
 	m->data_off = (uint16_t)(m->data_off - front);
-	m->data_len = (uint16_t)(body + d->icv_len);
+	m->data_len = (uint16_t)(body + d->c.icv_len);
 	m->pkt_len = m->data_len;
 	uint8_t *esp = rte_pktmbuf_mtod(m, uint8_t *), *tail = esp + front + o->h.len;
 	memcpy(tail, PADDING, sizeof PADDING); // all of it, as that is one store
@@ -84,7 +84,7 @@ static bool frame_esp(struct evg_sa *sa, const struct evg_desc *d, struct out_pa
 	j->esp = esp;
 	j->len = body;
 	j->digest = esp + body;
-	if (d->esn && !d->aead) {
+	if (d->c.esn && !d->c.aead) {
 		// "the high-order 32 bits [...] are included in the ICV computation
 		// [...] appended after the Next Header field" RFC 4303 section 2.2.1.
 		memcpy(esp + body, &high, 4);
@@ -213,6 +213,12 @@ static uint32_t grant(struct worker *w, struct evg_sa *sa, struct out_packet *o,
 	return got;
 }
 
+// may_inline tells whether the card of a path's port encrypts packets of up to largest
+// octets: not where their fragments leave, as the card would see no whole packet.
+static bool may_inline(const struct evg_desc *d, const struct evg_path *path, uint32_t largest, uint32_t mtu) {
+	return d->inlined.session != NULL && d->inlined.port == path->port && largest <= room(d, path, mtu);
+}
+
 // seal_run encrypts packets of one active SA and puts them into the queue of its
 // port.
 void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
@@ -224,7 +230,7 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 	uint32_t largest = 0;
 	if (!path->resolved) {
 		drop(sa, EVG_DROP_QUEUE, n);
-		atomic_fetch_add(&w->stats[EVG_STAT_NO_NEIGHBOUR], n);
+		count_n(w, EVG_STAT_NO_NEIGHBOUR, n);
 		free_from(o, 0, n);
 		return;
 	}
@@ -232,7 +238,7 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 	n = grant(w, sa, o, n, largest, &seq, &counter);
 	uint32_t ready = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		if (!frame_esp(sa, d, &o[i], &w->jobs[ready], seq + i, counter + i)) {
+		if (!frame_esp(sa, d, &o[i], &w->lane.jobs[ready], seq + i, counter + i)) {
 			drop(sa, EVG_DROP_MALFORMED, 1);
 			rte_pktmbuf_free(o[i].m);
 			continue;
@@ -244,13 +250,18 @@ void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 	}
 	if (ready == 0)
 		return;
-	crypto_run(w, d, w->jobs, ready, true);
 	uint32_t mtu = mtu_known(sa, path);
 	uint64_t sent = 0;
 	if (mtu == 0)
 		mtu = ASSUMED_MTU;
+	bool inlined = may_inline(d, path, largest, mtu);
+	if (inlined)
+		count_n(w, EVG_STAT_CARD_OUT, ready);
+	else
+		crypto_run(&w->lane, &d->c, ready, true);
 	for (uint32_t i = 0; i < ready; i++) {
-		if (w->status[i] != 0 || !wrap(w, path, o[i].m, outer_tos(d, o[i].h.tos), whole[i])) {
+		if ((!inlined && w->lane.status[i] != 0) || !wrap(w, path, o[i].m, outer_tos(d, o[i].h.tos), whole[i]) ||
+		    (inlined && !security_hand_over(&d->inlined, o[i].m, outer_len(path)))) {
 			drop(sa, EVG_DROP_MALFORMED, 1);
 			rte_pktmbuf_free(o[i].m);
 			continue;

@@ -123,10 +123,6 @@ static struct rte_mbuf *join(struct worker *w, struct rte_mbuf *m, bool v6) {
 	return m;
 }
 
-static bool is_fragment(const uint8_t *ip, const struct header *h) {
-	return h->v6 ? ip[6] == IPPROTO_FRAGMENT : ((ip[6] & 0x3f) | ip[7]) != 0;
-}
-
 // to_us_joined is to_us for fragments of what may be ESP.
 static void to_us_joined(struct worker *w, uint16_t port, struct rte_mbuf *m, bool v6) {
 	struct header h;
