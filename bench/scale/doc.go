@@ -7,10 +7,11 @@
 // every tunnel is the outcome of a handshake over UDP with the project's own
 // initiator. The clients forget their tunnels once these are up.
 //
-//   - A join is from the first heartbeat between a member that has just started
-//     and one that owns all tunnels, to the owner's word that the other has every
-//     SA in its dataplane. Installed SAs per second are the SAs of all tunnels by
-//     that time.
+//   - A join is from the start of a member's process to the word of the one that
+//     owns all tunnels that the other has every SA in its dataplane. Installed SAs
+//     per second are the SAs of all tunnels by the time from the first heartbeat
+//     between the two on: what comes before does not depend on their number. The
+//     dataplane itself is counted afterwards, and must hold all, in both directions.
 //   - Memory per tunnel is the resident set of a process with all tunnels, less
 //     that of one that has just started, as the kernel counts it: the garbage
 //     that Go has not given back is in it.

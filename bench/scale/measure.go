@@ -10,9 +10,11 @@ import (
 
 	"github.com/evergate/evergate/bench/rig"
 	"github.com/evergate/evergate/core/admin"
+	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/ha/transport"
+	"github.com/evergate/evergate/offload"
 )
 
 // The members by their index.
@@ -68,7 +70,7 @@ func (b *bench) dial(ctx context.Context) error {
 
 // joins starts the standby again and again; it runs afterwards.
 func (b *bench) joins(ctx context.Context) error {
-	var all []time.Duration
+	var synced, whole []time.Duration
 	for round := range b.o.Rounds {
 		if round > 0 {
 			b.group[standby].Kill()
@@ -81,12 +83,18 @@ func (b *bench) joins(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		b.Joins, all = append(b.Joins, j), append(all, j.Synced)
+		b.Joins = append(b.Joins, j)
+		synced, whole = append(synced, j.Synced), append(whole, j.Started+j.Synced)
 	}
-	slices.Sort(all)
-	b.Join = all[len(all)/2]
-	b.Rate = rate(b.Tunnels, b.Join)
+	b.Join, b.Sync = median(whole), median(synced)
+	b.Rate = rate(b.Tunnels, b.Sync)
 	return nil
+}
+
+// median sorts all.
+func median(all []time.Duration) time.Duration {
+	slices.Sort(all)
+	return all[len(all)/2]
 }
 
 // join starts the standby once. The owner is watched while it starts.
@@ -124,11 +132,29 @@ func (b *bench) join(ctx context.Context) (j Join, err error) {
 	if err != nil {
 		return j, err
 	}
-	return j, b.Owner.read(b.group[owner], func(p *Process, u rig.Usage) {
+	err = b.Owner.read(b.group[owner], func(p *Process, u rig.Usage) {
 		if p == &b.Owner.Daemon {
 			j.Owner += u.CPU
 		}
 	})
+	if err != nil {
+		return j, err
+	}
+	return j, b.holdsAll(ctx)
+}
+
+// holdsAll asks the standby's dataplane itself: one that had lost some, or had them in
+// one direction only, would have been quick for nothing.
+func (b *bench) holdsAll(ctx context.Context) error {
+	held, err := b.group[standby].DataplaneSAs(ctx)
+	if err != nil {
+		return fmt.Errorf("scale: count the SAs of the standby's dataplane: %w", err)
+	}
+	want := diag.Held{Group: b.site.Members[owner].ID, Role: offload.Standby.String(), In: b.Tunnels, Out: b.Tunnels}
+	if len(held) != 1 || held[0] != want {
+		return fmt.Errorf("scale: the standby's dataplane holds %+v, want %+v", held, want)
+	}
+	return nil
 }
 
 // wait polls the owner about the standby.

@@ -28,7 +28,7 @@ func TestFewTunnels(t *testing.T) { // F2, F23
 	if err != nil {
 		t.Fatalf("The measurement failed: %v.", err)
 	}
-	if len(r.Joins) != 2 || r.Join <= 0 || r.Rate <= 0 {
+	if len(r.Joins) != 2 || r.Join <= r.Sync || r.Sync <= 0 || r.Rate <= 0 {
 		t.Errorf("The joins were not measured: %+v, median %v, %v SAs a second.", r.Joins, r.Join, r.Rate)
 	}
 	for name, m := range map[string]scale.Member{"owner": r.Owner, "standby": r.Standby} {

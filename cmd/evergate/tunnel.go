@@ -17,7 +17,7 @@ func (c *cli) diagnose() *cobra.Command {
 		return cmd
 	}
 	return tree("diagnose", "Look inside, in FortiOS's words",
-		tree("dataplane", "What carries the packets", c.dataplaneStats()),
+		tree("dataplane", "What carries the packets", c.dataplaneStats(), c.dataplaneSAs()),
 		tree("sys", "System", tree("ha", "Other members", c.standalonePeers(),
 			c.haStatus("Show what an expert wants to know of the unit", diag.WriteHADiagnosis))),
 		tree("vpn", "VPN",
@@ -108,6 +108,23 @@ of its phase 1.`,
 				return err
 			}
 			return c.print(cmd, s, func(w io.Writer) error { return diag.WriteStats(w, s) })
+		},
+	}
+}
+
+func (c *cli) dataplaneSAs() *cobra.Command {
+	return &cobra.Command{
+		Use:   "sas",
+		Short: "Count the SAs that the dataplane holds",
+		Long: `Count the SAs that the dataplane holds, by its own word: for each member whose
+tunnels they are of, and by role and direction. It is asked for every one of them.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			held, err := c.client().DataplaneSAs(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return c.print(cmd, held, func(w io.Writer) error { return diag.WriteHeld(w, held) })
 		},
 	}
 }

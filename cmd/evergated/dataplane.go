@@ -6,6 +6,7 @@ import (
 	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/pluginhost"
 	"github.com/evergate/evergate/core/telemetry"
+	"github.com/evergate/evergate/offload"
 )
 
 // planePackets are what no SA can be blamed for. Which names there are is the
@@ -17,6 +18,11 @@ var planePackets = gauge("dataplane", "packets_total",
 func (d *daemon) DataplaneStats(ctx context.Context) (diag.Stats, error) {
 	stats, err := d.host.Stats(ctx)
 	return diag.FromDataplane(stats), err
+}
+
+// DataplaneSAs implements admin.Gateway.
+func (d *daemon) DataplaneSAs(ctx context.Context) ([]diag.Held, error) {
+	return diag.FromInventory(d.host.Export(ctx, offload.AllGroups))
 }
 
 func (d *daemon) planePacketMetrics() telemetry.Collector {

@@ -50,6 +50,10 @@ func (g *gateway) DataplaneStats(context.Context) (diag.Stats, error) {
 	return diag.Stats{{Name: "no-sa", Value: 4}}, g.note("plane")
 }
 
+func (g *gateway) DataplaneSAs(context.Context) ([]diag.Held, error) {
+	return []diag.Held{{Group: 1, Role: "standby", In: 2, Out: 3}}, g.note("sas")
+}
+
 func (g *gateway) StandalonePeers(context.Context) (diag.StandalonePeers, error) {
 	s := diag.StandalonePeers{Group: 1, Member: 2, Peers: []diag.StandalonePeer{{Address: netip.MustParseAddrPort("172.31.1.1:708")}}}
 	s.Links[2] = []diag.Link{{Name: "port1", MAC: "00:0c:29:06:4e:d6", Up: true}}
@@ -114,6 +118,10 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 	if err != nil || len(plane) != 1 || plane[0] != (diag.Counter{Name: "no-sa", Value: 4}) {
 		t.Errorf("DataplaneStats returned %+v, %v", plane, err)
 	}
+	held, err := c.DataplaneSAs(ctx)
+	if err != nil || len(held) != 1 || held[0] != (diag.Held{Group: 1, Role: "standby", In: 2, Out: 3}) {
+		t.Errorf("DataplaneSAs returned %+v, %v", held, err)
+	}
 	peers, err := c.StandalonePeers(ctx)
 	if err != nil || peers.Member != 2 || len(peers.Peers) != 1 || peers.Peers[0].Address.Port() != 708 || len(peers.Links[2]) != 1 || !peers.Links[2][0].Up {
 		t.Errorf("StandalonePeers returned %+v, %v", peers, err)
@@ -133,7 +141,7 @@ func TestEveryCallReachesTheGateway(t *testing.T) {
 		t.Error(err)
 	}
 	got := strings.Join(g.asked, ", ")
-	if want := "status, tunnels a/b c? with keys, stats, plane, peers, unit, failover set=true, failover set=false, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
+	if want := "status, tunnels a/b c? with keys, stats, plane, sas, peers, unit, failover set=true, failover set=false, reload, up x/y, down vpn1_0, rekey vpn1 ike=true, rekey vpn1 ike=false"; got != want {
 		t.Errorf("the gateway was asked for %q, want %q", got, want)
 	}
 }

@@ -59,6 +59,11 @@ func (c *Client) DataplaneStats(ctx context.Context) (diag.Stats, error) {
 	return call[diag.Stats](ctx, c, http.MethodGet, "/v1/dataplane/stats")
 }
 
+// DataplaneSAs counts the SAs that the dataplane holds.
+func (c *Client) DataplaneSAs(ctx context.Context) ([]diag.Held, error) {
+	return call[[]diag.Held](ctx, c, http.MethodGet, "/v1/dataplane/sas")
+}
+
 // StandalonePeers describes the group of members; see Gateway.
 func (c *Client) StandalonePeers(ctx context.Context) (diag.StandalonePeers, error) {
 	return call[diag.StandalonePeers](ctx, c, http.MethodGet, "/v1/ha/peers")

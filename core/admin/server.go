@@ -27,6 +27,8 @@ type Gateway interface {
 	IKEStats(context.Context) (diag.Stats, error)
 	// DataplaneStats counts the packets that belong to no SA.
 	DataplaneStats(context.Context) (diag.Stats, error)
+	// DataplaneSAs counts the SAs that the dataplane holds. It asks for each of them.
+	DataplaneSAs(context.Context) ([]diag.Held, error)
 	// StandalonePeers describes the group, and is an error for a gateway that is in
 	// none.
 	StandalonePeers(context.Context) (diag.StandalonePeers, error)
@@ -75,6 +77,9 @@ func NewServer(g Gateway, log *slog.Logger) *Server {
 	}))
 	mux.HandleFunc("GET /v1/dataplane/stats", answer(s, func(r *http.Request) (any, error) {
 		return g.DataplaneStats(r.Context())
+	}))
+	mux.HandleFunc("GET /v1/dataplane/sas", answer(s, func(r *http.Request) (any, error) {
+		return g.DataplaneSAs(r.Context())
 	}))
 	mux.HandleFunc("GET /v1/ha/peers", answer(s, func(r *http.Request) (any, error) {
 		return g.StandalonePeers(r.Context())

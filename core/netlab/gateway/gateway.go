@@ -282,6 +282,12 @@ func (d *Daemon) StandalonePeers() (diag.StandalonePeers, error) {
 	return d.client.StandalonePeers(ctx)
 }
 
+// DataplaneSAs counts the SAs that the dataplane holds. Of very many that takes a
+// while.
+func (d *Daemon) DataplaneSAs(ctx context.Context) ([]diag.Held, error) {
+	return d.client.DataplaneSAs(ctx)
+}
+
 // Reload makes the gateway read its configuration again, and returns what
 // changed.
 func (d *Daemon) Reload() ([]string, error) {
