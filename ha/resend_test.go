@@ -49,3 +49,32 @@ func TestOnlyWhatIsMissingIsSentAgain(t *testing.T) { // B2
 		t.Errorf("After all was acknowledged %d records were sent again.", st.Resent-before)
 	}
 }
+
+// TestNewStreamWaitsForTheOrdersOfTheLastOne: the owner of a tunnel misses a member for
+// a moment, while the dataplane of that is still at work on what it was told before.
+// Telling it anew finds nothing that differs, and yet it is not synced before the
+// dataplane has it.
+func TestNewStreamWaitsForTheOrdersOfTheLastOne(t *testing.T) { // F2, B2, I4, I6
+	g := gather(t, 2)
+	g.busy = ha.MembersOf(1)
+	g.step(0, ha.StoreIKE{Tunnel: tunnel, IKE: ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike"))}})
+	in, out := pair()
+	g.step(0, ha.StoreChild{Tunnel: tunnel, In: in, Out: out})
+	g.deaf = ha.MembersOf(0)
+	g.pass(time.Second)
+	g.deaf = 0
+	g.pass(time.Second)
+	if p := g.nodes[0].Peers()[0]; !p.Alive || p.Synced {
+		t.Errorf("To the owner the member is %+v, want alive and not synced: its dataplane is not done.", p)
+	}
+	g.busy = 0
+	var serial uint64
+	for _, rd := range g.take(1) {
+		serial = max(serial, rd.Serial)
+	}
+	g.step(1, ha.Carried{Serial: serial})
+	g.pass(time.Second)
+	if p := g.nodes[0].Peers()[0]; !p.Synced {
+		t.Errorf("To the owner the member is %+v, want synced: its dataplane is done.", p)
+	}
+}

@@ -251,6 +251,10 @@ func (n *Node) onSegment(now time.Time, p *peer, f Frame) {
 			return // its beginning comes again
 		}
 		p.in = incoming{stream: f.Stream}
+		if n.ordered() > n.carried {
+			// What p knows us to have of earlier streams is not all in the dataplane yet.
+			p.in.waiting = []waitingAck{{seq: 1, serial: n.ordered()}}
+		}
 		p.hello = nil
 	}
 	in.owed = true
