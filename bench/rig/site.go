@@ -41,6 +41,8 @@ type Settings struct {
 	MinAcks int
 	// AckTimeout is sync.ack-timeout, 0 for the default.
 	AckTimeout time.Duration
+	// Lost is hb-lost-threshold, 0 for the default.
+	Lost int
 }
 
 // Site is a group of members between clients and a server.
@@ -81,7 +83,10 @@ func (s *Site) config(i int, settings Settings) string {
 			fmt.Fprintf(&peers, "    - {peerip: %s, member-id: %d}\n", o.SyncAddr(), o.ID)
 		}
 	}
-	sync := ""
+	sync, lost := "", ""
+	if settings.Lost > 0 {
+		lost = fmt.Sprintf("  hb-lost-threshold: %d\n", settings.Lost)
+	}
 	if settings.MinAcks > 0 {
 		sync += fmt.Sprintf("    min-acks: %d\n", settings.MinAcks)
 	}
@@ -101,8 +106,8 @@ standalone-cluster:
   group-member-id: %d
   interface: port4
   secret: {literal: the members of this rig share it}
-  cluster-peers:
-%s%s%s`, s.Members[i].ID, peers.String(), sync, Dialup(gateway.GatewayAddr, ipsec.GroupX25519, settings.Sync))
+%s  cluster-peers:
+%s%s%s`, s.Members[i].ID, lost, peers.String(), sync, Dialup(gateway.GatewayAddr, ipsec.GroupX25519, settings.Sync))
 }
 
 // Peer is what a member knows of another one, by its index.

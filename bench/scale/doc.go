@@ -20,5 +20,6 @@
 //     150 ms others would take it for dead.
 //   - Adoption is from the owner's death to the other member's going on with all
 //     of its tunnels although no packet came for any. The first 10 s of it are
-//     the wait for such packets.
+//     the wait for such packets, and one more that for heartbeats: members are more
+//     patient here, so that a machine that is busy does not divide the group.
 package scale

@@ -27,6 +27,11 @@ const (
 // limit bounds each wait.
 const limit = 5 * time.Minute
 
+// patience is for how many heartbeats a member is not taken for dead: 1 s. Members that
+// lost sight of each other would end a round on a machine that has other things to do:
+// what may have been sent on is not given to a member that stood by any more.
+const patience = 20
+
 // bench is one run.
 type bench struct {
 	*Result
@@ -38,7 +43,7 @@ type bench struct {
 
 func (r *Result) measure(tb netlab.TB, o Options) error {
 	ctx := tb.Context()
-	b := &bench{Result: r, o: o, site: rig.NewSite(netlab.New(tb), members), settings: rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true}}
+	b := &bench{Result: r, o: o, site: rig.NewSite(netlab.New(tb), members), settings: rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true, Lost: patience}}
 	for i, m := range []*Member{&r.Owner, &r.Standby} {
 		b.group[i] = b.site.Start(i, b.settings)
 		if err := m.read(b.group[i], func(p *Process, u rig.Usage) { p.Bare, p.Start = u.Resident, u.CPU }); err != nil {
