@@ -18,12 +18,33 @@ import (
 // known: only where it comes from tells which tunnel it may be for. "If a
 // negotiation starts on port 4500, then it doesn't need to change anywhere else in
 // the exchange" (RFC 3947 section 4): so peers behind a NAT come from the same
-// port, too.
+// port, too. One that begins on port 500 again, as it did the first time, comes from
+// where it called then, if its NAT still knows; or else it is the only peer that its
+// address has. What is led to the wrong tunnel becomes one beside it.
 type AddressTable struct {
-	mu      sync.Mutex
-	pool    *v1.Pool
-	tunnels map[netip.AddrPort][]ipsec.TunnelID // oldest first
-	at      map[ipsec.TunnelID]netip.AddrPort
+	mu   sync.Mutex
+	pool *v1.Pool
+	at   map[ipsec.TunnelID]place
+	// The tunnels at a place, those whose peer has called from there, and those at an
+	// address, oldest first.
+	present, callers tunnelsAt[netip.AddrPort]
+	hosts            tunnelsAt[netip.Addr]
+}
+
+// place is where a peer is, and where it was when it began phase 1; that is zero where
+// it is not known.
+type place struct{ now, called netip.AddrPort }
+
+// tunnelsAt are the tunnels that go with something, oldest first.
+type tunnelsAt[K comparable] map[K][]ipsec.TunnelID
+
+func (a tunnelsAt[K]) add(k K, t ipsec.TunnelID) { a[k] = append(a[k], t) }
+
+func (a tunnelsAt[K]) drop(k K, t ipsec.TunnelID) {
+	rest := slices.DeleteFunc(a[k], func(o ipsec.TunnelID) bool { return o == t })
+	if a[k] = rest; len(rest) == 0 {
+		delete(a, k)
+	}
 }
 
 // NewAddressTable makes an empty table for a gateway that stands alone.
@@ -36,7 +57,10 @@ func NewMemberAddressTable(m ipsec.MemberID) *AddressTable {
 }
 
 func newAddressTable(p *v1.Pool) *AddressTable {
-	return &AddressTable{pool: p, tunnels: make(map[netip.AddrPort][]ipsec.TunnelID), at: make(map[ipsec.TunnelID]netip.AddrPort)}
+	return &AddressTable{
+		pool: p, at: make(map[ipsec.TunnelID]place),
+		present: make(tunnelsAt[netip.AddrPort]), callers: make(tunnelsAt[netip.AddrPort]), hosts: make(tunnelsAt[netip.Addr]),
+	}
 }
 
 // Assign implements v1.Addresses.
@@ -62,16 +86,21 @@ func (a *AddressTable) Release(t ipsec.TunnelID) {
 }
 
 // Locate notes where the peer of an established tunnel is, of this member or of
-// another one.
-func (a *AddressTable) Locate(t ipsec.TunnelID, at netip.AddrPort) {
+// another one, and from where it called, zero where that is not known.
+func (a *AddressTable) Locate(t ipsec.TunnelID, now, called netip.AddrPort) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	at := place{now, called}
 	if a.at[t] == at {
 		return
 	}
 	a.leave(t)
 	a.at[t] = at
-	a.tunnels[at] = append(a.tunnels[at], t)
+	a.present.add(now, t)
+	a.hosts.add(now.Addr(), t)
+	if called.IsValid() {
+		a.callers.add(called, t)
+	}
 }
 
 func (a *AddressTable) leave(t ipsec.TunnelID) {
@@ -80,9 +109,10 @@ func (a *AddressTable) leave(t ipsec.TunnelID) {
 		return
 	}
 	delete(a.at, t)
-	rest := slices.DeleteFunc(a.tunnels[at], func(o ipsec.TunnelID) bool { return o == t })
-	if a.tunnels[at] = rest; len(rest) == 0 {
-		delete(a.tunnels, at)
+	a.present.drop(at.now, t)
+	a.hosts.drop(at.now.Addr(), t)
+	if at.called.IsValid() {
+		a.callers.drop(at.called, t)
 	}
 }
 
@@ -93,17 +123,23 @@ func (a *AddressTable) note(t ipsec.TunnelID, f facts) {
 		a.Hold(t, f.Address)
 	}
 	if a != nil && f.Peer.IsValid() {
-		a.Locate(t, f.Peer)
+		a.Locate(t, f.Peer, f.Called)
 	}
 }
 
-// TunnelAt is the newest tunnel with a peer that is there, false for none.
+// TunnelAt is the tunnel of a peer that begins phase 1 there: the newest with a peer
+// that is there, or has called from there, or the only one of its address; false for
+// none.
 func (a *AddressTable) TunnelAt(at netip.AddrPort) (ipsec.TunnelID, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	all := a.tunnels[at]
-	if len(all) == 0 {
-		return 0, false
+	for _, all := range [][]ipsec.TunnelID{a.present[at], a.callers[at]} {
+		if len(all) > 0 {
+			return all[len(all)-1], true
+		}
 	}
-	return all[len(all)-1], true
+	if all := a.hosts[at.Addr()]; len(all) == 1 {
+		return all[0], true
+	}
+	return 0, false
 }

@@ -22,8 +22,8 @@ type facts struct {
 	Version int
 	// Address is what the peer was assigned.
 	Address netip.Addr
-	// Peer is where a peer of IKEv1 is.
-	Peer netip.AddrPort
+	// Peer is where a peer of IKEv1 is, and Called where it was when it began phase 1.
+	Peer, Called netip.AddrPort
 	// Hash is that of the connection. Other members have hashes of their own.
 	Hash string
 }
@@ -39,6 +39,8 @@ const (
 	factHash
 	factPeer
 	factPeerPort
+	factCalled
+	factCalledPort
 )
 
 func (f facts) marshal() []byte {
@@ -54,6 +56,8 @@ func (f facts) marshal() []byte {
 	w.String(factHash, f.Hash)
 	w.Addr(factPeer, f.Peer.Addr())
 	w.Uint(factPeerPort, uint64(f.Peer.Port()))
+	w.Addr(factCalled, f.Called.Addr())
+	w.Uint(factCalledPort, uint64(f.Called.Port()))
 	return w.Message()
 }
 
@@ -80,6 +84,10 @@ func readFacts(b []byte) (f facts, err error) {
 			f.Peer = netip.AddrPortFrom(r.Addr("peer"), f.Peer.Port())
 		case factPeerPort:
 			f.Peer = netip.AddrPortFrom(f.Peer.Addr(), field.Narrow[uint16](&r, "peer_port"))
+		case factCalled:
+			f.Called = netip.AddrPortFrom(r.Addr("called"), f.Called.Port())
+		case factCalledPort:
+			f.Called = netip.AddrPortFrom(f.Called.Addr(), field.Narrow[uint16](&r, "called_port"))
 		}
 	}
 	if err != nil {

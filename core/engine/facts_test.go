@@ -11,7 +11,7 @@ import (
 func TestFactsComeBackAsTheyWere(t *testing.T) {
 	want := facts{
 		Name: "dialup_7", Index: 7, Number: 113, SPIs: []ipsec.IKESPI{1 << 60, 2}, Version: 1,
-		Address: netip.MustParseAddr("192.0.2.1"), Peer: netip.MustParseAddrPort("[2001:db8::1]:4500"), Hash: "server",
+		Address: netip.MustParseAddr("192.0.2.1"), Peer: netip.MustParseAddrPort("[2001:db8::1]:4500"), Called: netip.MustParseAddrPort("[2001:db8::1]:500"), Hash: "server",
 	}
 	for i, v := 0, reflect.ValueOf(want); i < v.NumField(); i++ {
 		if v.Field(i).IsZero() {

@@ -27,6 +27,8 @@ type group struct {
 	// it is nil.
 	unit   bool
 	serves func() *Connection
+	// nat is in front of the client; nil for none.
+	nat *dialupNAT
 }
 
 // member is a gateway with its replication machine.
@@ -205,7 +207,7 @@ func (g *group) deliverOnce() bool {
 	for _, dg := range out {
 		moved = true
 		if m := g.members[g.router]; !m.dead {
-			m.step(Packets{Datagrams: []ike.Datagram{{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload}}})
+			m.step(Packets{Datagrams: []ike.Datagram{g.nat.out(ike.Datagram{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload})}})
 		}
 	}
 	for _, m := range g.members {
@@ -229,7 +231,7 @@ func (m *member) flush() bool {
 		if m.heard != nil {
 			m.heard(dg.Payload)
 		}
-		m.g.client.step(Packets{Datagrams: []ike.Datagram{{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload}}})
+		m.g.client.step(Packets{Datagrams: []ike.Datagram{m.g.nat.in(ike.Datagram{Local: dg.Remote, Remote: dg.Local, Payload: dg.Payload})}})
 	}
 	for _, f := range frames {
 		if to := m.g.members[f.To-1]; !to.dead && !to.deaf {

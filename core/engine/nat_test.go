@@ -95,3 +95,42 @@ func TestTwoClientsOfOneAddressChooseOneSPI(t *testing.T) {
 		t.Errorf("when the first client has gone, the server has %+v, want the second one's tunnel", ts)
 	}
 }
+
+// dialupNAT gives the only client of a group other ports.
+type dialupNAT struct {
+	port500 uint16 // outside, for the client's port 500
+	// from500: the client begins on port 500 what it begins on port 4500, until the NAT
+	// is found again.
+	from500 bool
+	inside  map[uint16]ports // by the port outside
+}
+
+// ports are those of a message inside: the client's and the gateway's.
+type ports struct{ client, gateway uint16 }
+
+// out is how a member sees a message of the client's.
+func (n *dialupNAT) out(dg ike.Datagram) ike.Datagram {
+	if n == nil {
+		return dg
+	}
+	in := ports{dg.Remote.Port(), dg.Local.Port()}
+	port := 10000 + in.client
+	clear := len(dg.Payload) >= 28 && dg.Payload[19]&1 == 0 // not a keepalive
+	if in.client == 500 || n.from500 && clear {
+		port, dg.Local = n.port500, netip.AddrPortFrom(dg.Local.Addr(), 500)
+	}
+	n.inside[port] = in
+	dg.Remote = netip.AddrPortFrom(dg.Remote.Addr(), port)
+	return dg
+}
+
+// in is how the client sees a message of a member's.
+func (n *dialupNAT) in(dg ike.Datagram) ike.Datagram {
+	if n == nil {
+		return dg
+	}
+	in := n.inside[dg.Local.Port()]
+	dg.Local = netip.AddrPortFrom(dg.Local.Addr(), in.client)
+	dg.Remote = netip.AddrPortFrom(dg.Remote.Addr(), in.gateway)
+	return dg
+}

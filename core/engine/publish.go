@@ -48,7 +48,7 @@ func (t *tunnel) facts(now time.Time) []byte {
 	f.SPIs = t.ike.LocalSPIs()
 	if version(t.ike) == 1 {
 		s := t.ike.Status(now)
-		f.Version, f.Address, f.Peer = 1, s.Internal, s.Remote
+		f.Version, f.Address, f.Peer, f.Called = 1, s.Internal, s.Remote, t.called
 	}
 	return f.marshal()
 }
@@ -103,7 +103,7 @@ func (s *Shard) onRestore(now time.Time, in Restore) {
 	}
 	s.machines.adopt(m)
 	t := s.own(m)
-	t.name, t.index, t.number = f.Name, f.Index, f.Number
+	t.name, t.index, t.number, t.called = f.Name, f.Index, f.Number, f.Called
 	t.serial = s.names.Adopt(r.IKE.Class, f.Index)
 	t.remote = m.Status(now).RemoteID
 	s.meet(t)

@@ -27,6 +27,8 @@ type tunnel struct {
 	// number is the tunnel's in the whole group; the serial is ours alone.
 	number uint64
 	remote ike.Identity
+	// called is where a peer of IKEv1 was when it began phase 1, zero where we did.
+	called netip.AddrPort
 
 	// pending waits for the dataplane's answer to its Install; queue for
 	// pending.

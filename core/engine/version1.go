@@ -59,7 +59,11 @@ func (s *Shard) onV1(now time.Time, dg ike.Datagram, in Packets) {
 	s.rd.Send = append(s.rd.Send, r.Reply...)
 	switch {
 	case r.Tunnel != nil:
-		s.step(now, s.own(r.Tunnel), ike.Received{Datagram: dg})
+		t := s.own(r.Tunnel)
+		if responder == 0 {
+			t.called = dg.Remote
+		}
+		s.step(now, t, ike.Received{Datagram: dg})
 	case r.Drop == ike.DropUnknownSPI && s.replicated:
 		s.rd.Foreign = append(s.rd.Foreign, Strange{Datagram: dg, SPI: responder, Other: initiator, Relayed: in.Relayed})
 	}
@@ -68,7 +72,7 @@ func (s *Shard) onV1(now time.Time, dg ike.Datagram, in Packets) {
 // locate notes where the peer of an established tunnel of IKEv1 is.
 func (s *Shard) locate(t *tunnel) {
 	if old, ok := t.ike.(*v1.Tunnel); ok && s.addresses != nil && t.name != "" {
-		s.addresses.Locate(old.ID(), old.Remote())
+		s.addresses.Locate(old.ID(), old.Remote(), t.called)
 	}
 }
 

@@ -218,7 +218,7 @@ func TestPhase1IsRekeyedInItsTunnelsShard(t *testing.T) {
 	dg := ike.Datagram{Local: netip.AddrPortFrom(serverAddr, 4500), Remote: from, Payload: first}
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-	addresses.Locate(tunnel, from)
+	addresses.Locate(tunnel, from, netip.AddrPort{})
 	rd := s.Step(now, Packets{Datagrams: []ike.Datagram{dg}})
 	if len(rd.Misplaced) != 1 || rd.Misplaced[0].Shard != 1 {
 		t.Fatalf("the message goes to %+v, want shard 1", rd.Misplaced)
@@ -241,6 +241,7 @@ func TestPhase1IsRekeyedInItsTunnelsShard(t *testing.T) {
 func TestPeersAreFoundWhereTheyAre(t *testing.T) {
 	a := NewAddressTable()
 	here, there := netip.AddrPortFrom(clientAddr, 500), netip.AddrPortFrom(clientAddr, 4500)
+	elsewhere, nowhere := netip.AddrPortFrom(clientAddr, 501), netip.AddrPort{}
 	want := func(at netip.AddrPort, want ipsec.TunnelID) {
 		t.Helper()
 		if got, ok := a.TunnelAt(at); got != want || ok != (want != 0) {
@@ -248,19 +249,65 @@ func TestPeersAreFoundWhereTheyAre(t *testing.T) {
 		}
 	}
 	want(here, 0)
-	a.Locate(1, here)
-	a.Locate(1, here)
-	a.Locate(2, here)
+	a.Locate(1, here, nowhere)
+	a.Locate(1, here, nowhere)
+	want(elsewhere, 1) // the only one of its address
+	a.Locate(2, here, elsewhere)
 	want(here, 2)
-	a.Locate(2, there)
+	want(there, 0) // it may be either
+	want(elsewhere, 2)
+	a.Locate(2, there, elsewhere)
 	want(here, 1)
 	want(there, 2)
+	want(elsewhere, 2)
+	a.Locate(1, elsewhere, nowhere)
+	want(elsewhere, 1) // who is there goes before who was
 	a.Release(1)
 	a.Release(2)
 	want(here, 0)
 	want(there, 0)
-	if len(a.at)+len(a.tunnels) != 0 {
-		t.Errorf("of tunnels that have ended there is %v and %v", a.at, a.tunnels)
+	want(elsewhere, 0)
+	if n := len(a.at) + len(a.present) + len(a.callers) + len(a.hosts); n != 0 {
+		t.Errorf("of tunnels that have ended there is %v", a)
+	}
+}
+
+// TestPhase1FromPort500IsRekeyedWhereItsTunnelIs: a client behind a NAT begins its new
+// phase 1 on port 500, while its tunnel is on port 4500, and the router brings that to
+// another member. The NAT knows the port of its first call still, or not.
+func TestPhase1FromPort500IsRekeyedWhereItsTunnelIs(t *testing.T) { // F9, C3
+	for name, again := range map[string]uint16{"the same port outside": 10500, "another port outside": 10777} {
+		t.Run(name, func(t *testing.T) {
+			g := newGroup(t, 2, speakV1)
+			g.nat = &dialupNAT{port500: 10500, inside: make(map[uint16]ports)}
+			g.dial()
+			a, b := g.members[0], g.members[1]
+			before := a.only()
+			if at := before.IKE.Remote; at.Port() != 14500 {
+				t.Fatalf("the client's tunnel is at %v, want its port 4500 behind the NAT", at)
+			}
+			g.router, g.nat.port500, g.nat.from500 = 1, again, true
+			g.client.step(Rekey{Name: "office", IKE: true})
+			g.deliver()
+			g.pass(2 * time.Minute) // the old ISAKMP SA lingers
+			after := a.only()
+			if after.ID != before.ID || after.IKE.SPIi == before.IKE.SPIi || after.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
+				t.Errorf("the tunnel was %v and is %v, want another ISAKMP SA with the same pair", trait(before), trait(after))
+			}
+			if n := len(b.tunnels()); n != 0 {
+				t.Errorf("the other member has %d tunnels of its own, want none", n)
+			}
+
+			// The survivor learned where the client had called from.
+			a.dead = true
+			g.pass(2 * time.Second)
+			g.client.step(Rekey{Name: "office", IKE: true})
+			g.deliver()
+			g.pass(2 * time.Minute)
+			if last := b.only(); last.ID != before.ID || last.IKE.SPIi == after.IKE.SPIi {
+				t.Errorf("the survivor has %v, want another ISAKMP SA for %v", trait(last), trait(after))
+			}
+		})
 	}
 }
 
