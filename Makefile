@@ -38,6 +38,11 @@ WITH_NFFGO := plugins/dpdk/compat/run
 INTEGRATION := bench/failover bench/handshake bench/scale bench/throughput cmd/evergate-demo cmd/evergate-plugin-softesp core/e2e core/e2e/ikev1 core/netlab core/netlab/strongswan core/netlab/vm core/netlab/vm/e2e core/route \
 	ha/transport/e2e ha/witness ha/witness/address ha/witness/carrier plugins/softesp plugins/softesp/device plugins/xfrm plugins/xfrm/e2e plugins/xfrm/sparse
 
+# The state machines, and what plays whole clusters of them. Each is one goroutine's, as
+# core/arch_test.go sees to: the race detector has nothing to find there, and makes them
+# ten times slower. `make race` has it look at them all the same.
+MACHINES := ./core/ipsec/... ./core/sim ./ha ./ha/hatest ./ha/wire ./ike/...
+
 # A number of runs (100000x) or a time (10m). Runs are the default because Go
 # before 1.27 may report "context deadline exceeded" as the failure of a target
 # that found nothing when its time is up.
@@ -48,6 +53,8 @@ TUNNELS      ?= 100000
 PLUGIN       ?= softesp
 ARGS         ?=
 TEST_TIMEOUT ?= 20m
+# For each go test, -vet=off for instance where everything has been vetted already.
+TESTFLAGS    ?=
 SEEDS        ?= 10000
 
 export GOFLAGS := $(strip $(filter-out -mod=%,$(shell go env GOFLAGS)) -mod=readonly)
@@ -58,6 +65,7 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 AS_ROOT := $(if $(SUDO),-exec 'sudo -E env PATH=$(PATH)')
 
 unit      = $(filter-out $(addprefix $(MODULE)/,$(INTEGRATION)),$(shell go list ./...))
+threaded  = $(filter-out $(shell go list $(MACHINES)),$(shell go list ./...))
 with-func = $(shell grep -rlE '^func $(1)[A-Z]' --include='*_test.go' . | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
@@ -90,24 +98,23 @@ clean: ## Remove what these targets made
 
 .PHONY: check
 check: fmt-check vet lint proto-check contract-check requirements-check example-check ## Everything that needs no root: format, vet, lint, protobuf, requirements, unit tests, the example of a vendor
-	go test -timeout $(TEST_TIMEOUT) $(unit)
+	go test $(TESTFLAGS) -timeout $(TEST_TIMEOUT) $(unit)
 
 .PHONY: test
-test: deps ## All tests, network and strongSwan included, under the race detector; thousands of seeds of the simulations without it
-	go test -timeout $(TEST_TIMEOUT) ./ha/hatest ./core/sim
-	go test -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) ./...
+test: deps ## All tests, network and strongSwan included, under the race detector but for the state machines, which play thousands of seeds
+	go test $(TESTFLAGS) -timeout $(TEST_TIMEOUT) $(MACHINES)
+	go test $(TESTFLAGS) -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(threaded)
 
 .PHONY: dpdk-test
-dpdk-test: deps dpdk-deps ## Vet, lint and test the dataplane on DPDK, under the race detector; no hardware or hugepages needed
-	$(WITH_NFFGO) go vet -tags $(DPDK_TAGS) $(DPDK)
+dpdk-test: deps dpdk-deps ## Lint and test the dataplane on DPDK, under the race detector; no hardware or hugepages needed
 	$(WITH_NFFGO) $(TOOL) golangci-lint run --build-tags $(DPDK_TAGS) $(DPDK)
-	$(WITH_NFFGO) go test -tags $(DPDK_TAGS) -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(DPDK)
+	$(WITH_NFFGO) go test $(TESTFLAGS) -tags $(DPDK_TAGS) -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(DPDK)
 	@[ $$(nproc) -ge 4 ] || echo "nff-go's graph was built and not run: it wants 4 processors, and there are $$(nproc) here."
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 $(WITH_NFFGO) go test -tags dpdk,sanitize -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^(TestSAsComeAndGo|TestEngineThatWasNotBuilt)' ./plugins/dpdk
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 $(WITH_NFFGO) go test $(TESTFLAGS) -tags dpdk,sanitize -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^(TestSAsComeAndGo|TestEngineThatWasNotBuilt)' ./plugins/dpdk
 
 .PHONY: race
 race: ## The unit tests of `check`, under the race detector
-	go test -race -timeout $(TEST_TIMEOUT) $(unit)
+	go test $(TESTFLAGS) -race -timeout $(TEST_TIMEOUT) $(unit)
 
 .PHONY: sim
 sim: ## Play SEEDS (10000) clusters with crashes, partitions and losses; a failing seed says how to replay it
@@ -176,7 +183,7 @@ vet: ## go vet
 	go vet ./...
 
 .PHONY: lint
-lint: ## golangci-lint, as .golangci.yml says
+lint: ## golangci-lint, as .golangci.yml says: vets as well
 	$(TOOL) golangci-lint run ./...
 
 .PHONY: proto-check
@@ -199,8 +206,8 @@ contract-check: ## Fail when the contract with dataplanes breaks those who were 
 
 .PHONY: example-check
 example-check: ## Lint and test the vendor's plugin, a module that knows Evergate by its contract alone
-	cd $(EXAMPLE) && go vet ./... && go tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
-	cd $(EXAMPLE) && go test -race -timeout $(TEST_TIMEOUT) ./...
+	cd $(EXAMPLE) && go tool -modfile=$(CURDIR)/tools.mod golangci-lint run ./...
+	cd $(EXAMPLE) && go test $(TESTFLAGS) -race -timeout $(TEST_TIMEOUT) ./...
 
 .PHONY: requirements-check
 requirements-check: ## Fail when core/requirements.md and the tests tell different stories
