@@ -75,10 +75,12 @@ func (f *fgcp) tooBig(octets int) netlab.PingResult {
 }
 
 // TestUnitHearsOverAllItsLinks: one heartbeat link that fails moves nothing, and the
-// state of tunnels goes on over the other one.
+// state of tunnels goes on over the other one. The members know each other by a secret.
 func TestUnitHearsOverAllItsLinks(t *testing.T) {
 	t.Parallel()
-	f := startFGCP(t, metricsConfig)
+	site := gateway.NewPairSite(netlab.New(t), 2)
+	site.Secret = "the members of this laboratory share it"
+	f := startPair(t, site, metricsConfig)
 	one, two := f.members[0], f.members[1]
 	elections := one.Stat("ha.reigns") + two.Stat("ha.reigns")
 	f.site.Members[0].Port4.Down()

@@ -69,7 +69,13 @@ func newFGCP(t *testing.T, more string) *fgcp {
 
 func startFGCP(t *testing.T, more string) *fgcp {
 	t.Helper()
-	f := &fgcp{t: t, site: gateway.NewPairSite(netlab.New(t), 2), network: gateway.ClientNet}
+	return startPair(t, gateway.NewPairSite(netlab.New(t), 2), more)
+}
+
+// startPair is startFGCP in a site that is there.
+func startPair(t *testing.T, site *gateway.PairSite, more string) *fgcp {
+	t.Helper()
+	f := &fgcp{t: t, site: site, network: gateway.ClientNet}
 	for _, m := range f.site.Members {
 		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, more)))
 	}
@@ -328,8 +334,6 @@ func TestOperatorsMoveLosesNothing(t *testing.T) { // C1, C2, I2, I7
 	for _, d := range f.members {
 		d.Log().Wait("link to a member is up", limit)
 	}
-	// An interval is longer than a packet is under way, so none of the last primary's
-	// comes after one of the next, whose numbers are higher.
 	const every = 20 * time.Millisecond
 	f.up = netlab.Stream{From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerHost, Every: every}.Start(t)
 	f.down = netlab.Stream{From: f.site.Server, Source: gateway.ServerHost, To: f.site.Client, Dest: gateway.ClientHost, Every: every}.Start(t)
@@ -341,12 +345,7 @@ func TestOperatorsMoveLosesNothing(t *testing.T) { // C1, C2, I2, I7
 		f.waitReady()
 		f.waitStandby(f.members[from])
 	}
-	if err := f.up.Stop().Err(); err != nil {
-		t.Errorf("from the client to the server: %v", err)
-	}
-	if err := f.down.Stop().Err(); err != nil {
-		t.Errorf("from the server to the client: %v", err)
-	}
+	wantMovedWhole(t, f.up, f.down, f.wire)
 	wantSameSAs(t, f.before, f.client.SAs())
 	wantNoneNegotiated(t, f.wire)
 }

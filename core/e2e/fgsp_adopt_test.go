@@ -37,7 +37,7 @@ func wantPlugin(t *testing.T, d *gateway.Daemon, want int) {
 // goes on with the dataplane, and has its IKE state from the other members.
 func TestDeadDaemonReturnsToItsDataplane(t *testing.T) { // B6, I1, I2, I7
 	t.Parallel()
-	f := newPatientFGSP(t, 3)
+	f := newFGSP(t, 3, 0)
 	one, two, three := f.members[0], f.members[1], f.members[2]
 	w := f.connect(two, three)
 	dataplane := plugin(t, one)
@@ -92,7 +92,8 @@ func TestTakenTunnelFallsSilentWhereItWas(t *testing.T) { // B6, F5, I7, I8
 // owner had on disk, and nobody else remembers, is enough to go on with.
 func TestAllDaemonsDie(t *testing.T) { // B6, I1, I2
 	t.Parallel()
-	f := newPatientFGSPWith(t, 2, sealKey)
+	f := startFGSP(t, 2, 0, func(*gateway.GroupMember) string { return sealKey })
+	f.site.Lead(f.site.Members[0])
 	one, two := f.members[0], f.members[1]
 	w := f.connect(two)
 	for range 2 {
@@ -135,7 +136,9 @@ func TestAllDaemonsDieWithoutADisk(t *testing.T) { // B6, B7
 	if n := len(one.Tunnels("vpn1")); n != 0 {
 		t.Errorf("the member has %d tunnels, want none", n)
 	}
-	_ = f.client.TerminateIKE("office") // nobody answers
+	if err := f.client.ForgetIKE("office"); err != nil { // nobody would answer
+		t.Fatal(err)
+	}
 	if err := f.client.Initiate("lan"); err != nil {
 		t.Fatal(err)
 	}
@@ -147,15 +150,15 @@ func TestAllDaemonsDieWithoutADisk(t *testing.T) { // B6, B7
 // with the traffic led away from it meanwhile.
 func TestRollingUpgradeKeepsDataplanes(t *testing.T) { // B6, F4, F9, I7
 	t.Parallel()
-	f := newPatientFGSP(t, 2)
+	f := newFGSP(t, 2, 0)
 	f.waitLinked(f.members...)
 	if err := f.client.Initiate("lan"); err != nil {
 		t.Fatal(err)
 	}
 	f.waitRole(f.members[0], "vpn1_1", "sync-primary")
 	f.waitRole(f.members[1], "vpn1_1", "standby")
-	before := f.client.SAs()
-	const every = 20 * time.Millisecond // more than a packet is under way
+	before, wire := f.client.SAs(), f.site.ClientWAN.Capture("udp port 4500 or esp")
+	const every = 20 * time.Millisecond
 	up := netlab.Stream{From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: every}.Start(t)
 	down := netlab.Stream{From: f.site.Server, Source: gateway.ServerLoopback, To: f.site.Client, Dest: gateway.ClientHost, Every: every}.Start(t)
 	for i, d := range f.members {
@@ -174,11 +177,6 @@ func TestRollingUpgradeKeepsDataplanes(t *testing.T) { // B6, F4, F9, I7
 		f.waitRole(other, "vpn1_1", "sync-primary")
 		f.waitRole(d, "vpn1_1", "standby")
 	}
-	if err := up.Stop().Err(); err != nil {
-		t.Errorf("from the client to the server: %v", err)
-	}
-	if err := down.Stop().Err(); err != nil {
-		t.Errorf("from the server to the client: %v", err)
-	}
+	wantMovedWhole(t, up, down, wire)
 	wantSameSAs(t, before, f.client.SAs())
 }

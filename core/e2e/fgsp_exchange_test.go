@@ -56,7 +56,7 @@ func (f *fgsp) lose(after func(survivor int), steps ...exchangeStep) {
 // a client gets new keys.
 func TestOwnerDiesInTheMiddleOfAnExchange(t *testing.T) { // B2, I6, C1
 	t.Parallel()
-	f := newPatientFGSP(t, 2)
+	f := newFGSP(t, 2, 0)
 	if err := f.client.Initiate("lan"); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func (f *fgsp) wantSettledPair(d *gateway.Daemon) {
 // Child SA or its IKE SA.
 func TestOwnerDiesWhileTheClientEndsAnSA(t *testing.T) { // B2, I6, I8, C1
 	t.Parallel()
-	f := newPatientFGSP(t, 2)
+	f := newFGSP(t, 2, 0)
 	if err := f.client.Initiate("lan"); err != nil {
 		t.Fatal(err)
 	}
@@ -176,10 +176,13 @@ func wantSameAnswers(t *testing.T, least int, captures ...*netlab.Capture) {
 
 // TestMembersLinkShowsNothing looks at what members say to each other while one
 // takes over from another and the other returns: no key, and nothing that they
-// say in plaintext.
+// say in plaintext. They know each other by a secret.
 func TestMembersLinkShowsNothing(t *testing.T) { // B4
 	t.Parallel()
-	f := newFGSP(t, 2, 0)
+	f := &fgsp{t: t, site: groupSite(t, 2)}
+	f.site.Secret = "the members of this laboratory share it"
+	f.startMembers(2, func(*gateway.GroupMember) string { return "" })
+	f.site.Lead(f.site.Members[0])
 	link := f.site.Members[1].Port4.Capture("")
 	w := f.connect(f.members[1])
 	tunnel := f.members[0].Tunnel("vpn1_1")
@@ -204,7 +207,7 @@ func TestMembersLinkShowsNothing(t *testing.T) { // B4
 			t.Errorf("a key of %d octets is in %d packets on the members' link", len(secret)/2, n)
 		}
 	}
-	for _, word := range []string{"vpn1", "client.example"} {
+	for _, word := range []string{"vpn1", "client.example", f.site.Secret} {
 		if n := link.Count(fmt.Sprintf("frame contains %q", word)); n > 0 {
 			t.Errorf("%q is in %d packets on the members' link", word, n)
 		}

@@ -34,10 +34,12 @@ func TestStandalonePeersShowWhatIs(t *testing.T) { // F16, F17, F18, B7
 	pingThrough(t, f)
 	f.wantPeersShown()
 	f.wantCountersAgree()
-	one, two := f.peersOf(1), f.peersOf(2)
-	if sent, received := two[1].Packets.Sent, one[2].Packets.Received; sent == 0 || received == 0 {
-		t.Errorf("member 2 gave member 1 its client's packets, but counts %d, and member 1 %d", sent, received)
-	}
+	netlab.Eventually(t, time.Minute, "member 2, which gave member 1 its client's packets, has counted them, and so has member 1", func() error {
+		if sent, received := f.peersOf(2)[1].Packets.Sent, f.peersOf(1)[2].Packets.Received; sent == 0 || received == 0 {
+			return fmt.Errorf("they count %d and %d", sent, received) // members ask their dataplanes now and then
+		}
+		return nil
+	})
 
 	f.site.Members[2].Port3.Down() // a cable is pulled
 	f.wantPeersShown()
@@ -57,8 +59,7 @@ func TestStandalonePeersShowWhatIs(t *testing.T) { // F16, F17, F18, B7
 // an operator how much waits for it, and for how long.
 func TestSlowMemberIsSeen(t *testing.T) { // B7
 	t.Parallel()
-	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), 3)}
-	f.site.Patience = 60
+	f := &fgsp{t: t, site: groupSite(t, 3)}
 	for _, m := range f.site.Members {
 		config := f.site.Config(m, "    fgsp-sync: enable", metricsConfig)
 		config = strings.Replace(config, "hb-lost-threshold", "hb-interval: 1000ms\n  hb-lost-threshold", 1)

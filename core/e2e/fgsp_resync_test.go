@@ -117,7 +117,7 @@ func number(t *testing.T, text string) (n uint32) {
 // be sure of that, so the members are patient.
 func TestNothingIsSynchronizedThatIsExact(t *testing.T) { // B2, C18
 	t.Parallel()
-	f := newPatientFGSP(t, 2)
+	f := newFGSP(t, 2, 0)
 	w := f.connect(f.members[1])
 	if err := f.client.RekeyChild("lan"); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func TestNothingIsSynchronizedThatIsExact(t *testing.T) { // B2, C18
 // with its sequence numbers, and the survivor takes none of before.
 func TestEvergateAnswersASynchronization(t *testing.T) { // C17, C18, C19, I9
 	t.Parallel()
-	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), 2)}
+	f := &fgsp{t: t, site: groupSite(t, 2)}
 	for _, m := range f.site.Members {
 		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, "    fgsp-sync: enable", "")))
 	}

@@ -44,7 +44,7 @@ func TestDeadMemberReturns(t *testing.T) { // F5, F23, C1
 // keys, and with these any packet may come to it, and it may be the last to live.
 func TestMemberIsReplaced(t *testing.T) { // F9, F5, I2
 	t.Parallel()
-	f := newPatientFGSP(t, 3)
+	f := newFGSP(t, 3, 0)
 	one, two, three := f.site.Members[0], f.members[1], f.members[2]
 	if err := f.client.Initiate("lan"); err != nil {
 		t.Fatal(err)

@@ -57,6 +57,39 @@ func TestMembersNetworkParts(t *testing.T) { // B1, B5, F23, I8
 	w.unbroken()
 }
 
+// TestDaemonGetsNoProcessor stops the clock of an owner's daemon alone, long enough for
+// members of the default patience to take it for dead. Nothing comes to any of these, so
+// nothing moves, and nothing is lost.
+func TestDaemonGetsNoProcessor(t *testing.T) { // B5, B6, F5
+	t.Parallel()
+	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), 3)}
+	f.startMembers(3, func(*gateway.GroupMember) string { return "" })
+	f.site.Lead(f.site.Members[0])
+	one, two, three := f.members[0], f.members[1], f.members[2]
+	w := f.connect(two, three)
+	for range 2 {
+		log := two.Log().Now()
+		freeze(t, one)
+		log.Wait("member is dead or cut off.* member=1", limit)
+		w.up.WaitFor(100, time.Minute) // through its dataplane, half a second at least
+		w.down.WaitFor(100, time.Minute)
+		one.Process().Signal(syscall.SIGCONT)
+		f.waitSynced(one, two, three)
+		f.waitRole(one, "vpn1_1", "sync-primary")
+		w.wantOneOwner(one, two, three)
+		w.flows()
+	}
+	w.wantNothingLost()
+}
+
+// freeze stops a daemon's clock, and not its dataplane's.
+func freeze(t *testing.T, d *gateway.Daemon) {
+	t.Helper()
+	if err := syscall.Kill(d.Process().PID(), syscall.SIGSTOP); err != nil {
+		t.Fatalf("stop the daemon's clock: %v", err)
+	}
+}
+
 // TestMemberFreezes stops the clock of an owner, with its dataplane, and lets it
 // go on when another has taken its place.
 func TestMemberFreezes(t *testing.T) { // F5, B1, I8

@@ -23,7 +23,7 @@ func TestPlannedStopLosesNothing(t *testing.T) { // F9, F4, F5, I7
 }
 
 func stopPlanned(t *testing.T, split bool) {
-	f := newPatientFGSP(t, 3)
+	f := newFGSP(t, 3, 0)
 	one, two, three := f.members[0], f.members[1], f.members[2]
 	f.waitLinked(one, two, three)
 	if err := f.client.Initiate("lan"); err != nil {
@@ -32,13 +32,11 @@ func stopPlanned(t *testing.T, split bool) {
 	f.waitRole(one, "vpn1_1", "sync-primary")
 	f.waitRole(two, "vpn1_1", "standby")
 	f.waitRole(three, "vpn1_1", "standby")
-	before := f.client.SAs()
+	before, wire := f.client.SAs(), f.site.ClientWAN.Capture("udp port 4500 or esp")
 	f.site.Lead(f.site.Members[1])
 	if split {
 		f.site.LeadDown(f.site.Members[2])
 	}
-	// An interval is longer than a packet is under way, so none of the owner's comes
-	// after one of its successor, whose numbers are higher.
 	const every = 20 * time.Millisecond
 	up := netlab.Stream{From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: every}.Start(t)
 	down := netlab.Stream{From: f.site.Server, Source: gateway.ServerLoopback, To: f.site.Client, Dest: gateway.ClientHost, Every: every}.Start(t)
@@ -50,12 +48,7 @@ func stopPlanned(t *testing.T, split bool) {
 	up.WaitFor(50, time.Minute)
 	down.WaitFor(50, time.Minute)
 	wantOneOwner(t, "vpn1_1", two, three)
-	if err := up.Stop().Err(); err != nil {
-		t.Errorf("from the client to the server: %v", err)
-	}
-	if err := down.Stop().Err(); err != nil {
-		t.Errorf("from the server to the client: %v", err)
-	}
+	wantMovedWhole(t, up, down, wire)
 	if n := strings.Count(one.Log().Text(), "left before"); n != 0 {
 		t.Errorf("the owner did not wait for its successor:\n%s", one.Log().Text())
 	}

@@ -20,7 +20,12 @@ type fgsp struct {
 	client  *strongswan.Daemon
 }
 
-// newFGSP starts n members with sync enabled, and as many more with it disabled.
+// patience makes a member that gets no processor for up to three seconds none that has
+// died, and an answer of its that takes as long one that came.
+const patience = 60
+
+// newFGSP starts n members with sync enabled, and as many more with it disabled. They
+// are patient: the machine may be busy.
 func newFGSP(t *testing.T, n, disabled int) *fgsp {
 	t.Helper()
 	f := startFGSP(t, n, disabled, func(*gateway.GroupMember) string { return "" })
@@ -32,23 +37,17 @@ func newFGSP(t *testing.T, n, disabled int) *fgsp {
 // to any of them.
 func startFGSP(t *testing.T, n, disabled int, more func(*gateway.GroupMember) string) *fgsp {
 	t.Helper()
-	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), n+disabled)}
+	f := &fgsp{t: t, site: groupSite(t, n+disabled)}
 	f.startMembers(n, more)
 	return f
 }
 
-// newPatientFGSP is newFGSP with members that nobody takes for dead because the
-// machine is busy: for who counts every packet.
-func newPatientFGSP(t *testing.T, n int) *fgsp { return newPatientFGSPWith(t, n, "") }
-
-// newPatientFGSPWith is newPatientFGSP with more configuration of all members.
-func newPatientFGSPWith(t *testing.T, n int, more string) *fgsp {
+// groupSite builds a site of n members that are patient.
+func groupSite(t *testing.T, n int) *gateway.GroupSite {
 	t.Helper()
-	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), n)}
-	f.site.Patience = 60
-	f.startMembers(n, func(*gateway.GroupMember) string { return more })
-	f.site.Lead(f.site.Members[0])
-	return f
+	site := gateway.NewGroupSite(netlab.New(t), n)
+	site.Patience = patience
+	return site
 }
 
 // startMembers starts the daemons of all members, the first n of which

@@ -182,7 +182,7 @@ func TestIKEv1UserGetsAnAddress(t *testing.T) { // C3
 // of phase 1.
 func newV1FGSP(t *testing.T, mode, more string) *fgsp {
 	t.Helper()
-	f := &fgsp{t: t, site: gateway.NewGroupSite(netlab.New(t), 2)}
+	f := &fgsp{t: t, site: groupSite(t, 2)}
 	for _, m := range f.site.Members {
 		phase1 := "    fgsp-sync: enable\n    ike-version: 1\n    mode: " + mode + "\n" + more
 		f.members = append(f.members, startGateway(m.Host, f.site.Config(m, phase1, metricsConfig)))

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,7 +22,19 @@ const binEnv = "EVERGATE_TEST_BIN"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	moreAtOnce()
 	os.Exit(run(m))
+}
+
+// moreAtOnce runs twice as many tests at a time as there are processors, if nobody asks
+// for something else: for most of their time they wait, for a client that sends a message
+// again or for members that miss one of their own.
+func moreAtOnce() {
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))) // the flag is testing's own
+	}
 }
 
 func run(m *testing.M) int {

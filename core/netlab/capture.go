@@ -25,6 +25,8 @@ type Capture struct {
 	at      *Interface
 	path    string
 	process *Process
+	// answers are those that tshark has given, by what it was asked.
+	answers map[string][]Row
 }
 
 // Capture starts to record packets that match a filter in tcpdump's language
@@ -32,7 +34,7 @@ type Capture struct {
 // nothing that follows is missed.
 func (i *Interface) Capture(filter string) *Capture {
 	i.ns.lab.tb.Helper()
-	c := &Capture{at: i, path: i.ns.lab.File(i.ns.name + "-" + i.name + ".pcap")}
+	c := &Capture{at: i, answers: make(map[string][]Row), path: i.ns.lab.File(i.ns.name + "-" + i.name + ".pcap")}
 	if filter != "" {
 		filter = fmt.Sprintf("(%s) or ip proto %d", filter, markerProtocol)
 	}

@@ -29,14 +29,12 @@ func (c *Capture) Count(filter string) int {
 	return len(c.Query(filter, "frame.number"))
 }
 
-// query runs tshark with the settings in a directory, "" for none.
+// query runs tshark with the settings in a directory, "" for none. It is asked once for
+// the same: what is captured does not change any more.
 func (c *Capture) query(settings, filter, occurrence string, fields ...string) []Row {
 	lab := c.at.ns.lab
 	lab.tb.Helper()
 	c.Stop()
-	if settings == "" {
-		settings = lab.File("tshark") // need not exist
-	}
 	display := fmt.Sprintf("!(ip.proto == %d)", markerProtocol)
 	if filter != "" {
 		display = fmt.Sprintf("(%s) && %s", filter, display)
@@ -44,6 +42,13 @@ func (c *Capture) query(settings, filter, occurrence string, fields ...string) [
 	args := []string{"-n", "-r", c.path, "-Y", display, "-T", "fields", "-E", "separator=/t", "-E", "occurrence=" + occurrence}
 	for _, field := range fields {
 		args = append(args, "-e", field)
+	}
+	question := strings.Join(append([]string{settings}, args...), "\n")
+	if rows, known := c.answers[question]; known {
+		return rows
+	}
+	if settings == "" {
+		settings = lab.File("tshark") // need not exist
 	}
 	cmd := exec.CommandContext(lab.tb.Context(), lab.Tool("tshark"), args...)
 	// Not the settings of whoever runs the tests.
@@ -56,6 +61,7 @@ func (c *Capture) query(settings, filter, occurrence string, fields ...string) [
 	for line := range strings.Lines(string(out)) {
 		rows = append(rows, Row(strings.Split(strings.TrimSuffix(line, "\n"), "\t")))
 	}
+	c.answers[question] = rows
 	return rows
 }
 

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Stream describes numbered UDP datagrams at a steady pace. From, To and Dest
@@ -29,9 +31,10 @@ type StreamResult struct {
 	Lost                                  []uint64 // sequence numbers, from 0
 }
 
-// Err returns nil when every datagram arrived once and in order.
+// Err returns nil when every datagram arrived, once. Order is nobody's promise: a host
+// of several processors that is busy overtakes itself.
 func (r StreamResult) Err() error {
-	if r.Sent > 0 && len(r.Lost) == 0 && r.Duplicated == 0 && r.Reordered == 0 {
+	if r.Sent > 0 && len(r.Lost) == 0 && r.Duplicated == 0 {
 		return nil
 	}
 	return fmt.Errorf("of %d datagrams %d were lost (%v), %d duplicated, %d reordered",
@@ -71,6 +74,9 @@ func (s Stream) Start(tb TB) *Streaming {
 		s.Every = 2 * time.Millisecond
 	}
 	in, err := s.To.ListenUDP(net.JoinHostPort(s.Dest, "0"))
+	if err == nil {
+		err = deepen(in)
+	}
 	if err != nil {
 		tb.Fatalf("netlab: stream: listen: %v", err)
 	}
@@ -85,6 +91,24 @@ func (s Stream) Start(tb TB) *Streaming {
 	run.sender.Go(func() { run.send(ctx, s.Every, max(s.Size, 8)) })
 	tb.Cleanup(run.close)
 	return run
+}
+
+// streamBuffer is what may wait for a receiver that gets no processor, in octets as the
+// kernel counts them, several hundred for a datagram: seconds of any stream here.
+const streamBuffer = 8 << 20
+
+// deepen lets a socket hold more than net.core.rmem_max, so that what is lost was lost
+// on the way.
+func deepen(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = raw.Control(func(fd uintptr) {
+		set = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, streamBuffer)
+	})
+	return errors.Join(err, set)
 }
 
 func (s *Streaming) send(ctx context.Context, every time.Duration, size int) {

@@ -6,24 +6,31 @@ import (
 	"time"
 )
 
-// pollEvery is how often a condition is looked at: often enough that waiting
-// costs a test nothing, seldom enough to leave the processor to the peers.
-const pollEvery = 10 * time.Millisecond
+// A condition is looked at so often that waiting for it takes a sixteenth longer than
+// it does itself, within these bounds: what comes soon is seen soon, and what takes its
+// time has the processor for it.
+const (
+	pollShare = 16
+	pollLeast = 10 * time.Millisecond
+	pollMost  = 250 * time.Millisecond
+)
 
 // Poll calls check until it returns nil, for at most limit. The error is the
 // one of the last check, or the cause of ctx.
 func Poll(ctx context.Context, limit time.Duration, check func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
+	began := time.Now()
+	again := time.NewTimer(0)
+	defer again.Stop()
 	for {
 		err := check()
 		if err == nil {
 			return nil
 		}
+		again.Reset(min(max(time.Since(began)/pollShare, pollLeast), pollMost))
 		select {
-		case <-tick.C:
+		case <-again.C:
 		case <-ctx.Done():
 			return fmt.Errorf("%w (gave up: %w)", err, context.Cause(ctx))
 		}

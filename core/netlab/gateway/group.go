@@ -27,8 +27,12 @@ type GroupSite struct {
 	// Sync is the members' own network.
 	Sync []*netlab.Interface
 	// Patience, if set, is how many heartbeats in a row a member may miss before the
-	// others take it for dead.
+	// others take it for dead. They wait as long as they may for its acknowledgements then.
 	Patience int
+	// Secret, if set, is what the members know each other by, instead of certificates.
+	Secret string
+
+	trust trust
 }
 
 // GroupMember is the host of one member.
@@ -50,7 +54,7 @@ func (m *GroupMember) port3Addr() string { return fmt.Sprintf("172.31.%d.254", 1
 // NewGroupSite builds a GroupSite of n members. No traffic is led to any of them
 // before Lead.
 func NewGroupSite(lab *netlab.Lab, n int) *GroupSite {
-	s := &GroupSite{Client: lab.Namespace("client"), Router: lab.Namespace("router"), Server: lab.Namespace("server")}
+	s := &GroupSite{Client: lab.Namespace("client"), Router: lab.Namespace("router"), Server: lab.Namespace("server"), trust: newTrust(lab, n)}
 	s.ClientWAN, s.WAN = lab.Link(s.Client.Port("wan", ClientAddr+"/24"), s.Router.Port("client", "192.168.1.1/24"))
 	s.Client.Loopback(ClientHost + "/32")
 	s.Server.Loopback(ServerLoopback + "/32")
@@ -157,16 +161,19 @@ func (s *GroupSite) Cluster(m *GroupMember) string {
 	}
 	patience := ""
 	if s.Patience > 0 {
-		patience = fmt.Sprintf("  hb-lost-threshold: %d\n", s.Patience)
+		patience = fmt.Sprintf("  hb-lost-threshold: %d\n  sync: {ack-timeout: 2s}\n", s.Patience)
+	}
+	trust := s.trust.config(m.ID)
+	if s.Secret != "" {
+		trust = fmt.Sprintf("  secret: {literal: %s}\n", s.Secret)
 	}
 	return fmt.Sprintf(`
 standalone-cluster:
-  standalone-group-id: 1
+  standalone-group-id: %d
   group-member-id: %d
   interface: port4
   cluster-peers:
-%s%s  secret: {literal: the members of this laboratory share it}
-`, m.ID, peers.String(), patience)
+%s%s%s`, siteGroup, m.ID, peers.String(), patience, trust)
 }
 
 // GroupPSK is the key of Config.

@@ -29,6 +29,10 @@ type PairSite struct {
 	// Outside is the router's interface towards the members, Inside the server's.
 	Outside, Inside *netlab.Interface
 	Members         []*PairMember
+	// Secret, if set, is what the members know each other by, instead of certificates.
+	Secret string
+
+	trust trust
 }
 
 // PairMember is the host of one member.
@@ -42,7 +46,7 @@ type PairMember struct {
 
 // NewPairSite builds a PairSite of n members.
 func NewPairSite(lab *netlab.Lab, n int) *PairSite {
-	s := &PairSite{Client: lab.Namespace("client"), Router: lab.Namespace("router"), Server: lab.Namespace("server")}
+	s := &PairSite{Client: lab.Namespace("client"), Router: lab.Namespace("router"), Server: lab.Namespace("server"), trust: newTrust(lab, n)}
 	s.ClientWAN, s.WAN = lab.Link(
 		s.Client.Port("wan", ClientAddr+"/24", ClientAddr6+"/64"), s.Router.Port("client", "192.168.1.1/24", "fd00:1::1/64"))
 	s.Client.Loopback(ClientHost+"/32", ClientHost6+"/128")
@@ -102,22 +106,25 @@ func (s *PairSite) Unit(m *PairMember, more string) string {
 			fmt.Fprintf(&peers, "    - {member-id: %d, peerip: [172.31.1.%[1]d, 172.31.2.%[1]d]}\n", o.ID)
 		}
 	}
+	trust := s.trust.config(m.ID)
+	if s.Secret != "" {
+		trust = fmt.Sprintf("  password: {literal: %s}\n", s.Secret)
+	}
 	return fmt.Sprintf(`
 ha:
   mode: a-p
-  group-id: 1
+  group-id: %d
   group-name: pair
   member-id: %d
   priority: %d
   hbdev: [port4, port5]
-  hb-lost-threshold: 10 # a busy machine is not a dead member
+  hb-lost-threshold: 60 # a busy machine is not a dead member
   peers:
-%s  password: {literal: the members of this laboratory share it}
-  monitor: [port2, port3]
+%s%s  monitor: [port2, port3]
   addresses:
     - {interface: port2, ip: [%s/24, "%s/64"]}
     - {interface: port3, ip: [%s/24, "fd00:31::254/64"]}
-%s`, m.ID, 200-m.ID, peers.String(), PairAddr, PairAddr6, PairInside, more)
+%s`, siteGroup, m.ID, 200-m.ID, peers.String(), trust, PairAddr, PairAddr6, PairInside, more)
 }
 
 // Config is a member's configuration: a unit with a dialup server.

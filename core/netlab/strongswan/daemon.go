@@ -162,6 +162,18 @@ func (d *Daemon) TerminateIKE(connection string) error {
 	return d.control("terminate", m)
 }
 
+// ForgetIKE drops the IKE SAs of that connection, with their children: the peer is told,
+// and no answer of it is waited for.
+func (d *Daemon) ForgetIKE(connection string) error {
+	var m vici.Message
+	m.Set("ike", connection)
+	m.Set("force", "yes")
+	if _, err := d.Call("terminate", m); err != nil {
+		return fmt.Errorf("strongswan: %w", err)
+	}
+	return nil
+}
+
 // control sends a command that waits for the peer and collects charon's log of
 // it for the error.
 func (d *Daemon) control(command string, args vici.Message) error {
