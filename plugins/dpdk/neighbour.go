@@ -27,6 +27,8 @@ const (
 	// reviewTime is when all paths are looked up again, and the host is told that
 	// they are in use, so that it finds out whether neighbours are still there.
 	reviewTime = 30 * time.Second
+	// maxDumps is how often a list is read that changes while it is read.
+	maxDumps = 8
 )
 
 // neighbours asks the host where packets to a peer go: which port, and which
@@ -56,7 +58,7 @@ func (n *neighbours) run(ctx context.Context, review func(confirm bool)) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.watcher.run(n.changes)
+		n.watcher.run(n.again)
 	}()
 	tick := time.NewTicker(reviewTime)
 	defer tick.Stop()
@@ -87,6 +89,7 @@ type survey struct {
 	routes map[[2]netip.Addr]hop
 	tables map[int][]netlink.Neigh // by index of the host's end and family
 	inUse  map[hop]bool            // neighbours that may go
+	torn   bool                    // some list may lack what is there
 }
 
 // hop is the first hop of a path.
@@ -168,12 +171,33 @@ func (s *survey) table(index int, v6 bool) []netlink.Neigh {
 	if t, known := s.tables[key]; known {
 		return t
 	}
-	t, err := s.n.nl.NeighList(index, family)
-	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
-		t = nil
+	t, err := whole(func() ([]netlink.Neigh, error) { return s.n.nl.NeighList(index, family) })
+	s.torn = s.torn || err != nil
+	if errors.Is(err, netlink.ErrDumpInterrupted) {
+		s.n.again()
 	}
 	s.tables[key] = t
 	return t
+}
+
+// whole reads a list until the kernel says that nothing changed meanwhile: what was
+// moved then may be missing (NLM_F_DUMP_INTR). After maxDumps it returns the last one
+// with the error.
+func whole[T any](list func() ([]T, error)) ([]T, error) {
+	for tries := 1; ; tries++ {
+		out, err := list()
+		if !errors.Is(err, netlink.ErrDumpInterrupted) || tries == maxDumps {
+			return out, err
+		}
+	}
+}
+
+// again has everything looked up again soon.
+func (n *neighbours) again() {
+	select {
+	case n.changes <- struct{}{}:
+	default:
+	}
 }
 
 // ask has the host find out who has an address; the answer is a change that is
@@ -225,6 +249,9 @@ func (e *Engine) setPath(s *survey, a *association, to offload.Endpoint) error {
 	if a.Direction == ipsec.Outbound {
 		next = s.path(to)
 	}
+	if s.torn && !next.Resolved && a.placed && a.path.Resolved && a.path.Remote == to.Remote && a.path.Port == next.Port {
+		next.MAC, next.Resolved = a.path.MAC, true // until the neighbours can be read
+	}
 	if a.placed && a.path == next {
 		return nil
 	}
@@ -258,18 +285,15 @@ func newChangeWatcher() (*changeWatcher, error) {
 	return &changeWatcher{os.NewFile(uintptr(fd), "netlink")}, nil
 }
 
-// run puts a token into changes whenever there is news, until close. What the news
-// are does not matter, and so not whether some were lost.
-func (w *changeWatcher) run(changes chan<- struct{}) {
+// run calls news whenever there are some, until close. What they are does not matter,
+// and so not whether some were lost.
+func (w *changeWatcher) run(news func()) {
 	b := make([]byte, 1<<14)
 	for {
 		if _, err := w.file.Read(b); err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
-		select {
-		case changes <- struct{}{}:
-		default:
-		}
+		news()
 	}
 }
 
