@@ -27,7 +27,18 @@
 //
 // Inner packets reach us through a TUN device (setting tun-name, evg0 by default), to
 // which the routes of the peers' networks point, or at a port, where what a policy
-// selects is encrypted at once. Decrypted packets come out of the TUN device.
+// selects is encrypted at once. Decrypted packets come out of the TUN device, or leave
+// by a port at once: the first ones between two addresses go to the host, which is
+// asked what it does with them (a route, from the TUN device, so that its rules,
+// forwarding and source validation count). When it would send them by a port of ours,
+// to a neighbour that it knows, those that follow are sent there, with one hop less to
+// live. Whatever the host has to answer for stays with it: packets that are too long
+// or too old, its own addresses, other interfaces. Up to 4096 pairs of addresses are
+// remembered, and asked for again whenever something changes.
+//
+// Packets that pass from port to port do not pass the host's firewall. Setting forward
+// (ports; or host) keeps decrypted ones on its way. Statistics passed-on and to-tun
+// tell how many went where.
 //
 // Outer packets go where the host's routes say. The next hop's hardware address is
 // the host's, too; it is asked for when an SA is installed and watched from then on.
@@ -81,6 +92,7 @@
 //	host-interfaces  evgx0,evgx1,...                  cpus         any; a list, one for each worker
 //	tun-name         evg0                             idle         sleep; or spin
 //	tun-mtu          1500                             buffers      8192 packets
+//	forward          ports; or host
 //	frame            2048 octets                      max-sas      8192
 //	cryptodevs       crypto_aesni_gcm,crypto_aesni_mb,crypto_openssl
 //	npu-emulation    none; libraries and ports        npu-slots    1024

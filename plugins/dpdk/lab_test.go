@@ -47,7 +47,7 @@ func cable(t *testing.T, lab *netlab.Lab, gateway, peer *netlab.Namespace, peerA
 // packet sockets that look on.
 func deafen(t *testing.T, host *netlab.Namespace, name string) {
 	t.Helper()
-	run(t, host, "nft", fmt.Sprintf("add table netdev deaf; add chain netdev deaf in { type filter hook ingress device \"%s\" priority 0; policy drop; }", name))
+	run(t, host, "nft", fmt.Sprintf("add table netdev deaf; add chain netdev deaf %[1]s { type filter hook ingress device \"%[1]s\" priority 0; policy drop; }", name))
 	run(t, host, "ip", "link", "set", name, "arp", "off")
 }
 

@@ -37,6 +37,7 @@ type neighbours struct {
 	nl      *netlink.Handle
 	hosts   []*hostDevice
 	changes chan struct{} // has room for one token
+	asked   chan struct{} // likewise
 	watcher *changeWatcher
 }
 
@@ -47,14 +48,14 @@ func watchNeighbours(nl *netlink.Handle, hosts []*hostDevice) (*neighbours, erro
 	if err != nil {
 		return nil, err
 	}
-	return &neighbours{nl: nl, hosts: hosts, changes: make(chan struct{}, 1), watcher: w}, nil
+	return &neighbours{nl: nl, hosts: hosts, changes: make(chan struct{}, 1), asked: make(chan struct{}, 1), watcher: w}, nil
 }
 
 func (n *neighbours) close() { n.watcher.close() }
 
 // run calls review whenever something may have changed, and now and then all the
-// same, until ctx ends.
-func (n *neighbours) run(ctx context.Context, review func(confirm bool)) {
+// same, and answer when the loop asks, until ctx ends.
+func (n *neighbours) run(ctx context.Context, review func(confirm bool), answer func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -72,6 +73,8 @@ func (n *neighbours) run(ctx context.Context, review func(confirm bool)) {
 		case <-n.changes:
 			gather(ctx)
 			review(false)
+		case <-n.asked:
+			answer()
 		}
 	}
 }
@@ -112,16 +115,22 @@ func (s *survey) path(to offload.Endpoint) loop.Path {
 		return p
 	}
 	p.Port, p.MTU = h.port, h.mtu
+	p.MAC, p.Resolved = s.neighbour(h)
+	return p
+}
+
+// neighbour is the hardware address of a hop. One that is not known is asked for.
+func (s *survey) neighbour(h hop) (mac [6]byte, resolved bool) {
 	for _, x := range s.table(s.n.hosts[h.port].index, h.addr.Is6()) {
 		if a, ok := netip.AddrFromSlice(x.IP); ok && a.Unmap() == h.addr && len(x.HardwareAddr) == 6 && usable(x.State) {
-			p.MAC, p.Resolved = [6]byte(x.HardwareAddr), true
+			mac, resolved = [6]byte(x.HardwareAddr), true
 			s.inUse[h] = x.State&(netlink.NUD_PERMANENT|netlink.NUD_NOARP) == 0
 		}
 	}
-	if !p.Resolved {
+	if !resolved {
 		s.n.ask(h)
 	}
-	return p
+	return mac, resolved
 }
 
 // usable tells whether an entry has an address to send to.
@@ -135,14 +144,16 @@ func (s *survey) route(local, remote netip.Addr) hop {
 	if h, known := s.routes[ends]; known {
 		return h
 	}
-	h := s.n.route(local, remote)
+	h := s.n.lookup(remote, &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), Mark: offload.OuterMark})
 	s.routes[ends] = h
 	return h
 }
 
-func (n *neighbours) route(local, remote netip.Addr) hop {
-	routes, err := n.nl.RouteGetWithOptions(remote.AsSlice(), &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), Mark: offload.OuterMark})
-	if err != nil || len(routes) == 0 {
+// lookup asks the host for the first hop to an address; it is not known where that is
+// behind no port.
+func (n *neighbours) lookup(to netip.Addr, o *netlink.RouteGetOptions) hop {
+	routes, err := n.nl.RouteGetWithOptions(to.AsSlice(), o)
+	if err != nil || len(routes) == 0 || routes[0].Type != unix.RTN_UNICAST {
 		return hop{}
 	}
 	r := routes[0]
@@ -150,7 +161,7 @@ func (n *neighbours) route(local, remote netip.Addr) hop {
 	if port < 0 {
 		return hop{}
 	}
-	h := hop{known: true, port: port, addr: remote, mtu: uint16(min(r.MTU, 65535))}
+	h := hop{known: true, port: port, addr: to, mtu: uint16(min(r.MTU, 65535))}
 	if via, ok := netip.AddrFromSlice(r.Gw); ok {
 		h.addr = via.Unmap()
 	}
@@ -193,9 +204,12 @@ func whole[T any](list func() ([]T, error)) ([]T, error) {
 }
 
 // again has everything looked up again soon.
-func (n *neighbours) again() {
+func (n *neighbours) again() { put(n.changes) }
+
+// put puts a token into a channel unless there is one.
+func put(tokens chan<- struct{}) {
 	select {
-	case n.changes <- struct{}{}:
+	case tokens <- struct{}{}:
 	default:
 	}
 }
@@ -237,6 +251,7 @@ func (e *Engine) reroute(confirm bool) {
 			e.log.Error("path not changed", slog.Any("sa", a.ID), slog.Any("error", err))
 		}
 	}
+	e.reviewOnward(s, confirm)
 	if confirm {
 		s.confirm()
 	}

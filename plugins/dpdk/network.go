@@ -39,6 +39,7 @@ type network struct {
 	tun     *hostDevice
 	hosts   []*hostDevice // one for each port
 	hops    *neighbours
+	onward  *onward
 	made    []string // virtual devices
 	notices *os.File // readable when workers noticed something
 	cancel  context.CancelFunc
@@ -74,6 +75,9 @@ func openNetwork(e *Engine, s settings, found []loop.Cryptodev) (n *network, err
 		return n, err
 	}
 	if n.hops, err = watchNeighbours(n.nl, n.hosts); err != nil {
+		return n, err
+	}
+	if n.onward, err = openOnward(); err != nil {
 		return n, err
 	}
 	return n, n.start(e, s)
@@ -128,7 +132,7 @@ func (s settings) emulation(found []loop.Cryptodev) loop.Emulation {
 // plane is what the loop is made with.
 func (s settings) plane() loop.Config {
 	c := loop.Config{
-		CPUs: s.cpus, Buffers: s.buffers, MaxSAs: s.maxSAs + spareSessions + s.emulatedPorts()*s.slots, Frame: s.frame, Spin: s.spin,
+		CPUs: s.cpus, Buffers: s.buffers, MaxSAs: s.maxSAs + spareSessions + s.emulatedPorts()*s.slots, Frame: s.frame, Spin: s.spin, Forwards: s.forwards,
 	}
 	if s.engine == engineNFFGo { // whose pools have the packets, but for what the loop adds
 		c.Graph, c.CPUs, c.Buffers = true, []int{-1}, addedBuffers
@@ -154,7 +158,7 @@ func (n *network) start(e *Engine, s settings) (err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	n.tasks.Go(func() { n.listen(e) })
-	n.tasks.Go(func() { n.hops.run(ctx, e.reroute) })
+	n.tasks.Go(func() { n.hops.run(ctx, e.reroute, e.answerAsked) })
 	return nil
 }
 
@@ -166,6 +170,7 @@ func (n *network) listen(e *Engine) {
 			return
 		}
 		e.pump(n.plane)
+		put(n.hops.asked)
 	}
 }
 
@@ -239,6 +244,9 @@ func (n *network) free() error {
 		if d != nil {
 			errs = append(errs, d.close())
 		}
+	}
+	if n.onward != nil {
+		errs = append(errs, n.onward.close())
 	}
 	if n.nl != nil {
 		n.nl.Close()

@@ -37,6 +37,7 @@ type settings struct {
 	hostInterfaces []string
 	tunName        string
 	tunMTU         int
+	forwards       bool // what tunnels bring leaves by ports
 	workers        int
 	cpus           []int
 	spin           bool
@@ -70,7 +71,7 @@ func (d device) arguments(workers int) string {
 
 func defaults() settings {
 	return settings{
-		engine: engineNative, tunName: "evg0", tunMTU: 1500, workers: 1, buffers: 8192, frame: 2048, maxSAs: 8192, slots: 1024,
+		engine: engineNative, tunName: "evg0", tunMTU: 1500, forwards: true, workers: 1, buffers: 8192, frame: 2048, maxSAs: 8192, slots: 1024,
 		offloads:   []string{offloadInlineCrypto},
 		cryptodevs: []string{"crypto_aesni_gcm", "crypto_aesni_mb", "crypto_openssl"},
 		eal:        []string{"--no-huge", "--no-pci", "-m", "256"},
@@ -147,6 +148,10 @@ func (r *settingsReader) read(s *settings, key, value string) {
 		}
 	case "tun-mtu":
 		s.tunMTU = r.number(key, value, 1280, 65535)
+	case "forward":
+		if s.forwards = value == "ports"; !s.forwards && value != "host" {
+			r.refuse(key, value, "ports or host")
+		}
 	case "workers":
 		s.workers = r.number(key, value, 1, maxWorkers)
 	case "cpus":
@@ -172,7 +177,7 @@ func (r *settingsReader) read(s *settings, key, value string) {
 	case "eal":
 		s.eal = strings.Fields(value)
 	default:
-		r.wrong = append(r.wrong, fmt.Sprintf("%s is unknown, want one of buffers, cpus, cryptodevs, eal, engine, frame, host-interfaces, idle, max-sas, npu-emulation, npu-offload, npu-slots, ports, tun-mtu, tun-name, workers", key))
+		r.wrong = append(r.wrong, fmt.Sprintf("%s is unknown, want one of buffers, cpus, cryptodevs, eal, engine, forward, frame, host-interfaces, idle, max-sas, npu-emulation, npu-offload, npu-slots, ports, tun-mtu, tun-name, workers", key))
 	}
 }
 

@@ -7,7 +7,7 @@
 // A worker has one queue of each port, of the host's end of each port and of the TUN
 // device. In a turn it takes a burst from each and carries it to its end:
 //
-//	port        ESP for us -> SA by SPI -> window -> cipher -> selectors, ECN -> TUN device
+//	port        ESP for us -> SA by SPI -> window -> cipher -> selectors, ECN -> port or TUN device
 //	            what a policy selects -> SA -> number, IV, cipher -> port
 //	            the rest -> host
 //	host        -> port
@@ -26,7 +26,8 @@
 // port spreads packets by address, nobody else wants it.
 //
 // Files: eal.c and crypto.c start what a process has once; security.c is what cards
-// do, card.c one that software plays; plane.c makes and ends planes; worker.c is the turn, open.c, seal.c and tx.c the ways in it; sa.c,
-// window.c and table.c are SAs and how they are found; icmp.c and event.c what is
-// told to others.
+// do, card.c one that software plays; plane.c makes and ends planes; worker.c is the
+// turn, open.c, seal.c and tx.c the ways in it, onward.c which port inner packets leave
+// by; sa.c, window.c and table.c are SAs and how they are found; icmp.c and event.c
+// what is told to others.
 package loop

@@ -12,6 +12,13 @@ void events_init(struct events *e, int fd) {
 	e->fd = fd;
 }
 
+// wake has Go look for what it is told or asked.
+void wake(struct evg_plane *p) {
+	uint64_t one = 1;
+	ssize_t ignored = write(p->events.fd, &one, sizeof one); // a full eventfd wakes too
+	(void)ignored;
+}
+
 // tell queues an event, unless the queue is full, and wakes who waits.
 void tell(struct evg_plane *p, const struct evg_event *e) {
 	struct events *q = &p->events;
@@ -21,9 +28,7 @@ void tell(struct evg_plane *p, const struct evg_event *e) {
 	else
 		q->lost++;
 	rte_spinlock_unlock(&q->lock);
-	uint64_t one = 1;
-	ssize_t ignored = write(q->fd, &one, sizeof one); // a full eventfd wakes too
-	(void)ignored;
+	wake(p);
 }
 
 void evg_plane_push(struct evg_plane *p, const struct evg_event *e) {

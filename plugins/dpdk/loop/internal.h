@@ -28,6 +28,9 @@
 #define NATT_PORT 4500
 #define MIN_ESP 8
 #define ACQUIRE_SLOTS 256
+#define ASK_SLOTS 256
+#define MAX_ASKED 1024
+#define ONWARD_SLOTS 4096
 #define SECOND 1000000000ull
 
 // The algorithms, by their IANA numbers (Transform Types 1 and 3).
@@ -178,6 +181,19 @@ struct events {
 	struct evg_event ring[MAX_EVENTS];
 };
 
+// onward is where inner packets between two addresses leave.
+struct onward {
+	struct evg_onward to;
+	atomic_bool used;
+};
+
+// asked is what pairs of addresses Go is asked for.
+struct asked {
+	rte_spinlock_t lock;
+	uint32_t n;
+	struct evg_onward list[MAX_ASKED];
+};
+
 // in_packet is an ESP packet on its way in.
 struct in_packet {
 	struct rte_mbuf *m;
@@ -235,7 +251,7 @@ struct worker {
 	uint64_t now;
 	struct rte_mbuf *spare;
 	struct rte_ip_frag_tbl *fragments;
-	uint64_t acquire_until[ACQUIRE_SLOTS];
+	uint64_t acquire_until[ACQUIRE_SLOTS], ask_until[ASK_SLOTS];
 	uint64_t too_big_tokens, too_big_last;
 	uint16_t ip_id;
 	uint64_t version; // of the policies when the turn began
@@ -249,7 +265,7 @@ struct worker {
 
 struct evg_plane {
 	uint16_t n_workers, n_ports;
-	bool spin, graph;
+	bool spin, graph, forwards;
 	uint32_t frame, serial, max_sas;
 	uint32_t filled; // packets of the host, or attempts, of a graph
 	struct rte_mempool *mbufs, *sessions;
@@ -263,6 +279,8 @@ struct evg_plane {
 	_Atomic uint64_t version; // of the policies, changed after each change of theirs; from 1
 	_Atomic uint64_t lengths[2][3]; // bit n: a policy of a prefix of n bits, by family
 	uint32_t of_length[2][129];
+	_Atomic(struct onward *) onward[ONWARD_SLOTS];
+	struct asked asked;
 	struct retired *retired;
 	uint32_t n_retired;
 	struct events events;
@@ -323,6 +341,7 @@ void policies_changed(struct evg_plane *p);
 
 // event.c
 void events_init(struct events *e, int fd);
+void wake(struct evg_plane *p);
 void tell(struct evg_plane *p, const struct evg_event *e);
 void tell_sa(struct worker *w, struct evg_sa *sa, uint8_t kind, uint64_t value);
 void acquire(struct worker *w, const struct header *h);
@@ -383,6 +402,10 @@ static inline bool by_card(const struct rte_mbuf *m) {
 void seal_run(struct worker *w, struct out_packet *o, uint32_t n);
 void send_all(struct worker *w);
 void open_all(struct worker *w);
+
+// onward.c
+bool pass_on(struct worker *w, struct rte_mbuf *m, uint8_t *inner, const struct header *h);
+void onward_free(struct evg_plane *p);
 
 // icmp.c
 void too_big(struct worker *w, struct out_packet *o, uint32_t mtu);

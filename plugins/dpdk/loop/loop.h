@@ -44,6 +44,8 @@ enum evg_stat {
 	EVG_STAT_TOO_BIG_LIMITED,
 	EVG_STAT_TO_HOST,
 	EVG_STAT_FROM_HOST,
+	EVG_STAT_TO_TUN,
+	EVG_STAT_PASSED_ON,
 	EVG_STAT_CARD_OUT,
 	EVG_STAT_CARD_IN,
 	EVG_STATS
@@ -134,6 +136,7 @@ struct evg_plane_config {
 	uint32_t mbufs, max_sas;
 	uint16_t frame; // longest frame of a port, in octets
 	bool spin;
+	bool forwards; // inner packets may leave by ports
 	bool graph; // others poll the ports, for one worker without a thread
 };
 
@@ -216,6 +219,19 @@ void evg_sa_lease(struct evg_sa *sa, uint64_t next, uint64_t ceiling);
 void evg_sa_import(struct evg_sa *sa, uint64_t highest, const uint8_t *bitmap, uint32_t octets);
 void evg_sa_usage(const struct evg_sa *sa, struct evg_usage *out);
 uint64_t evg_sa_bitmap(struct evg_sa *sa, uint8_t *bitmap, uint32_t octets);
+
+// onward.c: where inner packets leave, in a bounded number of slots.
+struct evg_onward {
+	struct evg_addr from, to;
+	uint8_t port; // index
+	bool resolved; // else the host has them
+	uint8_t mac[6]; // of the next hop
+	uint16_t mtu;
+};
+uint32_t evg_onward_asked(struct evg_plane *p, struct evg_onward *out, uint32_t n);
+int evg_onward_set(struct evg_plane *p, const struct evg_onward *to);
+void evg_onward_clear(struct evg_plane *p, uint32_t slot);
+bool evg_onward_used(struct evg_plane *p, uint32_t slot);
 
 // table.c: a reader sees what was there before a change or after it. What was
 // taken out may be freed after evg_plane_drain.

@@ -76,8 +76,8 @@ static void relay(struct worker *w, struct in_packet *in, uint8_t *inner, const 
 	in->m = NULL;
 }
 
-// deliver gives an authentic packet to the host, or puts it onto its way to
-// another peer. It returns the octets that count, or a reason to drop it below 0.
+// deliver gives an authentic packet to the port that leads to its destination, to the
+// host, or puts it onto its way to another peer. It returns the octets that count, or a reason to drop it below 0.
 static int64_t deliver(struct worker *w, const struct evg_desc *d, struct in_packet *in) {
 	uint8_t *inner, next;
 	uint32_t len;
@@ -97,7 +97,10 @@ static int64_t deliver(struct worker *w, const struct evg_desc *d, struct in_pac
 		relay(w, in, inner, &h);
 		return -1 - EVG_DROPS; // counted by whoever carries it on
 	}
-	to_tun(w, inner, h.len);
+	if (pass_on(w, in->m, inner, &h))
+		in->m = NULL;
+	else
+		to_tun(w, inner, h.len);
 	return h.len;
 }
 

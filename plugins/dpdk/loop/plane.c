@@ -64,6 +64,8 @@ struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpu
 	p->frame = c->frame;
 	p->max_sas = c->max_sas;
 	p->spin = c->spin;
+	p->forwards = c->forwards;
+	rte_spinlock_init(&p->asked.lock);
 	p->graph = c->graph;
 	atomic_store(&p->version, 1); // a worker's empty flows have another
 	atomic_store(&p->addresses, none);
@@ -264,6 +266,7 @@ uint32_t evg_plane_free(struct evg_plane *p) {
 	evg_plane_stop(p);
 	evg_plane_drain(p);
 	free_policies(p);
+	onward_free(p);
 	for (uint16_t i = 0; i < MAX_WORKERS; i++)
 		free_worker(p->workers[i]);
 	uint32_t lost = close_ports(p) + left(p->sessions) + left(p->mbufs);

@@ -23,6 +23,8 @@ type Config struct {
 	MaxSAs int
 	// Frame is the longest frame of a port, in octets.
 	Frame int
+	// Forwards: inner packets leave by the ports that SetOnward says.
+	Forwards bool
 	// Spin: workers never rest.
 	Spin bool
 	// Graph: others set up, start and poll the ports. There is one worker without a
@@ -44,7 +46,7 @@ func NewPlane(c Config) (*Plane, error) {
 		cpus[i] = C.int(n)
 	}
 	config := C.struct_evg_plane_config{
-		workers: C.uint16_t(len(cpus)), mbufs: C.uint32_t(c.Buffers), max_sas: C.uint32_t(c.MaxSAs), frame: C.uint16_t(c.Frame), spin: C.bool(c.Spin), graph: C.bool(c.Graph),
+		workers: C.uint16_t(len(cpus)), mbufs: C.uint32_t(c.Buffers), max_sas: C.uint32_t(c.MaxSAs), frame: C.uint16_t(c.Frame), spin: C.bool(c.Spin), forwards: C.bool(c.Forwards), graph: C.bool(c.Graph),
 	}
 	var n C.int
 	p := C.evg_plane_new(&config, &cpus[0], &n)
@@ -137,6 +139,8 @@ func (p *Plane) Stats() []offload.Stat {
 		C.EVG_STAT_TOO_BIG_LIMITED: "too-big-limited", // those that the rate limit held back
 		C.EVG_STAT_TO_HOST:         "to-host",         // frames that are not ours
 		C.EVG_STAT_FROM_HOST:       "from-host",       // frames of the host
+		C.EVG_STAT_TO_TUN:          "to-tun",          // inner packets that the host got
+		C.EVG_STAT_PASSED_ON:       "passed-on",       // inner packets that left by a port
 		C.EVG_STAT_CARD_OUT:        "card-out",        // packets that a port encrypts
 		C.EVG_STAT_CARD_IN:         "card-in",         // packets that a port decrypted, or tried to
 	}

@@ -12,8 +12,7 @@
 
 // to_tun gives an inner packet to the host.
 void to_tun(struct worker *w, const uint8_t *p, uint32_t len) {
-	if (write(w->tun_fd, p, len) < 0)
-		count(w, EVG_STAT_TUN_FULL);
+	count(w, write(w->tun_fd, p, len) < 0 ? EVG_STAT_TUN_FULL : EVG_STAT_TO_TUN);
 }
 
 // to_host gives the host a frame that is not ours, of any number of segments.

@@ -1,0 +1,115 @@
+//go:build dpdk
+
+package dpdk_test
+
+import (
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/plugins/softesp"
+)
+
+// TestPacketsPassFromPortToPort joins a host and a peer through a gateway that has DPDK
+// at both sides. Once the first packets have asked, the gateway's kernel forwards none,
+// and has none at its end of the tunnels.
+func TestPacketsPassFromPortToPort(t *testing.T) {
+	lab := netlab.New(t)
+	a, b := &end{ns: lab.Namespace("gateway")}, newEnd(lab.Namespace("peer"), 2)
+	host := &end{ns: lab.Namespace("host"), inner: [2]netip.Addr{netip.MustParseAddr("10.1.1.1"), netip.MustParseAddr("fd01:1::1")}}
+	a.outer = [2]netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")}
+	a.inner = host.inner // what it speaks for
+	settings, _ := cable(t, lab, a.ns, b.ns, b.addresses()...)
+	lab.Link(a.ns.Port("lanwire"), host.ns.Port("eth", "10.1.1.1/24", "fd01:1::1/64"))
+	deafen(t, a.ns, "lanwire")
+	wholeChecksums(t, host.ns, "eth")
+	settings["ports"] += fmt.Sprintf(";net_af_packet%d,iface=lanwire", planes.Add(1))
+	settings["host-interfaces"] += ",lan"
+	a.ns.Forward()
+	a.run(t, inProcess, settings)
+	run(t, a.ns, "ip", "address", "add", "10.1.1.254/24", "dev", "lan")
+	run(t, a.ns, "ip", "address", "add", "fd01:1::254/64", "dev", "lan", "nodad")
+	run(t, host.ns, "ip", "route", "add", "default", "via", "10.1.1.254")
+	run(t, host.ns, "ip", "route", "add", "default", "via", "fd01:1::254")
+	slow, err := softesp.New(softesp.Options{Version: "test"})
+	if err != nil {
+		t.Fatalf("The peer's dataplane cannot be made: %v.", err)
+	}
+	b.engine = slow
+	b.configure(t, nil, slow.Close)
+	for i, to := range b.inner { // so that the kernel finds the peer's addresses where they come from
+		run(t, a.ns, "ip", "route", "add", fmt.Sprintf("%v/%d", to, to.BitLen()), "dev", "evg0")
+		run(t, b.ns, "ip", "route", "add", fmt.Sprintf("%v/%d", host.inner[i], to.BitLen()), "dev", "evg0", "src", to.String())
+	}
+	connect(t, a, b, gcm, 0, true)
+	host.ping(t, b, netlab.Ping{Size: 1000})
+	netlab.Eventually(t, patience, "packets of both families pass from port to port", func() error {
+		before := a.stats(t)["passed-on"]
+		host.ping(t, b, netlab.Ping{Size: 56})
+		if now := a.stats(t)["passed-on"]; now-before < 4 {
+			return fmt.Errorf("of 4 packets %d passed", now-before)
+		}
+		return nil
+	})
+	before, forwarded := a.stats(t), a.forwarded(t)
+	host.ping(t, b, netlab.Ping{Size: 1300})
+	b.ping(t, host, netlab.Ping{Size: 1300})
+	after := a.stats(t)
+	if n := after["to-tun"] - before["to-tun"]; n != 0 {
+		t.Errorf("The kernel should have got no inner packets, it got %d.", n)
+	}
+	if n := a.forwarded(t) - forwarded; n != 0 {
+		t.Errorf("The kernel should have forwarded nothing, it forwarded %d packets.", n)
+	}
+	// A port that goes takes its packets back to the kernel.
+	run(t, a.ns, "ip", "route", "add", "10.1.1.1/32", "dev", "evg0")
+	netlab.Eventually(t, patience, "what the host routes elsewhere is the host's again", func() error {
+		before := a.stats(t)["to-tun"]
+		_, _ = b.ns.Ping(t.Context(), netlab.Ping{To: "10.1.1.1", Count: 1, Wait: 100 * time.Millisecond}) // whose answer nobody expects
+		if a.stats(t)["to-tun"] == before {
+			return fmt.Errorf("the kernel got nothing")
+		}
+		return nil
+	})
+}
+
+// forwarded is how many packets the kernel has forwarded.
+func (e *end) forwarded(t *testing.T) uint64 {
+	t.Helper()
+	out, err := e.ns.Output(exec.CommandContext(t.Context(), "cat", "/proc/self/net/snmp", "/proc/self/net/snmp6"))
+	if err != nil {
+		t.Fatalf("The kernel's counters cannot be read: %v: %s.", err, out)
+	}
+	var sum uint64
+	var names []string
+	for _, line := range strings.Split(string(out), "\n") {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 2 && f[0] == "Ip6OutForwDatagrams":
+			sum += number64(t, f[1])
+		case len(f) > 0 && f[0] == "Ip:" && names == nil:
+			names = f
+		case len(f) > 0 && f[0] == "Ip:":
+			for i, name := range names {
+				if name == "ForwDatagrams" {
+					sum += number64(t, f[i])
+				}
+			}
+		}
+	}
+	return sum
+}
+
+func number64(t *testing.T, text string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("A counter of the kernel is no number: %v.", err)
+	}
+	return n
+}
