@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -24,18 +26,43 @@ func probe(t *testing.T, args ...string) (string, error) {
 	return out.String(), err
 }
 
-// buildPlugin builds the plugin of testdata.
-func buildPlugin(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "plugin")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "./testdata/plugin").CombinedOutput(); err != nil {
-		t.Fatalf("The test plugin cannot be built: %v\n%s", err, out)
+// envPrograms names the folder of the programs that TestMain builds.
+const envPrograms = "OFFLOAD_PROBE_TEST_PROGRAMS"
+
+func TestMain(m *testing.M) { os.Exit(withPrograms(m)) }
+
+// withPrograms builds the programs that tests start, all at once, and runs the tests.
+func withPrograms(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "offload-probe")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
-	return path
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir, ".", "./testdata/plugin", "../evergate-plugin-softesp")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v: %v\n%s", build, err, out)
+		return 1
+	}
+	if err := os.Setenv(envPrograms, dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
 }
 
+// The programs: the one under test, a plugin that moves no packets, and one that does.
+const (
+	offloadProbe  = "offload-probe"
+	testPlugin    = "plugin"
+	softespPlugin = "evergate-plugin-softesp"
+)
+
+// built returns the path of a program.
+func built(name string) string { return filepath.Join(os.Getenv(envPrograms), name) }
+
 func TestRunReportsWhatAPluginKeepsAndBreaks(t *testing.T) { // B8
-	path := buildPlugin(t)
+	path := built(testPlugin)
 
 	out, err := probe(t, "run", path)
 	if err != nil {
@@ -55,7 +82,7 @@ func TestRunReportsWhatAPluginKeepsAndBreaks(t *testing.T) { // B8
 }
 
 func TestRunWritesJSON(t *testing.T) {
-	out, err := probe(t, "run", "--json", "-c", "epoch.stale", "-c", "arm.inbound", buildPlugin(t), "broken")
+	out, err := probe(t, "run", "--json", "-c", "epoch.stale", "-c", "arm.inbound", built(testPlugin), "broken")
 	if !errors.Is(err, errBroken) {
 		t.Errorf("A plugin that ignores epochs should be reported as broken, got %v.", err)
 	}

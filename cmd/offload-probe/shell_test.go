@@ -133,7 +133,7 @@ func script(t *testing.T, path, lines string) (string, error) {
 }
 
 func TestShellRunsScripts(t *testing.T) {
-	path := buildPlugin(t)
+	path := built(testPlugin)
 	out, err := script(t, path, "install 1\nlist\nquit\nnonsense\n")
 	if err != nil || !strings.Contains(out, "active") {
 		t.Errorf("A script should run up to quit, got %v:\n%s", err, out)
@@ -145,7 +145,7 @@ func TestShellRunsScripts(t *testing.T) {
 }
 
 func TestLoadMeasuresEveryPhase(t *testing.T) {
-	path := buildPlugin(t)
+	path := built(testPlugin)
 	out, err := probe(t, "load", "-n", "200", "-b", "20", "-p", "2", "--json", path)
 	if err != nil {
 		t.Fatalf("The load test failed: %v\n%s", err, out)
