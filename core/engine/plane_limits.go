@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -66,6 +67,15 @@ func (l planeLimits) tell(seq ipsec.Sequence) ipsec.Sequence {
 	return seq
 }
 
+// asked is what a dataplane was to be told that says seq of an SA: tell's inverse. It may
+// send up to that ceiling, beyond the one that it knows.
+func (l planeLimits) asked(seq ipsec.Sequence) ipsec.Sequence {
+	if seq.Ceiling != 0 {
+		seq.Ceiling += l.margin
+	}
+	return seq
+}
+
 // Bounded returns a dataplane that is told ceilings as what it says of itself asks for
 // (invariant I2), and what that means for the machines: for the group's and the shards'.
 // Run does so with Options.Plane; this is for who runs the machines otherwise.
@@ -105,4 +115,20 @@ func (p boundedPlane) Update(ctx context.Context, epoch offload.Epoch, all ...of
 		}
 	}
 	return p.Engine.Update(ctx, epoch, all...)
+}
+
+// Export raises the ceilings again, to those that were asked for.
+func (p boundedPlane) Export(ctx context.Context, g offload.Group) iter.Seq2[offload.Counters, error] {
+	l := p.limits()
+	if l.margin == 0 {
+		return p.Engine.Export(ctx, g)
+	}
+	return func(yield func(offload.Counters, error) bool) {
+		for c, err := range p.Engine.Export(ctx, g) {
+			c.Sequence = l.asked(c.Sequence)
+			if !yield(c, err) {
+				return
+			}
+		}
+	}
 }

@@ -61,7 +61,7 @@ func TestWhatADataplaneSaysOfItselfCounts(t *testing.T) { // I1, I2
 
 // TestNumbersBeyondTheLeaseAreNotSentWithinAMargin has a dataplane that runs over use up
 // its lease.
-func TestNumbersBeyondTheLeaseAreNotSentWithinAMargin(t *testing.T) { // I2
+func TestNumbersBeyondTheLeaseAreNotSentWithinAMargin(t *testing.T) { // I2, B6
 	const margin, ceiling = 5, 50
 	inner := mem.New(mem.Options{})
 	plane := boundedPlane{inner, func() planeLimits { return planeLimits{margin: margin} }}
@@ -88,9 +88,16 @@ func TestNumbersBeyondTheLeaseAreNotSentWithinAMargin(t *testing.T) { // I2
 				t.Fatalf("The lease cannot be raised: %v.", err)
 			}
 		}
+		asked := max(raise, ceiling)
+		for c, err := range inner.Export(t.Context(), offload.AllGroups) {
+			if want := asked - margin; err != nil || c.Sequence.Ceiling != want {
+				t.Errorf("A lease up to %d should be told as one up to %d, not to %d (%v).", asked, want, c.Sequence.Ceiling, err)
+			}
+		}
+		// Who comes back to the dataplane must know how far it may go.
 		for c, err := range plane.Export(t.Context(), offload.AllGroups) {
-			if want := max(raise, ceiling) - margin; err != nil || c.Sequence.Ceiling != want {
-				t.Errorf("A lease up to %d should be told as one up to %d, not to %d (%v).", max(raise, ceiling), want, c.Sequence.Ceiling, err)
+			if err != nil || c.Sequence.Ceiling != asked {
+				t.Errorf("A lease up to %d should come back as that, not as one up to %d (%v).", asked, c.Sequence.Ceiling, err)
 			}
 		}
 	}

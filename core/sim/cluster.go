@@ -32,6 +32,8 @@ const (
 	// NoMaximum: standbys that should be at their last sequence number (MaxSeq) are
 	// at the first.
 	NoMaximum
+	// NoElection: members of a unit do not hear that another one is primary.
+	NoElection
 )
 
 // Dialect is how clients and members speak with each other.
@@ -70,9 +72,13 @@ type Config struct {
 	// Steady clients ask for nothing: they dial, and send and receive.
 	Steady bool
 	// Sealed members keep what they own on disk, for their next life.
-	Sealed  bool
-	Dialect Dialect
-	Fault   Fault
+	Sealed bool
+	// Units is into how many units the members are joined, by turns: 1 makes one gateway
+	// of all, 0 as many as there are members (ha.Unit). Override is theirs.
+	Units    int
+	Override bool
+	Dialect  Dialect
+	Fault    Fault
 	// Trace gets a line for whatever happens; nil for none.
 	Trace func(string)
 }
@@ -132,6 +138,9 @@ func New(cfg Config) *Cluster {
 
 // draw decides what the seed leaves open.
 func (c *Cluster) draw() {
+	if c.cfg.Members == 0 && c.cfg.Units > 0 {
+		c.cfg.Members = 2*c.cfg.Units + c.rnd.IntN(2)
+	}
 	if c.cfg.Members == 0 {
 		c.cfg.Members = 2 + c.rnd.IntN(3)
 		if c.chance(20) {
@@ -162,7 +171,7 @@ func (c *Cluster) draw() {
 	c.net.outer = pick(c, []time.Duration{time.Millisecond, 10 * time.Millisecond, 40 * time.Millisecond})
 	c.net.inner = pick(c, []time.Duration{50 * time.Microsecond, 500 * time.Microsecond, 5 * time.Millisecond})
 	c.router.notices = pick(c, []time.Duration{50 * time.Millisecond, 300 * time.Millisecond, time.Second})
-	c.router.static = c.cfg.Static || c.chance(5)
+	c.router.static = (c.cfg.Static || c.chance(5)) && c.cfg.Units == 0 // addresses move with primaries
 	c.router.modulo = c.chance(2)
 	c.router.split = c.chance(3)
 }

@@ -13,11 +13,12 @@ import (
 // Each control breaks one assumption. Checks that find nothing then would prove
 // nothing in TestSeeds.
 func TestControlsAreFound(t *testing.T) {
+	units := map[sim.Fault]int{sim.NoElection: 1}
 	for _, c := range []struct {
 		name    string
 		fault   sim.Fault
 		dialect sim.Dialect
-		want    string // an invariant
+		want    string // an invariant, or what it says
 	}{
 		{"a dataplane that does not stop at its ceiling", sim.NoLease, sim.IKEv2, "I2"},
 		{"a dataplane that runs over its ceilings unsaid", sim.Undeclared, sim.IKEv2, "I2"},
@@ -28,10 +29,11 @@ func TestControlsAreFound(t *testing.T) {
 		{"removals of IKEv1 that nobody remembers", sim.NoTombstones, sim.IKEv1, "I8"},
 		{"answers of IKEv1 that do not wait for standbys", sim.NoCommit, sim.IKEv1, "I6"},
 		{"a standby of IKEv1 that is not at its last number", sim.NoMaximum, sim.MaxSeq, "I2"},
+		{"an election that does not hear of primaries", sim.NoElection, sim.IKEv2, "both primary"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for seed := uint64(1); seed <= defaultSeeds; seed++ {
-				err := sim.New(sim.Config{Seed: seed, Dialect: c.dialect, Fault: c.fault, Mixed: c.fault == sim.Undeclared}).Run()
+				err := sim.New(sim.Config{Seed: seed, Dialect: c.dialect, Fault: c.fault, Mixed: c.fault == sim.Undeclared, Units: units[c.fault]}).Run()
 				if err != nil && strings.Contains(err.Error(), c.want) {
 					t.Logf("Seed %d: %v.", seed, err)
 					return

@@ -29,6 +29,10 @@
 // whose keys a member still has at the healing goes on without a new
 // IKE_SA_INIT.
 //
+// With Config.Units members are joined into units of one primary each (ha.Unit): it alone
+// is routed to. Links of members fail then, too, and operators tell them to step back; no
+// two that hear each other are primary for long, and at rest each unit has one.
+//
 // With Config.Mixed dataplanes are of all sorts that the contract knows: some run over
 // their ceilings, by a little or without an end, and some see no first packets.
 //

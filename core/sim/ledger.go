@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"time"
 
 	"github.com/evergate/evergate/core/engine"
 	"github.com/evergate/evergate/core/ipsec"
@@ -96,6 +97,7 @@ type promise struct {
 	pairs  []engine.Pair
 	over   bool
 	final  bool
+	at     time.Time
 	kept   bool // it has been checked
 }
 
@@ -113,7 +115,7 @@ func (l *ledger) sum(b []byte) uint64 { return maphash.Bytes(l.seed, b) }
 
 // promised notes what the messages of a step tell.
 func (l *ledger) promised(m *member, p engine.Publication) {
-	pr := promise{tunnel: p.Tunnel, pairs: p.Stored, over: p.Over, final: p.Final}
+	pr := promise{at: m.c.now, tunnel: p.Tunnel, pairs: p.Stored, over: p.Over, final: p.Final}
 	if p.IKE != nil {
 		pr.state = l.sum(p.IKE.State.Reveal())
 	}

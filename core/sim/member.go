@@ -31,8 +31,14 @@ type member struct {
 	current offload.Epoch
 	fit     bool
 	leaving bool
-	// unprotected: what it sends in this step not all have who should.
+	// handing: it was primary of its unit, and the next one takes over. rivalry is since
+	// when another one is primary, too.
+	handing bool
+	rivalry time.Time
+	// unprotected: what it sends in this step not all have who should. exposed is when
+	// that was so last.
 	unprotected bool
+	exposed     time.Time
 	// routes are who needs a route, and whether as the tunnel's owner.
 	routes map[netip.Prefix]map[ipsec.TunnelID]bool
 
@@ -77,7 +83,7 @@ func (m *member) start(withDisk bool) {
 	}
 	c := m.c
 	c.tracef(m.name, "starts, with its disk: %v", withDisk)
-	m.fit, m.leaving, m.routes, m.memory = false, false, make(map[netip.Prefix]map[ipsec.TunnelID]bool), newMemory()
+	m.fit, m.handing, m.leaving, m.routes, m.memory = false, false, false, make(map[netip.Prefix]map[ipsec.TunnelID]bool), newMemory()
 	policy := engine.NewPolicy(m.c.serverConnection())
 	boot := m.nextBoot()
 	outlived := ha.Plane{Up: true, Left: m.left()}
@@ -97,7 +103,7 @@ func (m *member) start(withDisk bool) {
 	var machines []*engine.Shard
 	for i := range c.shards {
 		machines = append(machines, engine.NewShard(engine.ShardOptions{
-			Index: i, Count: c.shards, Member: m.id, Policy: policy, Names: names, Addresses: addresses, Replicated: true,
+			Index: i, Count: c.shards, Member: m.id, Policy: policy, Names: names, Addresses: addresses, Replicated: true, Unit: c.cfg.Units > 0,
 			Env: env, Lease: c.lease, Log: slog.New(slog.DiscardHandler),
 		}))
 	}
@@ -119,7 +125,7 @@ func (m *member) config() ha.Config {
 		Group: 1, Member: m.id, Members: m.c.all, NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1), Journal: m.c.sealed,
 		Heartbeat: 100 * time.Millisecond, MinAcks: m.c.minAcks, AckTimeout: 200 * time.Millisecond,
 		JoinTimeout: time.Second, AdoptAfter: time.Second, AntiEntropy: 2 * time.Second,
-		CountersEvery: 500 * time.Millisecond, Lease: m.c.lease, Nonces: m.c.nonces(),
+		CountersEvery: 500 * time.Millisecond, Lease: m.c.lease, Nonces: m.c.nonces(), Unit: m.unit(),
 	}
 	if m.c.cfg.Fault == NoTombstones {
 		cfg.TombstoneLife = 1
@@ -192,13 +198,18 @@ func (m *member) stepReplica(in engine.ReplicaInput) {
 	for _, f := range rd.Frames {
 		m.c.frame(f)
 	}
-	m.unprotected = m.node.Stats().Unprotected != unprotected
+	if m.unprotected = m.node.Stats().Unprotected != unprotected; m.unprotected {
+		m.exposed = m.c.now
+	}
 	m.checkPromises(rd.Send, m.unprotected)
 	m.checkSpeaks(rd.Send)
 	m.send(rd.Send)
 	for _, r := range rd.Relay {
 		to := m.c.members[r.To]
 		m.c.between(m.id, r.To, func() { to.gateway.receive(r.Datagram, true) })
+	}
+	if rd.Health != nil && m.c.cfg.Units > 0 {
+		m.all(engine.Rest{On: !rd.Health.Fit})
 	}
 	for _, s := range rd.Shards {
 		m.give(m.shardOf(s.Tunnel), s.Input)
@@ -208,8 +219,8 @@ func (m *member) stepReplica(in engine.ReplicaInput) {
 	}
 	m.delRoutes(rd.DelRoutes)
 	if rd.Health != nil {
-		m.fit = rd.Health.Fit
-		m.c.router.changed(m, m.fit)
+		m.fit, m.handing = rd.Health.Fit, rd.Health.Handing
+		m.c.router.changed(m, m.routable())
 	}
 	m.daemon.set(&m.timer, m.virtual(m.replica.NextTimeout()))
 }
@@ -268,6 +279,7 @@ func (m *member) takeStock(all []offload.Counters) { m.tell(engine.Inventoried{C
 func (m *member) counted(all []offload.Counters) {
 	m.tell(engine.Counted{Counters: all})
 	m.checkQueues()
+	m.checkReign()
 }
 
 // epoch implements host.
@@ -297,8 +309,9 @@ func (m *member) owns(p netip.Prefix) bool {
 }
 
 // routable tells whether the network may route to m: it sees a death, and what
-// members say of themselves, but not that one stands still.
-func (m *member) routable() bool { return m.daemon.up && m.fit && !m.leaving }
+// members say of themselves, but not that one stands still. A primary that steps back
+// keeps its unit's addresses until the next one has them.
+func (m *member) routable() bool { return m.daemon.up && (m.fit || m.handing) && !m.leaving }
 
 // crash ends the machine. Its disk stays.
 func (m *member) crash() {
@@ -370,6 +383,8 @@ func (m *member) addStats(s *Sum) {
 	s.Resumed += st.HA.Resumed
 	s.Raised += st.HA.Raised
 	s.Unprotected += st.HA.Unprotected
+	s.Reigns += st.HA.Reigns
+	s.Promoted += st.HA.Promoted
 	for _, shard := range m.shards {
 		sync := shard.machine.Stats().IKE.Sync
 		s.Resyncs += sync.Resyncs

@@ -51,6 +51,9 @@ func (c *Cluster) frame(f ha.Frame) {
 	if c.cfg.Seed%encodedEvery == 0 {
 		f = c.encoded(f)
 	}
+	if c.cfg.Fault == NoElection {
+		f = unheard(f)
+	}
 	to := c.members[f.To]
 	c.between(f.From, f.To, func() { to.hear(f) })
 }

@@ -3,7 +3,7 @@
 package sim_test
 
 const (
-	defaultSeeds = 1500
+	defaultSeeds = 1200
 	plannedSeeds = 60
 	telling      = true
 )

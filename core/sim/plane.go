@@ -275,7 +275,7 @@ func (p *plane) inventory() ([]offload.Counters, bool) {
 		return nil, false
 	}
 	var all []offload.Counters
-	for c, err := range p.Export(context.Background(), offload.AllGroups) {
+	for c, err := range p.bound.Export(context.Background(), offload.AllGroups) {
 		if err != nil {
 			p.c.breach("the dataplane of %s does not tell what it holds: %v", p.of, err)
 			return nil, false

@@ -169,6 +169,9 @@ func (c *Cluster) unrest() string {
 			return m.name + " " + why
 		}
 	}
+	if why := c.unrestUnits(); why != "" {
+		return why
+	}
 	known := make(map[ipsec.TunnelID]bool)
 	for _, cl := range c.clients {
 		if !cl.daemon.up {

@@ -15,6 +15,9 @@ type Sum struct {
 	// Resyncs and Synced are takeovers that asked for Message IDs (RFC 6311), and
 	// those that agreed on them.
 	Resyncs, Synced uint64
+	// Yields are the times that an operator told a member of a unit to step back, Reigns
+	// and Promoted what members of units did: see ha.Stats.
+	Yields, Reigns, Promoted uint64
 	// Beyond are packets that left beyond the ceilings that dataplanes were told.
 	Beyond uint64
 	// Packets of clients, and for them; those that went from one member to another.

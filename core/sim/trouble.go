@@ -15,6 +15,10 @@ func (c *Cluster) trouble() {
 	}
 	defer func() { c.after(50*time.Millisecond+c.upTo(900*time.Millisecond), c.trouble) }()
 	m := c.members[c.rnd.IntN(len(c.members))]
+	if c.cfg.Units > 0 && c.chance(3) {
+		c.unitTrouble(m)
+		return
+	}
 	switch c.rnd.IntN(28) {
 	case 0, 1:
 		m.crash()
