@@ -47,10 +47,15 @@ type lease struct {
 
 var _ stats.Handler = (*lease)(nil)
 
-// newLease begins without a daemon: the first one has as long as any other.
+// firstDaemon is the least time that the daemon has which started us, to make its
+// certificate and connect: a busy machine can take longer for that than the operator
+// wants a dataplane to go on alone.
+const firstDaemon = time.Minute
+
+// newLease begins without a daemon.
 func newLease(d time.Duration) *lease {
 	l := &lease{time: d, over: make(chan struct{})}
-	l.timer = time.AfterFunc(d, l.expire)
+	l.timer = time.AfterFunc(max(d, firstDaemon), l.expire)
 	return l
 }
 
