@@ -116,7 +116,7 @@ func TestStoppingMemberIsLeftBeforeItStops(t *testing.T) { // F4, F5
 		t.Errorf("the planned stop cost packets of the client: %v", result.Err())
 	}
 	w.flows()
-	w.unbroken()
+	w.unbrokenMoved()
 }
 
 // TestStatusShowsTheNeighbors: an operator sees whether routers send here, and

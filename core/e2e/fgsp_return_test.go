@@ -103,7 +103,7 @@ func TestMemberStops(t *testing.T) { // F5, I7
 	f.site.Lead(f.site.Members[1])
 	w.flows()
 	w.wantOneOwner(two, three) // whichever of them the member chose for its successor
-	w.unbroken()
+	w.unbrokenMoved()
 	// The survivor may ask whether the client is there, and nothing else.
 	if log := f.client.Log().Text(); strings.Contains(log, "received DELETE") {
 		t.Errorf("the client was told of the stop: %s", log)

@@ -54,7 +54,7 @@ func TestMembersNetworkParts(t *testing.T) { // B1, B5, F23, I8
 	f.site.Lead(f.site.Members[owner])
 	w.flows()
 	w.wantOneOwner(one, two)
-	w.unbroken()
+	w.unbrokenMoved()
 }
 
 // TestDaemonGetsNoProcessor stops the clock of an owner's daemon alone, long enough for

@@ -90,7 +90,7 @@ func (d *Daemon) Restart() {
 	netlab.Eventually(d.tb, startLimit, "evergated in "+d.ns.Name()+" answers on its admin socket", func() error {
 		select {
 		case <-d.process.Done():
-			return fmt.Errorf("it has ended; its log ends:\n%s", d.process.Log().Tail(30))
+			d.tb.Fatalf("gateway: evergated in %s has ended; its log ends:\n%s", d.ns.Name(), d.process.Log().Tail(30))
 		default:
 		}
 		s, err := d.Status()
