@@ -15,8 +15,8 @@
 // A TAP device that exists is used as it is, with addresses and routes.
 //
 // With several workers a port spreads packets over its queues by address: a card by
-// RSS, net_af_packet by a hash, net_memif as its peer does. All packets of a flow pass
-// one worker, so that they keep their order, unless the kernel moves them to another
+// RSS, net_af_packet by a hash, net_memif as its peer does. Workers who poll a port with
+// fewer queues hand the others their share. All packets of a flow pass one worker, so that they keep their order, unless the kernel moves them to another
 // queue of net_af_packet because one is full; those of several flows of one SA may
 // change places within the anti-replay window. Statistics worker0 and so on show who
 // gets how much.
@@ -88,7 +88,7 @@
 // # Settings
 //
 //	engine           native; or nffgo
-//	ports            required                         workers      1, each with a queue of every port
+//	ports            required                         workers      1; where ports have the queues, each has one
 //	host-interfaces  evgx0,evgx1,...                  cpus         any; a list, one for each worker
 //	tun-name         evg0                             idle         sleep; or spin
 //	tun-mtu          1500                             buffers      8192 packets

@@ -100,13 +100,13 @@ func (n *network) addPort(d device, host string, s settings, found []loop.Crypto
 	switch {
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w: is the device bound to vfio-pci, and named in setting eal (-a)?", err)
-	case errors.Is(err, unix.ERANGE):
-		return fmt.Errorf("%w: fewer workers are needed, or a device with more queues", err)
 	case err != nil:
 		return err
 	}
 	if slices.Contains(s.emulated, d.name) {
-		if err := n.plane.Emulate(port, s.emulation(found)); err != nil {
+		if err := n.plane.Emulate(port, s.emulation(found)); errors.Is(err, unix.ERANGE) {
+			return fmt.Errorf("%w: it has fewer queues than there are workers", err)
+		} else if err != nil {
 			return err
 		}
 	}

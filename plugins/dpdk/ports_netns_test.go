@@ -15,12 +15,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
+	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/plugins/dpdk"
 )
 
 // TestMemifIsAPort joins two gateways on DPDK by shared memory: nothing but the
-// tunnel's ends passes the kernel.
+// tunnel's ends passes the kernel. One that starts again finds the other.
 func TestMemifIsAPort(t *testing.T) {
 	dir := t.TempDir()
 	listens, calls := filepath.Join(dir, "memif"), filepath.Join(dir, "same") // a process has one socket of a name
@@ -29,21 +31,44 @@ func TestMemifIsAPort(t *testing.T) {
 	}
 	lab := netlab.New(t)
 	a, b := newEnd(lab.Namespace("server"), 1), newEnd(lab.Namespace("client"), 2)
-	for _, x := range []struct {
-		*end
-		role, socket string
-	}{{a, "server", listens}, {b, "client", calls}} {
-		n := planes.Add(1)
-		x.run(t, inProcess, map[string]string{
-			"ports":           fmt.Sprintf("net_memif%d,role=%s,socket=%s,socket-abstract=no,mac=02:00:00:00:01:%02x", n, x.role, x.socket, n),
-			"host-interfaces": "wan", "buffers": "2048", "max-sas": "64",
-		})
-	}
-	a.route(t, b)
-	b.route(t, a)
+	a.share(t, b, "role=server,socket="+listens+",mac=02:00:00:00:01:01")
+	b.share(t, a, "role=client,socket="+calls+",mac=02:00:00:00:01:02")
 	connect(t, a, b, gcm, 1, true)
 	a.ping(t, b, netlab.Ping{Size: 1000})
 	b.ping(t, a, netlab.Ping{Size: 3000})
+
+	if err := b.engine.(*dpdk.Engine).Close(); err != nil {
+		t.Fatalf("The dataplane did not end cleanly: %v.", err)
+	}
+	a.forget(t)
+	b.share(t, a, "role=client,socket="+calls+",mac=02:00:00:00:01:02")
+	connect(t, a, b, gcm, 1, true)
+	a.ping(t, b, netlab.Ping{Size: 1000})
+}
+
+// share starts a dataplane whose port is shared memory.
+func (e *end) share(t *testing.T, other *end, memif string) {
+	t.Helper()
+	e.run(t, inProcess, map[string]string{
+		"ports":           fmt.Sprintf("net_memif%d,socket-abstract=no,%s", planes.Add(1), memif),
+		"host-interfaces": "wan", "buffers": "2048", "max-sas": "64",
+	})
+	e.route(t, other)
+}
+
+// forget deletes all SAs.
+func (e *end) forget(t *testing.T) {
+	t.Helper()
+	var ids []ipsec.SAID
+	for c, err := range e.engine.Export(t.Context(), offload.AllGroups) {
+		if err != nil {
+			t.Fatalf("Export failed: %v.", err)
+		}
+		ids = append(ids, c.ID)
+	}
+	if _, err := e.engine.Delete(t.Context(), offload.NewEpoch(1, 1), ids...); err != nil {
+		t.Fatalf("Delete failed: %v.", err)
+	}
 }
 
 // streams is how many flows TestWorkersShareThePackets has, streamLen how many packets
@@ -76,6 +101,20 @@ func TestWorkersShareThePackets(t *testing.T) {
 	if busy != 2 {
 		t.Errorf("Two workers should have carried something, got %v.", stats)
 	}
+}
+
+// TestWorkersShareAQueue has two workers carry what arrives at the one queue of a port,
+// for the host and from it: each has its part, and flows keep their order.
+func TestWorkersShareAQueue(t *testing.T) {
+	a, b := newPair(t, map[string]string{"workers": "2", "ports": fmt.Sprintf("net_af_packet%d,iface=wire,qpairs=1", planes.Add(1))})
+	a.inner, b.inner = a.outer, b.outer // what neither tunnels nor the TUN device see
+	b.stream(t, a, true)
+	for i := range 2 {
+		if name := fmt.Sprintf("worker%d", i); a.stats(t)[name] < streamLen {
+			t.Errorf("Of %d flows, each worker should have carried some, got %v.", streams, a.stats(t))
+		}
+	}
+	a.stream(t, b, true)
 }
 
 // stream sends numbered packets of many flows, and wants many of each, in order where

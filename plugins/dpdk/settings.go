@@ -247,8 +247,8 @@ func parseSettings(from map[string]string) (settings, error) {
 		r.checkWorkers(&s, from)
 	}
 	for _, d := range s.ports {
-		if _, n, told := strings.Cut(d.args, queuePairs); told && strings.HasPrefix(d.name, "net_af_packet") && strings.SplitN(n, ",", 2)[0] != strconv.Itoa(s.workers) {
-			r.refuse("ports", from["ports"], fmt.Sprintf("%s%d, one for each worker, which is so without it", queuePairs, s.workers))
+		if _, n, told := strings.Cut(d.args, queuePairs); told && strings.HasPrefix(d.name, "net_af_packet") && !upTo(s.workers, n) {
+			r.refuse("ports", from["ports"], fmt.Sprintf("%s%d at most, one for each worker, which is so without it", queuePairs, s.workers))
 		}
 	}
 	r.checkEmulation(&s, from)
@@ -256,6 +256,13 @@ func parseSettings(from map[string]string) (settings, error) {
 		return settings{}, fmt.Errorf("%w: settings: %s", offload.ErrInvalid, strings.Join(r.wrong, "; "))
 	}
 	return s, nil
+}
+
+// upTo tells whether the first of the arguments of a device is a number up to most.
+func upTo(most int, args string) bool {
+	first, _, _ := strings.Cut(args, ",")
+	n, err := strconv.Atoi(first)
+	return err == nil && n > 0 && n <= most
 }
 
 // fixed tells what of s cannot change while the process lives, for comparison.

@@ -269,6 +269,8 @@ static int plug(struct card *c) {
 int evg_plane_emulate(struct evg_plane *p, int port, const struct evg_emulation *e) {
 	static const struct rte_mbuf_dynfield session = {.name = "evergate_card_session", .size = sizeof(void *), .align = alignof(void *)};
 	struct port *at = &p->ports[port];
+	if (at->rx_queues < p->n_workers || at->tx_queues < p->n_workers)
+		return -ERANGE; // a lane is for one thread
 	struct card *c = calloc(1, sizeof *c);
 	if (c == NULL)
 		return -ENOMEM;

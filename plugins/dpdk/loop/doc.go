@@ -5,7 +5,8 @@
 // # A turn
 //
 // A worker has one queue of each port, of the host's end of each port and of the TUN
-// device. In a turn it takes a burst from each and carries it to its end:
+// device, and an inbox where ports have fewer queues. In a turn it takes a burst from
+// each and carries it to its end:
 //
 //	port        ESP for us -> SA by SPI -> window -> cipher -> selectors, ECN -> port or TUN device
 //	            what a policy selects -> SA -> number, IV, cipher -> port
@@ -28,6 +29,6 @@
 // Files: eal.c and crypto.c start what a process has once; security.c is what cards
 // do, card.c one that software plays; plane.c makes and ends planes; worker.c is the
 // turn, open.c, seal.c and tx.c the ways in it, onward.c which port inner packets leave
-// by; sa.c, window.c and table.c are SAs and how they are found; icmp.c and event.c
-// what is told to others.
+// by, spread.c how workers share a queue; sa.c, window.c and table.c are SAs and how
+// they are found; icmp.c and event.c what is told to others.
 package loop

@@ -143,6 +143,8 @@ struct flow {
 
 struct port {
 	uint16_t id;
+	uint16_t rx_queues, tx_queues; // as many as workers, or fewer
+	rte_spinlock_t tx_lock;        // where they are fewer
 	struct rte_security_ctx *security; // NULL without any
 	struct rte_mempool *sessions;      // of rte_security
 	struct card *card;                 // emulates security, NULL for none
@@ -250,6 +252,7 @@ struct worker {
 	_Atomic uint64_t taken; // frames of ports and inner packets of the host that came to this worker
 	uint64_t now;
 	struct rte_mbuf *spare;
+	struct rte_ring *inbox; // frames that others polled; NULL where each polls its own
 	struct rte_ip_frag_tbl *fragments;
 	uint64_t acquire_until[ACQUIRE_SLOTS], ask_until[ASK_SLOTS];
 	uint64_t too_big_tokens, too_big_last;
@@ -406,6 +409,12 @@ void open_all(struct worker *w);
 // onward.c
 bool pass_on(struct worker *w, struct rte_mbuf *m, uint8_t *inner, const struct header *h);
 void onward_free(struct evg_plane *p);
+
+// spread.c
+int inboxes_open(struct evg_plane *p);
+void inbox_free(struct rte_ring *inbox);
+uint32_t spread(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n);
+uint32_t inbox_turn(struct worker *w);
 
 // icmp.c
 void too_big(struct worker *w, struct out_packet *o, uint32_t mtu);

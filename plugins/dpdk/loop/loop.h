@@ -38,6 +38,7 @@ enum evg_stat {
 	EVG_STAT_TUN_FULL,
 	EVG_STAT_HOST_FULL,
 	EVG_STAT_PORT_FULL,
+	EVG_STAT_WORKER_FULL,
 	EVG_STAT_NO_NEIGHBOUR,
 	EVG_STAT_FORGED_ICMP,
 	EVG_STAT_TOO_BIG_SENT,
@@ -169,7 +170,8 @@ int evg_cryptodev_offers(int dev, uint8_t offload, const struct evg_transform *t
 int evg_desc_inline(struct evg_plane *p, struct evg_desc *d, int port, uint32_t spi, const struct evg_transform *t, const struct evg_path *path);
 
 // card.c: evg_plane_emulate has software play a card at a port, before the plane
-// starts: cryptodev dev does its work.
+// starts: cryptodev dev does its work. -ERANGE: it has fewer queues than there are
+// workers.
 struct evg_emulation {
 	bool inline_crypto, inline_protocol; // what it declares
 	uint32_t slots; // sessions

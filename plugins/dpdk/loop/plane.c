@@ -81,15 +81,17 @@ struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpu
 	return p;
 }
 
-static int set_up_port(struct evg_plane *p, uint16_t id) {
+static int set_up_port(struct evg_plane *p, struct port *to, uint16_t id) {
 	struct rte_eth_dev_info info;
 	struct rte_eth_conf c = {.rxmode = {.mq_mode = RTE_ETH_MQ_RX_NONE}};
 	int err = rte_eth_dev_info_get(id, &info);
 	if (err != 0)
 		return err;
-	if (info.max_rx_queues < p->n_workers || info.max_tx_queues < p->n_workers)
-		return -ERANGE;
-	if (p->n_workers > 1) {
+	to->rx_queues = RTE_MIN(info.max_rx_queues, p->n_workers);
+	to->tx_queues = RTE_MIN(info.max_tx_queues, p->n_workers);
+	if (to->rx_queues < p->n_workers && (err = inboxes_open(p)) != 0)
+		return err;
+	if (to->rx_queues > 1) {
 		c.rx_adv_conf.rss_conf.rss_hf = (RTE_ETH_RSS_IP | RTE_ETH_RSS_ESP) & info.flow_type_rss_offloads;
 		if (c.rx_adv_conf.rss_conf.rss_hf != 0)
 			c.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
@@ -97,15 +99,14 @@ static int set_up_port(struct evg_plane *p, uint16_t id) {
 	c.rxmode.offloads = RTE_ETH_RX_OFFLOAD_SECURITY & info.rx_offload_capa;
 	c.txmode.offloads = RTE_ETH_TX_OFFLOAD_SECURITY & info.tx_offload_capa;
 	uint16_t rx = RX_DESCRIPTORS, tx = TX_DESCRIPTORS;
-	if ((err = rte_eth_dev_configure(id, p->n_workers, p->n_workers, &c)) != 0 ||
+	if ((err = rte_eth_dev_configure(id, to->rx_queues, to->tx_queues, &c)) != 0 ||
 	    (err = rte_eth_dev_adjust_nb_rx_tx_desc(id, &rx, &tx)) != 0)
 		return err;
 	int socket = rte_eth_dev_socket_id(id);
-	for (uint16_t q = 0; err == 0 && q < p->n_workers; q++) {
+	for (uint16_t q = 0; err == 0 && q < to->rx_queues; q++)
 		err = rte_eth_rx_queue_setup(id, q, rx, (unsigned)socket, NULL, p->mbufs);
-		if (err == 0)
-			err = rte_eth_tx_queue_setup(id, q, tx, (unsigned)socket, NULL);
-	}
+	for (uint16_t q = 0; err == 0 && q < to->tx_queues; q++)
+		err = rte_eth_tx_queue_setup(id, q, tx, (unsigned)socket, NULL);
 	if (err == 0)
 		err = rte_eth_dev_start(id);
 	if (err == 0)
@@ -124,16 +125,17 @@ static struct rte_security_ctx *security_of(const struct evg_plane *p, uint16_t 
 }
 
 // evg_plane_add_port takes over a device by its name, with the host's end for each
-// worker, and returns the port's index. -ERANGE: it has fewer queues than there are
-// workers.
+// worker, and returns the port's index.
 int evg_plane_add_port(struct evg_plane *p, const char *device, const int *host_fds, uint8_t mac[6]) {
 	uint16_t id;
 	struct port *to = &p->ports[p->n_ports];
 	if (p->n_ports == MAX_PORTS)
 		return -ENOSPC;
 	int err = rte_eth_dev_get_port_by_name(device, &id);
+	rte_spinlock_init(&to->tx_lock);
+	to->rx_queues = to->tx_queues = p->n_workers;
 	if (err == 0 && !p->graph)
-		err = set_up_port(p, id);
+		err = set_up_port(p, to, id);
 	if (err == 0)
 		err = rte_eth_macaddr_get(id, &to->mac);
 	to->id = id;
@@ -226,6 +228,7 @@ static void free_worker(struct worker *w) {
 	if (w->fragments != NULL)
 		rte_ip_frag_table_destroy(w->fragments);
 	rte_mempool_free(w->lane.ops);
+	inbox_free(w->inbox);
 	free(w);
 }
 

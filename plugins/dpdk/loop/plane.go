@@ -58,8 +58,8 @@ func NewPlane(c Config) (*Plane, error) {
 
 // AddPort takes over a port by the name of its device. host has the host's end of it
 // for each worker: descriptors of a TAP device, which stay the caller's. It returns
-// the port's index and hardware address. ERANGE means that it has fewer queues than
-// there are workers.
+// the port's index and hardware address. Where the port has fewer queues than there are
+// workers, those who have one share with the others.
 func (p *Plane) AddPort(device string, host []int) (index int, mac [6]byte, err error) {
 	name, fds := C.CString(device), descriptors(host)
 	defer free(name)
@@ -133,6 +133,7 @@ func (p *Plane) Stats() []offload.Stat {
 		C.EVG_STAT_TUN_FULL:        "tun-full",        // the host did not take an inner packet
 		C.EVG_STAT_HOST_FULL:       "host-full",       // the host did not take a frame
 		C.EVG_STAT_PORT_FULL:       "port-full",       // a port did not take a frame
+		C.EVG_STAT_WORKER_FULL:     "worker-full",     // a worker did not take a frame that another polled
 		C.EVG_STAT_NO_NEIGHBOUR:    "no-neighbour",    // the next hop of an SA is not known
 		C.EVG_STAT_FORGED_ICMP:     "forged-icmp",     // a path MTU report that quotes no packet of ours
 		C.EVG_STAT_TOO_BIG_SENT:    "too-big-sent",    // ICMP messages to senders

@@ -29,9 +29,15 @@ void to_host(struct worker *w, uint16_t port, struct rte_mbuf *m) {
 // must end soon, whoever demotes waits for it.
 void flush_port(struct worker *w, uint16_t port) {
 	struct tx_queue *q = &w->tx[port];
+	struct port *p = &w->p->ports[port];
 	uint32_t sent = 0;
+	bool shared = p->tx_queues < w->p->n_workers;
+	if (shared)
+		rte_spinlock_lock(&p->tx_lock);
 	for (int tries = 0; sent < q->n && tries < 16; tries++)
-		sent += rte_eth_tx_burst(w->p->ports[port].id, w->index, q->m + sent, (uint16_t)(q->n - sent));
+		sent += rte_eth_tx_burst(p->id, w->index % p->tx_queues, q->m + sent, (uint16_t)(q->n - sent));
+	if (shared)
+		rte_spinlock_unlock(&p->tx_lock);
 	for (; sent < q->n; sent++) {
 		rte_pktmbuf_free(q->m[sent]);
 		count(w, EVG_STAT_PORT_FULL);

@@ -227,9 +227,12 @@ void carry(struct worker *w) {
 }
 
 static uint32_t port_turn(struct worker *w, uint16_t port) {
+	const struct port *p = &w->p->ports[port];
 	struct rte_mbuf *m[BURST];
-	uint16_t n = rte_eth_rx_burst(w->p->ports[port].id, w->index, m, BURST);
-	take_frames(w, port, m, n);
+	if (w->index >= p->rx_queues)
+		return 0;
+	uint16_t n = rte_eth_rx_burst(p->id, w->index, m, BURST);
+	take_frames(w, port, m, p->rx_queues < w->p->n_workers ? spread(w, port, m, n) : n);
 	carry(w);
 	return n;
 }
@@ -291,6 +294,7 @@ static uint32_t turn(struct worker *w) {
 	uint64_t number = turn_begin(w);
 	for (uint16_t i = 0; i < w->p->n_ports; i++)
 		n += port_turn(w, i);
+	n += inbox_turn(w);
 	if (n < BURST || number % HOST_SHARE == 0) {
 		for (uint16_t i = 0; i < w->p->n_ports; i++)
 			n += host_turn(w, i);
