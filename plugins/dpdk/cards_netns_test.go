@@ -56,6 +56,7 @@ func TestCardWithNumbersOfItsOwnIsLeftAlone(t *testing.T) {
 // of it; what leaves or arrives in fragments is the loop's. When the peer is no longer
 // behind the port, its SAs leave the card, and return with it.
 func TestPacketsPassTheCard(t *testing.T) {
+	t.Parallel()
 	for outer, udp := range []bool{true, false} {
 		t.Run(fmt.Sprintf("outer=%d udp=%v", outer, udp), func(t *testing.T) {
 			name := fmt.Sprintf("net_af_packet%d", planes.Add(1))

@@ -19,6 +19,7 @@ import (
 // at both sides. Once the first packets have asked, the gateway's kernel forwards none,
 // and has none at its end of the tunnels.
 func TestPacketsPassFromPortToPort(t *testing.T) {
+	t.Parallel()
 	lab := netlab.New(t)
 	a, b := &end{ns: lab.Namespace("gateway")}, newEnd(lab.Namespace("peer"), 2)
 	host := &end{ns: lab.Namespace("host"), inner: [2]netip.Addr{netip.MustParseAddr("10.1.1.1"), netip.MustParseAddr("fd01:1::1")}}
