@@ -27,7 +27,7 @@ type association struct {
 	path     atomic.Pointer[path]
 	lifetime atomic.Pointer[ipsec.Lifetime]
 	geometry esp.Geometry
-	// ciphers is nil before the first packet: most SAs of many rest.
+	// ciphers is empty before the first packet: most SAs of many rest.
 	ciphers atomic.Pointer[ciphers]
 
 	*usage
@@ -38,9 +38,28 @@ type association struct {
 	lastMove atomic.Pointer[netip.AddrPort]
 }
 
-// ciphers has one for each goroutine that uses the SA, which makes it: by queue,
-// and behind those for what receivers relay.
-type ciphers [2 * maxQueues]*esp.Cipher
+// ciphers is a list of those of an SA, one for each goroutine that uses it, which makes
+// it: one or two mostly. An entry does not change.
+type ciphers struct {
+	user   user
+	cipher *esp.Cipher
+	next   *ciphers
+}
+
+// user is who has a cipher of its own: of a queue the first or second goroutine of a
+// direction, or what its receivers relay with.
+type user struct {
+	queue int
+	role  use
+}
+
+type use uint8
+
+const (
+	asFirst use = iota
+	asSecond
+	asRelay
+)
 
 // usage counts what an SA did.
 type usage struct {
@@ -156,18 +175,29 @@ func (p *path) leads(e offload.Endpoint) bool {
 
 const udpHeaderLen = 8
 
-// cipher returns the cipher of a goroutine. The keys were checked at installation,
-// so it does not fail afterwards.
-func (a *association) cipher(slot int) (*esp.Cipher, error) {
-	all := made(&a.ciphers)
-	if all[slot] == nil {
-		c, err := esp.New(a.Algorithms, a.Encryption, a.Integrity)
-		if err != nil {
-			return nil, err
+// cipher returns the cipher of a user. The keys were checked at installation, so it
+// does not fail afterwards.
+func (a *association) cipher(u user) (*esp.Cipher, error) {
+	for c := a.ciphers.Load(); c != nil; c = c.next {
+		if c.user == u {
+			return c.cipher, nil
 		}
-		all[slot] = c
 	}
-	return all[slot], nil
+	return a.addCipher(u)
+}
+
+func (a *association) addCipher(u user) (*esp.Cipher, error) {
+	c, err := esp.New(a.Algorithms, a.Encryption, a.Integrity)
+	if err != nil {
+		return nil, err
+	}
+	entry := &ciphers{user: u, cipher: c}
+	for {
+		entry.next = a.ciphers.Load()
+		if a.ciphers.CompareAndSwap(entry.next, entry) {
+			return c, nil
+		}
+	}
 }
 
 func (a *association) active() bool { return offload.Role(a.role.Load()) == offload.Active }

@@ -4,8 +4,8 @@
 //
 // # The way of a packet
 //
-// Each queue has one goroutine per direction, which carries a batch from one end
-// to the other and hands it to nobody.
+// Each queue has a goroutine per direction, which carries a batch from one end to the
+// other and hands it to nobody.
 //
 //	transmitter  TUN device, super-packets of up to 64 KiB -> SA by policy ->
 //	             segments, side by side in one piece of memory -> ESP in place ->
@@ -18,6 +18,20 @@
 // call. The tables of SAs are replaced, not changed, behind atomic pointers. A
 // goroutine holds a mutex of its own during a batch, which nobody else wants
 // except to wait for the batch's end: Demote, Delete and closing a socket do.
+//
+// Each of them has a second one (turns.go), where there are more processors than
+// queues. It sleeps until the first has found its batches full, and more behind them;
+// then they take turns. A batch has three parts:
+//
+//	              take, one at a time       both at once   give away, in the order of taking
+//	transmitter   TUN device, SA, numbers   encrypt        sockets
+//	receiver      sockets                   decrypt        replay window, selectors, join,
+//	                                                       TUN device
+//
+// So a number is taken in the order in which packets leave, and marked in the replay
+// window in the order in which they arrived. When the input runs dry the second one
+// sleeps again.
+//
 // What consecutive packets have in common, the SA of their flow and what they
 // count, is looked up and noted once, and forgotten when the batch ends.
 //

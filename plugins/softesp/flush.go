@@ -8,11 +8,9 @@ import (
 	"github.com/evergate/evergate/plugins/softesp/device"
 )
 
-// flush sends the batch: one call for each run of messages with the same socket.
-// What was decided for it is forgotten.
+// flush sends the messages that there are: one call for each run of them with the same
+// socket.
 func (t *transmitter) flush() {
-	t.run.settle(t.e, t.now)
-	t.last.sa = nil
 	for start := 0; start < len(t.batched); {
 		end := start + 1
 		for end < len(t.batched) && t.batched[end].socket == t.batched[start].socket {
@@ -32,7 +30,8 @@ func (t *transmitter) flush() {
 // demotes waits for it.
 func (t *transmitter) sendRun(run []outgoing) {
 	socket := run[0].socket
-	ms := t.messages[:len(run)]
+	all := t.messages[:len(run)]
+	ms := all
 	for i := range run {
 		ms[i] = run[i].Message
 	}
@@ -52,7 +51,7 @@ func (t *transmitter) sendRun(run []outgoing) {
 			run, ms, retried = run[1:], ms[1:], false
 		}
 	}
-	clear(t.messages[:])
+	clear(all)
 }
 
 // dropAll gives up what found no room in the socket's buffer.

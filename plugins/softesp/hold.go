@@ -167,7 +167,7 @@ func (e *Engine) relinquish(g *group) {
 // resend sends again what has waited, and returns how many packets that were. They
 // are dealt with like new ones: what still finds no number waits on, as from now.
 func (t *transmitter) resend() int {
-	if t.index != 0 || t.e.held.due.Load() == 0 {
+	if t.user.queue != 0 || t.e.held.due.Load() == 0 {
 		return 0
 	}
 	t.again = t.e.held.take(t.again[:0], maxFrames)

@@ -46,6 +46,9 @@ func (t *linkTable) replace(old, a *association) {
 func (r *receiver) relay(link *association, inner []byte) {
 	t := r.onward
 	t.now = r.now
+	if len(t.jobs) == cap(t.jobs) {
+		t.encrypt()
+	}
 	if !t.super.ParsePacket(inner) {
 		link.drop(dropMalformed, 1)
 		return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,13 +17,15 @@ import (
 // goroutines that use them. Addresses change in place; for anything else it is
 // closed and made again.
 type network struct {
-	e     *Engine
-	tun   *device.TUN
-	tx    []*transmitter
-	rx    []*receiver
-	ike   atomic.Pointer[ikeBridge]
-	stop  chan struct{}
-	tasks sync.WaitGroup
+	e   *Engine
+	tun *device.TUN
+	// tx and rx are the first goroutines of each queue, txMore and rxMore the second
+	// ones: none where there is no processor for them.
+	tx, txMore []*transmitter
+	rx, rxMore []*receiver
+	ike        atomic.Pointer[ikeBridge]
+	stop       chan struct{}
+	tasks      sync.WaitGroup
 	// reports goes from the receivers to Engine.learn.
 	reports chan pathReport
 	// routes tells Engine.survey about first hops.
@@ -85,7 +88,7 @@ func openNetwork(e *Engine, s settings) (*network, error) {
 	}
 	n := &network{e: e, tun: tun, routes: routes, stop: make(chan struct{}), reports: make(chan pathReport, mtuReports)}
 	for i := range s.queues {
-		if err := n.addQueue(i); err != nil {
+		if err := n.addQueue(i, s.queues < runtime.GOMAXPROCS(0)); err != nil {
 			return nil, errors.Join(err, n.close())
 		}
 	}
@@ -96,30 +99,48 @@ func openNetwork(e *Engine, s settings) (*network, error) {
 		n.tasks.Go(n.tx[i].work)
 		n.tasks.Go(n.rx[i].work)
 	}
+	for i := range n.txMore {
+		n.tasks.Go(n.txMore[i].assist)
+		n.tasks.Go(n.rxMore[i].assist)
+	}
 	n.tasks.Go(func() { e.learn(n.reports, n.stop) })
 	n.tasks.Go(func() { e.survey(n.routes, n.stop) })
 	n.tasks.Go(func() { e.logStats(n.stop) })
 	return n, nil
 }
 
-func (n *network) addQueue(i int) error {
-	txWake, err := device.NewWake()
-	if err != nil {
-		return err
+// addQueue makes the goroutines of queue i, with second ones if asked for.
+func (n *network) addQueue(i int, more bool) error {
+	wakes := make([]*device.Wake, 0, 4)
+	for len(wakes) < 2 || more && len(wakes) < 4 {
+		w, err := device.NewWake()
+		if err != nil {
+			for _, w := range wakes {
+				err = errors.Join(err, w.Close())
+			}
+			return err
+		}
+		wakes = append(wakes, w)
 	}
-	rxWake, err := device.NewWake()
-	if err != nil {
-		return errors.Join(err, txWake.Close())
+	out, in := newOutQueue(n, i), newInQueue(n, i)
+	n.tx = append(n.tx, newTransmitter(n, user{i, asFirst}, out, wakes[0]))
+	n.rx = append(n.rx, newReceiver(n, user{i, asFirst}, in, wakes[1]))
+	if more {
+		n.txMore = append(n.txMore, newTransmitter(n, user{i, asSecond}, out, wakes[2]))
+		n.rxMore = append(n.rxMore, newReceiver(n, user{i, asSecond}, in, wakes[3]))
+		out.order.pair(wakes[2])
+		in.order.pair(wakes[3])
 	}
-	n.tx = append(n.tx, newTransmitter(n, i, txWake))
-	n.rx = append(n.rx, newReceiver(n, i, rxWake))
 	return nil
 }
 
 func (n *network) workers() []*worker {
 	var ws []*worker
-	for i := range n.tx {
-		ws = append(ws, &n.tx[i].worker, &n.rx[i].worker)
+	for _, t := range slices.Concat(n.tx, n.txMore) {
+		ws = append(ws, &t.worker)
+	}
+	for _, r := range slices.Concat(n.rx, n.rxMore) {
+		ws = append(ws, &r.worker)
 	}
 	return ws
 }
@@ -151,9 +172,13 @@ func (n *network) setAddresses(addrs []netip.Addr, mark uint32) error {
 				gone = append(gone, local.list()...)
 			}
 		}
-		n.rx[q].sockets.Store(next)
 		n.rx[q].onward.sockets.Store(next)
 		n.tx[q].sockets.Store(next)
+		n.rx[q].sockets.Store(next)
+		if q < len(n.txMore) {
+			n.txMore[q].sockets.Store(next)
+			n.rxMore[q].sockets.Store(next)
+		}
 		n.rx[q].wake.Signal()
 	}
 	n.addresses = slices.Clone(addrs)

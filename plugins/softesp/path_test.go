@@ -53,11 +53,15 @@ func newBench(tb testing.TB, a ipsec.Algorithms) *bench {
 	local := localSockets{addr: benchLocal}
 	local.by[device.UDP][asIndex(true)] = socket
 	set := &socketSet{bySlot: []localSockets{local}}
-	b.tx = &transmitter{n: n, e: e, out: make([]byte, outLen), batched: make([]outgoing, 0, maxMessages)}
+	b.tx = &transmitter{n: n, e: e, outQueue: new(outQueue)}
+	b.tx.turns = &b.tx.order
+	b.tx.prepare()
 	b.tx.sockets.Store(set)
-	onward := &transmitter{n: n, e: e, slot: maxQueues, out: make([]byte, outLen), batched: make([]outgoing, 0, maxMessages)}
+	onward := &transmitter{n: n, e: e, user: user{role: asRelay}, outQueue: new(outQueue)}
+	onward.prepare()
 	onward.sockets.Store(set)
-	b.rx = &receiver{n: n, e: e, onward: onward}
+	b.rx = &receiver{n: n, e: e, inQueue: &inQueue{stats: &e.stats, onward: onward}, opened: make([]opened, 0, maxOpened)}
+	b.rx.turns = &b.rx.order
 	b.rx.joiner = packet.NewCoalescer(&b.frames)
 	b.rx.from = arrival{socket: socket, train: new(device.Received)}
 	return b
@@ -121,15 +125,27 @@ func trainFrame(payload, segment int) []byte {
 // transmit encrypts one frame and forgets it.
 func (b *bench) transmit(frame []byte) {
 	b.tx.packet(frame)
+	b.encrypt()
 	b.forget()
+}
+
+// encrypt ends the taking of a batch, and makes messages of it.
+func (b *bench) encrypt() {
+	b.tx.settle()
+	b.tx.encrypt()
 }
 
 // forget ends a batch as flush does, but sends nothing.
 func (b *bench) forget() {
-	b.tx.run.settle(b.e, 0)
-	b.tx.last = decision{}
 	b.tx.batched = b.tx.batched[:0]
 	b.tx.used = 0
+}
+
+// deliver ends a batch of received packets.
+func (b *bench) deliver() {
+	b.rx.deliver()
+	b.rx.run.settle(b.e, 0)
+	b.rx.joiner.Flush()
 }
 
 // TestSuperPacketsMakeTrains: 44 segments leave as one message of equal datagrams.
@@ -142,6 +158,7 @@ func TestSuperPacketsMakeTrains(t *testing.T) {
 	defer socket.Close()
 	b.tx.sockets.Load().bySlot[0].by[device.UDP][asIndex(true)] = socket
 	b.tx.packet(trainFrame(44*1300, 1300))
+	b.encrypt()
 	if n := len(b.tx.batched); n != 1 {
 		t.Fatalf("The segments should make one message, got %d.", n)
 	}
@@ -189,8 +206,7 @@ func TestBatchesCostNoAllocation(t *testing.T) {
 		next := 0
 		n = testing.AllocsPerRun(50, func() {
 			b.rx.esp(packets[next])
-			b.rx.run.settle(b.e, 0)
-			b.rx.joiner.Flush()
+			b.deliver()
 			next++
 		})
 		if n != 0 || b.in.packets.Load() != uint64(next) {
@@ -223,8 +239,9 @@ func TestRelayingCostsNoAllocation(t *testing.T) {
 	next := 0
 	n := testing.AllocsPerRun(50, func() {
 		b.rx.esp(packets[next])
-		b.rx.run.settle(b.e, 0)
-		b.rx.onward.run.settle(b.e, 0)
+		b.deliver()
+		b.rx.onward.settle()
+		b.rx.onward.encrypt()
 		b.rx.onward.batched = b.rx.onward.batched[:0]
 		b.rx.onward.used = 0
 		next++
@@ -253,8 +270,7 @@ func FuzzReceive(f *testing.F) {
 		b.rx.from.train = &got
 		b.rx.udp(&got)
 		b.rx.raw(data)
-		b.rx.run.settle(b.e, 0)
-		b.rx.joiner.Flush()
+		b.deliver()
 		b.rx.handOver()
 		if n := b.in.packets.Load(); n > 1 {
 			t.Fatalf("%d packets passed of octets that hold one at most.", n)
@@ -274,7 +290,7 @@ func BenchmarkTransmitTrain(b *testing.B) {
 
 func BenchmarkReceive(b *testing.B) {
 	w := newBench(b, gcm)
-	c, err := w.in.cipher(1)
+	c, err := w.in.cipher(user{queue: 1})
 	if err != nil {
 		b.Fatalf("The cipher cannot be made: %v.", err)
 	}
@@ -288,8 +304,7 @@ func BenchmarkReceive(b *testing.B) {
 		copy(p[c.HeaderLen():], inner)
 		c.Seal(p, len(inner), 4, w.in.ID.SPI, seq, seq) // about half of the time
 		w.rx.esp(p)
-		w.rx.run.settle(w.e, 0)
-		w.rx.joiner.Flush()
+		w.deliver()
 	}
 	if w.in.packets.Load() != seq {
 		b.Fatalf("%d of %d packets passed.", w.in.packets.Load(), seq)
@@ -343,7 +358,8 @@ func BenchmarkTransmitSmall(b *testing.B) {
 	b.SetBytes(64)
 	b.ReportAllocs()
 	for b.Loop() {
-		if w.tx.packet(frame[:copy(frame, small)]); len(w.tx.batched) == maxFrames {
+		if w.tx.packet(frame[:copy(frame, small)]); len(w.tx.jobs) == maxFrames {
+			w.encrypt()
 			w.forget()
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -16,31 +17,45 @@ import (
 // minESP is SPI and sequence number.
 const minESP = 8
 
-// receiver is the goroutine of one queue of the outer sockets: it takes packets,
-// decrypts them where they lie, joins them and gives them to the TUN device,
-// without handing them to anybody.
+// receiver is a goroutine of one queue of the outer sockets: it takes packets, decrypts
+// them where they lie, joins them and gives them to the TUN device. A second one of the
+// same queue helps when there is more to do than one can.
 type receiver struct {
 	worker
-	n     *network
-	e     *Engine
-	index int
-	// memory, errors and joiner hold one batch.
+	*inQueue
+	turn
+	n *network
+	e *Engine
+	// user is whose ciphers it takes.
+	user user
+	// memory and errors hold one batch.
 	memory *device.Receiver
 	errors device.Errors
+
+	now  time.Duration
+	from arrival
+	seen seen
+	// opened are the packets of the batch that were decrypted, ike those for the daemon.
+	opened []opened
+	ike    []ikesock.Datagram
+}
+
+// inQueue is what both receivers of a queue use, each in its turn.
+type inQueue struct {
+	order  turns
+	stats  *counters
 	writer *device.FrameWriter
 	joiner *packet.Coalescer
 	// onward sends what arrives over links.
 	onward *transmitter
-
-	now    time.Duration
 	header packet.Header
-	from   arrival
-	ike    []ikesock.Datagram
 	run    run
 	// admitted is the flow of the last packet that the selectors of its SA let in.
 	admitted decision
 	// rebuilt is where packets of transport mode are put together.
 	rebuilt [packet.IPv6HeaderLen + 65536]byte
+	// busy is the socket, of socketSet.all, that has more than the first one can take.
+	busy atomic.Int64
 }
 
 // arrival is what is known of a received packet besides its octets.
@@ -50,17 +65,44 @@ type arrival struct {
 	class  uint8
 }
 
-func newReceiver(n *network, index int, wake *device.Wake) *receiver {
+// seen is the right edge of the window of an SA as it was when the SA's first packet of
+// a row came up. What lies right of it was not received before the row, so the window is
+// left to whoever marks numbers in it meanwhile.
+type seen struct {
+	sa      *association
+	highest uint64
+}
+
+// opened is a packet that was found authentic.
+type opened struct {
+	sa      *association
+	payload []byte
+	seq     uint64
+	from    arrival
+	next    uint8
+	// malformed: its padding makes no sense.
+	malformed bool
+}
+
+// maxOpened bounds what is decrypted before it is given away, in packets: as many as the
+// trains of a batch have, in Linux.
+const maxOpened = 2048
+
+func newInQueue(n *network, index int) *inQueue {
+	q := &inQueue{stats: &n.e.stats, writer: n.tun.Queue(index).NewWriter(), onward: newOnward(n, index)}
+	q.joiner = packet.NewCoalescer(q)
+	q.joiner.UDP = n.tun.UDPTrains
+	return q
+}
+
+func newReceiver(n *network, u user, q *inQueue, wake *device.Wake) *receiver {
 	r := &receiver{
-		n: n, e: n.e, index: index,
+		n: n, e: n.e, user: u, inQueue: q,
 		memory: device.NewReceiver(),
-		writer: n.tun.Queue(index).NewWriter(),
-		onward: newOnward(n, index),
+		opened: make([]opened, 0, maxOpened),
 		ike:    make([]ikesock.Datagram, 0, ikeBatch),
 	}
-	r.joiner = packet.NewCoalescer(r)
-	r.joiner.UDP = n.tun.UDPTrains
-	r.wake = wake
+	r.turns, r.wake = &q.order, wake
 	r.sockets.Store(new(socketSet))
 	return r
 }
@@ -74,7 +116,7 @@ func (r *receiver) work() {
 			fds[i] = s.FD()
 		}
 		if err := r.serve(set, device.NewPoller(r.wake, fds...)); err != nil {
-			r.e.log.Error("receiver stopped", "queue", r.index, "error", err)
+			r.e.log.Error("receiver stopped", "queue", r.user.queue, "error", err)
 			return
 		}
 	}
@@ -90,11 +132,8 @@ func (r *receiver) serve(set *socketSet, poller *device.Poller) error {
 			if poller.Failed(i) {
 				r.readErrors(set, s)
 			}
-			if !poller.Readable(i) {
-				continue
-			}
-			if !r.once(set, s) {
-				return nil
+			if poller.Readable(i) {
+				r.once(set, i)
 			}
 		}
 		if r.sockets.Load() != set {
@@ -104,16 +143,52 @@ func (r *receiver) serve(set *socketSet, poller *device.Poller) error {
 	return nil
 }
 
-// once takes one batch from s; false when the sockets have changed, so that s
-// may be closed.
-func (r *receiver) once(set *socketSet, s *device.Socket) bool {
+// assist runs until stop is set: whenever the first receiver calls, it takes batches of
+// the socket that is busy, as long as there are some.
+func (r *receiver) assist() {
+	err := r.worker.assist(&r.order, func() bool {
+		set, busy := r.sockets.Load(), int(r.busy.Load())
+		return busy < len(set.all) && r.once(set, busy)
+	})
+	if err != nil {
+		r.e.log.Error("second receiver stopped", "queue", r.user.queue, "error", err)
+	}
+}
+
+// once carries one batch of a socket; false when there was none, or when the sockets
+// have changed, so that this one may be closed.
+func (r *receiver) once(set *socketSet, socket int) bool {
 	r.batch.Lock()
 	defer r.batch.Unlock()
-	if r.sockets.Load() != set {
+	if r.sockets.Load() != set || !r.take(set, socket) {
 		return false
 	}
-	r.now, r.admitted.sa = r.e.now(), nil
+	r.wait()
+	r.deliver()
+	r.run.settle(r.e, r.now)
+	r.joiner.Flush()
+	r.onward.settle()
+	r.onward.encrypt()
+	r.onward.flush()
+	r.handOver()
+	r.admitted.sa, r.seen.sa = nil, nil
+	r.end()
+	return true
+}
+
+// take receives a batch and decrypts it; false when there was none.
+func (r *receiver) take(set *socketSet, socket int) bool {
+	s := set.all[socket]
+	r.in.Lock()
+	r.begin()
+	r.now = r.e.now()
 	got := r.memory.Receive(s)
+	late := len(got) > 0 && r.took(r.memory.Full())
+	r.in.Unlock()
+	if late && s.Waiting() {
+		r.busy.Store(int64(socket))
+		r.call()
+	}
 	for i := range got {
 		r.from = arrival{socket: s, train: &got[i], class: got[i].TrafficClass}
 		if s.Kind == device.Raw {
@@ -122,11 +197,7 @@ func (r *receiver) once(set *socketSet, s *device.Socket) bool {
 			r.udp(&got[i])
 		}
 	}
-	r.run.settle(r.e, r.now)
-	r.joiner.Flush()
-	r.onward.flush()
-	r.handOver()
-	return true
+	return len(got) > 0
 }
 
 // udp splits a train of datagrams, and tells IKE from ESP (RFC 3948 section 2).
@@ -162,6 +233,7 @@ func (r *receiver) raw(d []byte) {
 // toDaemon puts an IKE message into the batch for the daemon.
 func (r *receiver) toDaemon(message []byte) {
 	if len(r.ike) == cap(r.ike) {
+		r.wait()
 		r.handOver()
 	}
 	r.ike = append(r.ike, ikesock.Datagram{
@@ -181,8 +253,9 @@ func (r *receiver) handOver() {
 	r.ike = r.ike[:0]
 }
 
-// esp finds the SA of an ESP packet and carries the packet through it, in the
-// order of RFC 4303 section 3.4.
+// esp finds the SA of an ESP packet and decrypts the packet, in the order of RFC 4303
+// section 3.4. A packet that its limits or the window refuse for sure goes no further;
+// what they make of it is decided in its turn.
 func (r *receiver) esp(p []byte) {
 	if len(p) < minESP {
 		r.e.stats.short.Add(1)
@@ -193,6 +266,58 @@ func (r *receiver) esp(p []byte) {
 		r.e.stats.unknownSPI.Add(1)
 		return
 	}
+	if a.allowance(1, 0, 0, 0) == 0 {
+		a.drop(dropLifetime, 1)
+		return
+	}
+	if r.seen.sa != a {
+		r.seen = seen{a, a.window.Highest()}
+	}
+	seq, ok := a.window.InferFrom(r.seen.highest, binary.BigEndian.Uint32(p[4:]), a.Algorithms.ESN)
+	if !ok || seq <= r.seen.highest && !a.window.Fresh(seq) {
+		a.drop(dropReplayed, 1)
+		return
+	}
+	r.open(a, p, seq)
+}
+
+// open decrypts a packet with a plausible number, and keeps it when it is authentic.
+func (r *receiver) open(a *association, p []byte, seq uint64) {
+	cipher, err := a.cipher(r.user)
+	if err != nil {
+		a.drop(dropMalformed, 1)
+		return
+	}
+	payload, next, err := cipher.Open(p, seq)
+	switch {
+	case err == nil, errors.Is(err, esp.ErrPadding):
+	case errors.Is(err, esp.ErrAuthentication):
+		a.drop(dropAuthentication, 1)
+		return
+	default: // not known to be authentic
+		a.drop(dropMalformed, 1)
+		return
+	}
+	if len(r.opened) == cap(r.opened) {
+		r.wait()
+		r.deliver()
+	}
+	r.opened = append(r.opened, opened{sa: a, payload: payload, seq: seq, from: r.from, next: next, malformed: err != nil})
+}
+
+// deliver carries what was opened on, in the order in which it arrived.
+func (r *receiver) deliver() {
+	for i := range r.opened {
+		r.accept(&r.opened[i])
+	}
+	clear(r.opened)
+	r.opened = r.opened[:0]
+}
+
+// accept takes an authentic packet. Only such a one moves the window, wakes a standby
+// or moves the peer.
+func (r *receiver) accept(o *opened) {
+	a := o.sa
 	if r.run.sa != a {
 		r.run.settle(r.e, r.now)
 		r.run.sa = a
@@ -201,40 +326,16 @@ func (r *receiver) esp(p []byte) {
 		a.drop(dropLifetime, 1)
 		return
 	}
-	seq, ok := a.window.Infer(binary.BigEndian.Uint32(p[4:]), a.Algorithms.ESN)
-	if !ok || !a.window.Fresh(seq) {
+	newest := o.seq > a.window.Highest()
+	if !a.window.Accept(o.seq) {
 		a.drop(dropReplayed, 1)
 		return
 	}
-	r.open(a, p, seq)
-}
-
-// open decrypts a packet with a plausible number. Only what is authentic moves
-// the window, wakes a standby or moves the peer.
-func (r *receiver) open(a *association, p []byte, seq uint64) {
-	cipher, err := a.cipher(r.index)
-	if err != nil {
+	if o.malformed {
 		a.drop(dropMalformed, 1)
 		return
 	}
-	payload, next, err := cipher.Open(p, seq)
-	if err != nil && !errors.Is(err, esp.ErrPadding) { // not known to be authentic
-		reason := dropMalformed
-		if errors.Is(err, esp.ErrAuthentication) {
-			reason = dropAuthentication
-		}
-		a.drop(reason, 1)
-		return
-	}
-	newest := seq > a.window.Highest()
-	if !a.window.Accept(seq) {
-		a.drop(dropReplayed, 1)
-		return
-	}
-	if err != nil {
-		a.drop(dropMalformed, 1)
-		return
-	}
+	r.from = o.from
 	if newest && r.from.socket.Kind == device.UDP {
 		r.checkSource(a)
 	}
@@ -242,9 +343,9 @@ func (r *receiver) open(a *association, p []byte, seq uint64) {
 		r.e.knock(a)
 	}
 	if a.Mode == ipsec.Transport {
-		r.transport(a, payload, next)
+		r.transport(a, o.payload, o.next)
 	} else {
-		r.tunnel(a, payload, next)
+		r.tunnel(a, o.payload, o.next)
 	}
 }
 
@@ -321,8 +422,8 @@ func (r *receiver) admits(a *association, h *packet.Header) bool {
 }
 
 // WritePacket gives the TUN device what the joiner made.
-func (r *receiver) WritePacket(head []byte, pieces [][]byte) {
-	if err := r.writer.Write(head, pieces); err != nil {
-		r.e.stats.tunFull.Add(uint64(len(pieces)))
+func (q *inQueue) WritePacket(head []byte, pieces [][]byte) {
+	if err := q.writer.Write(head, pieces); err != nil {
+		q.stats.tunFull.Add(uint64(len(pieces)))
 	}
 }

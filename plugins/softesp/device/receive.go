@@ -10,8 +10,12 @@ import (
 )
 
 const (
-	// receiveSlots is how many datagrams, or trains of them, one call takes.
+	// receiveSlots is how many datagrams, or trains of them, one call takes at most, and
+	// leastSlots how many where they are large: no more than about batchLen octets, so
+	// that they are still in the processor's cache when they are worked on.
 	receiveSlots = 32
+	leastSlots   = 8
+	batchLen     = 512 << 10
 	// slotLen is the largest train.
 	slotLen = 65536
 	// slotSlack is room behind a datagram.
@@ -59,11 +63,15 @@ type Receiver struct {
 	control [receiveSlots][controlLen]byte
 	memory  []byte
 	out     [receiveSlots]Received
+	// slots is how many the next call takes, and full tells that the last one took as
+	// many as it could.
+	slots int
+	full  bool
 }
 
 // NewReceiver makes one; it holds two MiB.
 func NewReceiver() *Receiver {
-	r := &Receiver{memory: make([]byte, receiveSlots*(slotLen+slotSlack))}
+	r := &Receiver{slots: receiveSlots, memory: make([]byte, receiveSlots*(slotLen+slotSlack))}
 	for i := range r.headers {
 		r.iovs[i].Base = &r.memory[i*(slotLen+slotSlack)]
 		r.iovs[i].SetLen(slotLen)
@@ -78,23 +86,31 @@ func NewReceiver() *Receiver {
 // Receive takes what waits at s, without waiting itself. The result is valid
 // until the next call; the data may be changed.
 func (r *Receiver) Receive(s *Socket) []Received {
-	for i := range r.headers {
+	for i := range r.slots {
 		r.headers[i].Namelen = unix.SizeofSockaddrInet6
 		r.headers[i].SetControllen(controlLen)
 	}
 	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&r.headers[0])),
-		receiveSlots, unix.MSG_DONTWAIT, 0, 0)
+		uintptr(r.slots), unix.MSG_DONTWAIT, 0, 0)
 	if e != 0 {
+		r.full = false
 		return nil // nothing there, or an error that the error queue explains
 	}
+	octets := 0
 	for i := range int(n) {
+		octets += int(r.headers[i].n)
 		start := i * (slotLen + slotSlack)
 		length := int(r.headers[i].n)
 		r.out[i] = Received{Data: r.memory[start : start+length : start+slotLen+slotSlack], Segment: length, from: &r.names[i]}
 		r.out[i].readControl(r.control[i][:r.headers[i].Controllen])
 	}
+	r.full = int(n) == r.slots
+	r.slots = min(max(batchLen*int(n)/max(octets, 1), leastSlots), receiveSlots)
 	return r.out[:n]
 }
+
+// Full tells that the last call found as much as it could take: there may be more.
+func (r *Receiver) Full() bool { return r.full }
 
 // readControl takes segment size and traffic class from the control messages.
 func (r *Received) readControl(b []byte) {

@@ -226,6 +226,9 @@ func (s *Socket) sockaddr() unix.Sockaddr {
 	return &unix.SockaddrInet6{Port: port, Addr: s.Local.As16()}
 }
 
+// Waiting tells whether there is something to receive.
+func (s *Socket) Waiting() bool { return waiting(s.fd) }
+
 // FD is the descriptor, to wait for.
 func (s *Socket) FD() int { return s.fd }
 

@@ -152,6 +152,9 @@ func (q *Queue) Read(b []byte) (int, error) {
 	}
 }
 
+// Waiting tells whether there is something to read.
+func (q *Queue) Waiting() bool { return waiting(q.fd) }
+
 // FrameWriter gives frames to the kernel through a queue.
 type FrameWriter struct {
 	fd  int

@@ -42,10 +42,14 @@ func (w *Window) Highest() uint64 { return w.highest.Load() }
 // header: the one closest to the window, as RFC 4303 appendix A2.2 has it.
 // Without ESN it is those bits. False means that no valid number has them.
 func (w *Window) Infer(low uint32, esn bool) (uint64, bool) {
+	return w.InferFrom(w.Highest(), low, esn)
+}
+
+// InferFrom is Infer with the right edge that the window had a while ago.
+func (w *Window) InferFrom(top uint64, low uint32, esn bool) (uint64, bool) {
 	if !esn {
 		return uint64(low), low != 0
 	}
-	top := w.highest.Load()
 	high, topLow := top>>32, uint32(top)
 	left := topLow - uint32(w.size) + 1 // bl of the RFC, modulo 2^32
 	switch {
