@@ -32,7 +32,7 @@ type spot struct {
 }
 
 // openCards lists the ports that offer something for IPsec, behind NPUs that there
-// are already, and notes in the log what that is.
+// are already, and notes in the log what that is, of cryptodevs too.
 func (e *Engine) openCards(n *network, s settings, npus int) []card {
 	var out []card
 	for i, d := range s.ports {
@@ -45,7 +45,18 @@ func (e *Engine) openCards(n *network, s settings, npus int) []card {
 		e.log.Info("port encrypts", slog.String("port", c.name), slog.Any("offloads", offers), slog.Bool("emulated", c.emulated))
 		out = append(out, c)
 	}
+	for _, d := range e.devices {
+		if slices.ContainsFunc(probes(), func(sa ipsec.SA) bool { return d.Offers(loop.LookasideProtocol, sa) != loop.NotOffered }) {
+			e.log.Info("cryptodev does all of esp, and is used for its ciphers only", slog.String("cryptodev", d.Name))
+		}
+	}
 	return out
+}
+
+// probes are SAs to ask a device about, whatever their algorithm.
+func probes() []ipsec.SA {
+	gcm := ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 128}
+	return []ipsec.SA{{Direction: ipsec.Inbound, Algorithms: gcm}, {Direction: ipsec.Outbound, Algorithms: gcm}}
 }
 
 // portOffers lists what a port does for IPsec through rte_security, by the names of
@@ -56,11 +67,8 @@ func (n *network) portOffers(port int) []string {
 		name string
 		loop.Offload
 	}{{offloadInlineProtocol, loop.InlineProtocol}, {offloadInlineCrypto, loop.InlineCrypto}} {
-		for _, dir := range []ipsec.Direction{ipsec.Inbound, ipsec.Outbound} {
-			asked := ipsec.SA{Direction: dir, Algorithms: ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 128}}
-			if n.plane.PortOffers(port, o.Offload, asked) != loop.NotOffered && !slices.Contains(out, o.name) {
-				out = append(out, o.name)
-			}
+		if slices.ContainsFunc(probes(), func(sa ipsec.SA) bool { return n.plane.PortOffers(port, o.Offload, sa) != loop.NotOffered }) {
+			out = append(out, o.name)
 		}
 	}
 	return out

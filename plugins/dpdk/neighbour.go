@@ -41,8 +41,8 @@ type neighbours struct {
 	watcher *changeWatcher
 }
 
-// watchNeighbours begins to watch routes, neighbours, links and addresses in the
-// namespace of the calling thread.
+// watchNeighbours begins to watch routes and their rules, neighbours, links, addresses
+// and whether they forward, in the namespace of the calling thread.
 func watchNeighbours(nl *netlink.Handle, hosts []*hostDevice) (*neighbours, error) {
 	w, err := newChangeWatcher()
 	if err != nil {
@@ -91,6 +91,7 @@ type survey struct {
 	n      *neighbours
 	routes map[[2]netip.Addr]hop
 	tables map[int][]netlink.Neigh // by index of the host's end and family
+	mtus   map[int]uint16          // by index
 	inUse  map[hop]bool            // neighbours that may go
 	torn   bool                    // some list may lack what is there
 }
@@ -104,7 +105,7 @@ type hop struct {
 }
 
 func (n *neighbours) survey() *survey {
-	return &survey{n: n, routes: make(map[[2]netip.Addr]hop), tables: make(map[int][]netlink.Neigh), inUse: make(map[hop]bool)}
+	return &survey{n: n, routes: make(map[[2]netip.Addr]hop), tables: make(map[int][]netlink.Neigh), mtus: make(map[int]uint16), inUse: make(map[hop]bool)}
 }
 
 // path finds where packets between two ends go. What is not known yet is asked for.
@@ -144,20 +145,20 @@ func (s *survey) route(local, remote netip.Addr) hop {
 	if h, known := s.routes[ends]; known {
 		return h
 	}
-	h := s.n.lookup(remote, &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), Mark: offload.OuterMark})
+	h := s.lookup(remote, &netlink.RouteGetOptions{SrcAddr: local.AsSlice(), Mark: offload.OuterMark})
 	s.routes[ends] = h
 	return h
 }
 
 // lookup asks the host for the first hop to an address; it is not known where that is
 // behind no port.
-func (n *neighbours) lookup(to netip.Addr, o *netlink.RouteGetOptions) hop {
-	routes, err := n.nl.RouteGetWithOptions(to.AsSlice(), o)
+func (s *survey) lookup(to netip.Addr, o *netlink.RouteGetOptions) hop {
+	routes, err := s.n.nl.RouteGetWithOptions(to.AsSlice(), o)
 	if err != nil || len(routes) == 0 || routes[0].Type != unix.RTN_UNICAST {
 		return hop{}
 	}
 	r := routes[0]
-	port := slices.IndexFunc(n.hosts, func(d *hostDevice) bool { return d.index == r.LinkIndex })
+	port := slices.IndexFunc(s.n.hosts, func(d *hostDevice) bool { return d.index == r.LinkIndex })
 	if port < 0 {
 		return hop{}
 	}
@@ -166,11 +167,21 @@ func (n *neighbours) lookup(to netip.Addr, o *netlink.RouteGetOptions) hop {
 		h.addr = via.Unmap()
 	}
 	if h.mtu == 0 {
-		if link, err := n.nl.LinkByIndex(r.LinkIndex); err == nil {
-			h.mtu = uint16(min(link.Attrs().MTU, 65535))
-		}
+		h.mtu = s.linkMTU(r.LinkIndex)
 	}
 	return h
+}
+
+// linkMTU is the MTU of an interface, 0 for unknown.
+func (s *survey) linkMTU(index int) uint16 {
+	mtu, known := s.mtus[index]
+	if !known {
+		if link, err := s.n.nl.LinkByIndex(index); err == nil {
+			mtu = uint16(min(link.Attrs().MTU, 65535))
+		}
+		s.mtus[index] = mtu
+	}
+	return mtu
 }
 
 // table lists the neighbours behind a port.
@@ -293,7 +304,8 @@ func newChangeWatcher() (*changeWatcher, error) {
 		return nil, fmt.Errorf("watch neighbours: %w", err)
 	}
 	groups := uint32(1<<(unix.RTNLGRP_NEIGH-1) | 1<<(unix.RTNLGRP_LINK-1) | 1<<(unix.RTNLGRP_IPV4_ROUTE-1) |
-		1<<(unix.RTNLGRP_IPV6_ROUTE-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1))
+		1<<(unix.RTNLGRP_IPV6_ROUTE-1) | 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1) |
+		1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1) | 1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1))
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		return nil, errors.Join(fmt.Errorf("watch neighbours: %w", err), unix.Close(fd))
 	}

@@ -62,7 +62,7 @@ func (s *survey) onward(n *network, b loop.Between) loop.Onward {
 	if !n.onward.forwards(b.To) {
 		return out
 	}
-	h := s.n.lookup(b.To, &netlink.RouteGetOptions{SrcAddr: b.From.AsSlice(), IifIndex: n.tun.index})
+	h := s.lookup(b.To, &netlink.RouteGetOptions{SrcAddr: b.From.AsSlice(), IifIndex: n.tun.index})
 	if !h.known {
 		return out
 	}

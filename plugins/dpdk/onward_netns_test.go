@@ -3,6 +3,7 @@
 package dpdk_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"os/exec"
@@ -67,13 +68,21 @@ func TestPacketsPassFromPortToPort(t *testing.T) {
 	if n := a.forwarded(t) - forwarded; n != 0 {
 		t.Errorf("The kernel should have forwarded nothing, it forwarded %d packets.", n)
 	}
-	// A port that goes takes its packets back to the kernel.
 	run(t, a.ns, "ip", "route", "add", "10.1.1.1/32", "dev", "evg0")
-	netlab.Eventually(t, patience, "what the host routes elsewhere is the host's again", func() error {
-		before := a.stats(t)["to-tun"]
-		_, _ = b.ns.Ping(t.Context(), netlab.Ping{To: "10.1.1.1", Count: 1, Wait: 100 * time.Millisecond}) // whose answer nobody expects
-		if a.stats(t)["to-tun"] == before {
-			return fmt.Errorf("the kernel got nothing")
+	a.wantAtHost(t, b, 0, host.inner[0], "what the host routes elsewhere")
+	a.ns.Sysctl("net/ipv6/conf/all/forwarding", "0")
+	a.wantAtHost(t, b, 1, host.inner[1], "what the host does not forward")
+}
+
+// wantAtHost wants packets from a peer to come out of the TUN device, soon.
+func (e *end) wantAtHost(t *testing.T, from *end, family int, to netip.Addr, what string) {
+	t.Helper()
+	netlab.Eventually(t, patience, what+" is the host's", func() error {
+		before := e.stats(t)["to-tun"]
+		ping := netlab.Ping{To: to.String(), From: from.inner[family].String(), Count: 1, Wait: 100 * time.Millisecond}
+		_, _ = from.ns.Ping(t.Context(), ping) // nobody expects an answer
+		if e.stats(t)["to-tun"] == before {
+			return errors.New("the kernel got nothing")
 		}
 		return nil
 	})
