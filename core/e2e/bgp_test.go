@@ -104,7 +104,7 @@ func TestStoppingMemberIsLeftBeforeItStops(t *testing.T) { // F4, F5
 	r := newRouted(t, 2)
 	w := r.connectAtFirst()
 	stream := netlab.Stream{
-		From: r.site.Client, Source: gateway.ClientHost, To: r.site.Server, Dest: gateway.ServerLoopback, Every: 5 * time.Millisecond,
+		From: r.site.Client, Source: gateway.ClientHost, To: r.site.Server, Dest: gateway.ServerLoopback, Every: every,
 	}.Start(t)
 	stream.WaitFor(50, time.Minute)
 

@@ -158,7 +158,6 @@ func TestRollingUpgradeKeepsDataplanes(t *testing.T) { // B6, F4, F9, I7
 	f.waitRole(f.members[0], "vpn1_1", "sync-primary")
 	f.waitRole(f.members[1], "vpn1_1", "standby")
 	before, wire := f.client.SAs(), f.site.ClientWAN.Capture("udp port 4500 or esp")
-	const every = 20 * time.Millisecond
 	up := netlab.Stream{From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: every}.Start(t)
 	down := netlab.Stream{From: f.site.Server, Source: gateway.ServerLoopback, To: f.site.Client, Dest: gateway.ClientHost, Every: every}.Start(t)
 	for i, d := range f.members {

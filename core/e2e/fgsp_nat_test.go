@@ -44,8 +44,8 @@ func TestTunnelBehindNATGoesOn(t *testing.T) { // F5, F8, C1
 	}
 	f.waitRole(f.members[1], "vpn1_1", "standby")
 	before, wire := roadwarrior.SAs(), inside.Capture("")
-	down := netlab.Stream{From: f.site.Server, Source: gateway.ServerLoopback, To: client, Dest: host, Every: 5 * time.Millisecond}.Start(t)
-	up := netlab.Stream{From: client, Source: host, To: f.site.Server, Dest: gateway.ServerLoopback, Every: 5 * time.Millisecond}.Start(t)
+	down := netlab.Stream{From: f.site.Server, Source: gateway.ServerLoopback, To: client, Dest: host, Every: every}.Start(t)
+	up := netlab.Stream{From: client, Source: host, To: f.site.Server, Dest: gateway.ServerLoopback, Every: every}.Start(t)
 	down.WaitFor(50, time.Minute)
 	up.WaitFor(50, time.Minute)
 

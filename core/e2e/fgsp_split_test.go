@@ -71,7 +71,7 @@ func TestDaemonGetsNoProcessor(t *testing.T) { // B5, B6, F5
 		log := two.Log().Now()
 		freeze(t, one)
 		log.Wait("member is dead or cut off.* member=1", limit)
-		w.up.WaitFor(100, time.Minute) // through its dataplane, half a second at least
+		w.up.WaitFor(100, time.Minute) // through its dataplane, for a second
 		w.down.WaitFor(100, time.Minute)
 		one.Process().Signal(syscall.SIGCONT)
 		f.waitSynced(one, two, three)

@@ -37,7 +37,6 @@ func stopPlanned(t *testing.T, split bool) {
 	if split {
 		f.site.LeadDown(f.site.Members[2])
 	}
-	const every = 20 * time.Millisecond
 	up := netlab.Stream{From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: every}.Start(t)
 	down := netlab.Stream{From: f.site.Server, Source: gateway.ServerLoopback, To: f.site.Client, Dest: gateway.ClientHost, Every: every}.Start(t)
 	up.WaitFor(20, time.Minute)

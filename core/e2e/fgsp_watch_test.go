@@ -35,15 +35,18 @@ func (f *fgsp) connect(standbys ...*gateway.Daemon) *watch {
 	return f.watch()
 }
 
+// every is the pace of the traffic that is watched.
+const every = 10 * time.Millisecond
+
 // watch starts to watch the client's tunnel.
 func (f *fgsp) watch() *watch {
 	f.t.Helper()
 	w := &watch{fgsp: f, before: f.client.SAs(), wire: f.site.ClientWAN.Capture("udp port 500 or udp port 4500 or esp")}
 	w.up = netlab.Stream{
-		From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: 5 * time.Millisecond,
+		From: f.site.Client, Source: gateway.ClientHost, To: f.site.Server, Dest: gateway.ServerLoopback, Every: every,
 	}.Start(f.t)
 	w.down = netlab.Stream{
-		From: f.site.Server, Source: gateway.ServerLoopback, To: f.site.Client, Dest: gateway.ClientHost, Every: 5 * time.Millisecond,
+		From: f.site.Server, Source: gateway.ServerLoopback, To: f.site.Client, Dest: gateway.ClientHost, Every: every,
 	}.Start(f.t)
 	w.flows()
 	return w
@@ -120,7 +123,7 @@ func (w *watch) ends(moved bool) {
 // member: one that goes on sending has sent more.
 func wantInFlight(t *testing.T, wire *netlab.Capture) int {
 	t.Helper()
-	const most = 20 // a tenth of a second of the traffic here
+	const most = 20 // a fifth of a second of the traffic here
 	late := overtaken(wire, gateway.ClientAddr)
 	if late > most {
 		t.Errorf("%d packets came behind those of the next owner, want no more than can be under way, %d", late, most)
@@ -196,8 +199,8 @@ func wantMovedWhole(t *testing.T, up, down *netlab.Streaming, wire *netlab.Captu
 func overtaken(wire *netlab.Capture, address string) (n int) {
 	const window = 32 // the least that there is
 	highest := make(map[uint32]uint32)
-	for _, p := range wire.ESP("ip.dst == " + address) {
-		if top := highest[p.SPI]; p.Sequence < top && top-p.Sequence >= window {
+	for _, p := range wire.ESP("") {
+		if top := highest[p.SPI]; p.Dst.Addr().String() == address && p.Sequence < top && top-p.Sequence >= window {
 			n++
 		}
 		highest[p.SPI] = max(highest[p.SPI], p.Sequence)

@@ -17,7 +17,7 @@ import (
 
 // captureLimit bounds the waits for tcpdump, which are milliseconds on an idle
 // machine.
-const captureLimit = 20 * time.Second
+const captureLimit = time.Minute
 
 // Capture records the packets of an interface into a pcap file, and answers
 // questions about them once it is stopped.

@@ -15,7 +15,7 @@ import (
 
 // echoLimit bounds the wait for one reply, which takes milliseconds on an idle
 // machine.
-const echoLimit = 20 * time.Second
+const echoLimit = time.Minute
 
 // Echo sends echo requests one by one, each when the one before it is answered,
 // and returns an error when a reply does not come. from is an address of the

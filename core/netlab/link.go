@@ -65,7 +65,7 @@ func (l *Lab) cable() int {
 // some time after both ends are up, and drops what is sent before.
 func (i *Interface) waitUp() {
 	i.ns.lab.tb.Helper()
-	Eventually(i.ns.lab.tb, 20*time.Second, i.String()+" has a carrier", func() error {
+	Eventually(i.ns.lab.tb, time.Minute, i.String()+" has a carrier", func() error {
 		if state := i.link().Attrs().OperState; state != netlink.OperUp {
 			return fmt.Errorf("it is %v", state)
 		}

@@ -18,8 +18,8 @@ import (
 // startLimit bounds the wait for BIRD to take commands, and commandLimit a
 // command.
 const (
-	startLimit   = 30 * time.Second
-	commandLimit = 15 * time.Second
+	startLimit   = 2 * time.Minute
+	commandLimit = time.Minute
 )
 
 // Daemon is a BIRD that runs in a namespace, until its lab ends.

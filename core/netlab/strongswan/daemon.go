@@ -21,8 +21,8 @@ const charon = "/usr/lib/ipsec/charon"
 // startLimit bounds the wait for charon to listen, and commandLimit that for
 // a command that takes no exchange with the peer.
 const (
-	startLimit   = 30 * time.Second
-	commandLimit = 15 * time.Second
+	startLimit   = 2 * time.Minute
+	commandLimit = time.Minute
 )
 
 // exchangeLimit bounds a command that waits for the peer: all retransmissions
