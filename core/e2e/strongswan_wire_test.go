@@ -127,8 +127,10 @@ func TestEveryLostMessageIsSentAgain(t *testing.T) {
 	}
 	d.wantIdentical(near, gateway.ClientAddr)
 	d.wantIdentical(far, gateway.GatewayAddr)
-	if repeated, retransmitted := d.evergate.Stat("ike.repeated"), d.evergate.Stat("ike.retransmitted"); repeated < 7 || retransmitted < 9 {
-		t.Errorf("the gateway repeated %d responses and %d requests, want at least 7 and 9", repeated, retransmitted)
+	// Two of each exchange, and one where charon's last response is lost: it may be over
+	// before the gateway has asked who does not know it any more.
+	if repeated, retransmitted := d.evergate.Stat("ike.repeated"), d.evergate.Stat("ike.retransmitted"); repeated < 7 || retransmitted < 8 {
+		t.Errorf("the gateway repeated %d responses and %d requests, want at least 7 and 8", repeated, retransmitted)
 	}
 }
 
