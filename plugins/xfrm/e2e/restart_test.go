@@ -38,11 +38,6 @@ func newLone(t *testing.T) *lone {
 	l.daemon = startGatewayWith(l.site.Gateway, serverConfig()+keepsState, "orphan-time: 600")
 	l.client = strongswan.Start(l.site.Client, strongswan.Settings{KernelESP: true})
 	l.find()
-	t.Cleanup(func() {
-		if err := syscall.Kill(l.plugin, syscall.SIGKILL); err != nil {
-			t.Errorf("The dataplane cannot be ended: %v.", err)
-		}
-	})
 	for _, w := range ways() {
 		l.site.Client.Loopback(w.host() + "/32")
 		l.client.Load(w.connection())
@@ -169,7 +164,7 @@ func TestRestartsLoseNothing(t *testing.T) { // B6
 	before := l.identities()
 
 	plugin := l.plugin
-	l.daemon.Kill()
+	l.daemon.KillDaemon()
 	l.flow("while no daemon runs")
 	l.daemon.Restart()
 	l.plugin = 0
@@ -189,7 +184,7 @@ func TestRestartsLoseNothing(t *testing.T) { // B6
 	// Without a process the kernel has no socket to take ESP in UDP from.
 	inUDP := func(name string) bool { return strings.HasPrefix(name, "up udp") }
 	l.end(inUDP)
-	l.daemon.Kill()
+	l.daemon.KillDaemon()
 	l.killPlugin()
 	l.flow("while neither runs")
 	l.daemon.Restart()
