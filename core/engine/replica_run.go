@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -194,7 +193,8 @@ func (e *Engine) carryOutReplica(rd ReplicaReady) error {
 // runOrders carries out what the replication machine wants of the dataplane and
 // of the kernel's routes, in order, and answers.
 func (e *Engine) runOrders(ctx context.Context) {
-	r := e.replica
+	r, f := e.replica, newFlight(e)
+	defer f.land()
 	defer r.orders.close()
 	for {
 		select {
@@ -204,8 +204,7 @@ func (e *Engine) runOrders(ctx context.Context) {
 		}
 		for batch := r.orders.take(); len(batch) > 0 && ctx.Err() == nil; {
 			n := portion(batch)
-			refused := e.carryOutOrders(ctx, batch[:n])
-			r.in.push(replicaMessage{in: Node{ha.Carried{Serial: batch[n-1].serial, Refused: refused}}})
+			f.launch(ctx, batch[:n])
 			batch = batch[n:]
 		}
 	}
@@ -226,35 +225,13 @@ func portion(batch []orders) int {
 	return len(batch)
 }
 
-// carryOutOrders does the work of several Readys at once. A standby is there when
-// the dataplane has its SAs and its routes lead to them: neither waits for the
-// other.
-func (e *Engine) carryOutOrders(ctx context.Context, batch []orders) (refused []ipsec.SAID) {
-	var routes sync.WaitGroup
-	defer routes.Wait()
-	routes.Go(func() {
-		var add []Route // in a row: they are made together
-		for _, o := range batch {
-			if add = append(add, o.add...); len(o.del) > 0 {
-				e.changeRoutes(add, o.del)
-				add = nil
-			}
-		}
-		e.changeRoutes(add, nil)
-	})
-	var list []ha.Order
-	for _, o := range batch {
-		list = append(list, o.list...)
-	}
-	return e.order(ctx, list)
-}
-
-// order carries out a list of orders, and returns the SAs that were refused.
-func (e *Engine) order(ctx context.Context, list []ha.Order) []ipsec.SAID {
+// order carries out a list of orders, under the epoch of the moment, and returns the
+// SAs that were refused.
+func (e *Engine) order(ctx context.Context, epoch func() offload.Epoch, list []ha.Order) []ipsec.SAID {
 	var refused []ipsec.SAID
 	for _, c := range PlaneCalls(list) {
 		e.insist(ctx, func(ctx context.Context) error {
-			r, err := c.Make(ctx, e.o.Plane, e.currentEpoch())
+			r, err := c.Make(ctx, e.o.Plane, epoch())
 			refused = append(refused, r...)
 			if err == nil {
 				e.ordered(c)

@@ -21,14 +21,20 @@ const (
 
 // AnyRoom is room that is not worth to collect garbage for, in octets: a small heap may
 // grow by as much, whatever share of it that is.
-const AnyRoom = 32 << 20
+const AnyRoom = 64 << 20
 
 // every is how often the work is looked at.
-const every = 500 * time.Millisecond
+const every = 100 * time.Millisecond
+
+// sudden is how many looks tell that work has begun: what is allocated at their pace
+// in a Span has room at once. A heap at rest has little, and a member that another one
+// joins, or that joins itself, would collect garbage again and again before a Span is
+// over.
+const sudden = 5
 
 // settled is how many looks are at least between two times that memory is given
 // back: it takes a collection.
-const settled = 8
+const settled = int(4 * time.Second / every)
 
 // Keep keeps the process's memory close to what it needs until ctx ends.
 func Keep(ctx context.Context) {
@@ -36,11 +42,11 @@ func Keep(ctx context.Context) {
 		<-ctx.Done()
 		return
 	}
-	before := debug.SetGCPercent(MostPercent)
+	w := newWork(read())
+	before := debug.SetGCPercent(w.percent)
 	defer debug.SetGCPercent(before)
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	w := newWork(read())
 	for {
 		select {
 		case <-ctx.Done():
@@ -89,11 +95,11 @@ type work struct {
 	quiet     int // looks since memory was given back
 }
 
-// newWork starts with what there is.
+// newWork starts with what there is. A process that has just begun expects work.
 func newWork(l look) *work {
-	w := &work{percent: MostPercent}
+	w := &work{percent: percent(AnyRoom, l.live)}
 	for i := range w.allocated {
-		w.allocated[i] = l.allocated
+		w.allocated[i] = l.allocated - AnyRoom
 	}
 	return w
 }
@@ -105,7 +111,8 @@ func (w *work) note(l look) (change, give bool) {
 	copy(w.allocated[:], w.allocated[1:])
 	last := len(w.allocated) - 1
 	w.allocated[last] = l.allocated
-	want := percent(l.allocated-w.allocated[0], l.live)
+	const paces = uint64(Span / every / sudden)
+	want := percent(max(l.allocated-w.allocated[0], paces*(l.allocated-w.allocated[last-sudden])), l.live)
 	// Each change stops the process for a moment, and work comes in bursts.
 	if change = want > w.percent*3/2 || want < w.percent*2/3; change {
 		w.percent = want
@@ -117,11 +124,13 @@ func (w *work) note(l look) (change, give bool) {
 	return change, give
 }
 
+// leastHeap is what Go lets a heap become before it collects for the first time, at
+// MostPercent.
+const leastHeap = 4 << 20
+
 // percent is the share of live that has room for so many octets.
 func percent(room, live uint64) int {
-	if live == 0 {
-		return MostPercent
-	}
+	live = max(live, leastHeap)
 	most := max(MostPercent, 100*AnyRoom/live)
 	return int(min(most, max(LeastPercent, 100*room/live)))
 }

@@ -24,12 +24,12 @@ func TestRoomFollowsTheWork(t *testing.T) {
 		want  int
 		gives int
 	}{
-		{"clients dial in", 50 * mib, 0, 20, MostPercent, 0},
-		{"nothing but a checkpoint now and then", mib / 2, 150 * mib, 60, LeastPercent, 1},
-		{"traffic and rekeying", 15 * mib, 10 * mib, 60, 45, 0},
+		{"clients dial in", 10 * mib, 0, 100, MostPercent, 0},
+		{"nothing but a checkpoint now and then", mib / 10, 150 * mib, 300, LeastPercent, 1},
+		{"traffic and rekeying", 3 * mib, 10 * mib, 300, 45, 0},
 		{"one busy moment", 300 * mib, 10 * mib, 1, MostPercent, 0},
 		{"and the next", 0, 200 * mib, 1, MostPercent, 0},
-		{"nothing at all", 0, 200 * mib, 60, LeastPercent, 1},
+		{"nothing at all", 0, 200 * mib, 300, LeastPercent, 1},
 	}
 	w, l := newWork(look{allocated: mib}), look{allocated: mib, live: live}
 	for _, hour := range day {
@@ -51,16 +51,41 @@ func TestRoomFollowsTheWork(t *testing.T) {
 	}
 }
 
-// TestASmallHeapIsGosOwnBusiness: before the first collection nothing is known.
-func TestASmallHeapIsGosOwnBusiness(t *testing.T) {
-	if got := percent(mib, 0); got != MostPercent {
-		t.Errorf("An empty heap may grow by %d %%, want %d %%.", got, MostPercent)
+// TestRoomIsThereBeforeItIsNeeded: another member joins one that rests. What that
+// allocates does not fill the room that there is before there is more.
+func TestRoomIsThereBeforeItIsNeeded(t *testing.T) {
+	const live, rate = 180 * mib, 8 * mib // 20,000 tunnels in a second
+	w, l := newWork(look{allocated: mib}), look{allocated: mib, live: live}
+	for range 300 {
+		w.note(l)
+	}
+	if w.percent != LeastPercent {
+		t.Fatalf("At rest the heap may grow by %d %%, want %d %%.", w.percent, LeastPercent)
+	}
+	for begun := l.allocated; l.allocated-begun < 80*mib; {
+		if room := uint64(w.percent) * live / 100; l.allocated+rate-begun > room {
+			t.Fatalf("After %d MiB the heap has room for %d MiB only.", (l.allocated-begun)/mib, room/mib)
+		}
+		l.allocated += rate
+		w.note(l)
+	}
+}
+
+// TestAProcessBeginsWithRoom: what it holds is not known before the first collection,
+// and it is about to need more.
+func TestAProcessBeginsWithRoom(t *testing.T) {
+	w := newWork(look{})
+	for _, at := range []string{"at once", "and later"} {
+		if room := w.percent * leastHeap / 100; room < AnyRoom {
+			t.Errorf("%s: a process has room for %d MiB, want %d MiB.", at, room/mib, AnyRoom/mib)
+		}
+		w.note(look{allocated: 10 * mib, live: 2 * mib})
 	}
 }
 
 // TestASmallHeapHasRoom: a process that begins to work is not held up by its size.
 func TestASmallHeapHasRoom(t *testing.T) {
-	for live, want := range map[uint64]int{4 * mib: 800, 32 * mib: MostPercent, 64 * mib: MostPercent} {
+	for live, want := range map[uint64]int{4 * mib: 1600, 64 * mib: MostPercent, 128 * mib: MostPercent} {
 		if got := percent(1<<40, live); got != want {
 			t.Errorf("A heap of %d MiB that works hard may grow by %d %%, want %d %%.", live/mib, got, want)
 		}
