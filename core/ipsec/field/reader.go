@@ -19,18 +19,22 @@ var ErrRange = errors.New("field: value out of range")
 // the last counts. The first error ends it, and all Readers of one message share
 // it: it is looked at once, at the end. What was read before an error means
 // nothing.
+//
+// It goes by positions: slices that change with every field would be as many notes for
+// the garbage collector while that is at work.
 type Reader struct {
-	rest, from []byte // from the present field on
-	num        int
-	typ        uint64
-	value      uint64
-	octets     []byte
-	err        *error
+	b        []byte
+	from, at int // the present field, and the next one
+	num      int
+	typ      uint64
+	value    uint64
+	octets   int // where those of the present field begin: they end at at
+	err      *error
 }
 
 // NewReader reads a message, and puts the first error into err. It keeps b while
 // it is used, and no longer.
-func NewReader(b []byte, err *error) Reader { return Reader{rest: b, err: err} }
+func NewReader(b []byte, err *error) Reader { return Reader{b: b, err: err} }
 
 // Count is how often a message has a field, up to its first error.
 func Count(b []byte, num int) (n int) {
@@ -45,10 +49,10 @@ func Count(b []byte, num int) (n int) {
 
 // Next goes to the next field, and is false at the end.
 func (r *Reader) Next() bool {
-	if len(r.rest) == 0 || *r.err != nil {
+	if r.at == len(r.b) || *r.err != nil {
 		return false
 	}
-	r.from = r.rest
+	r.from = r.at
 	tag := r.varint()
 	r.num, r.typ = int(tag>>3), tag&7
 	if tag>>3 == 0 || tag>>3 >= 1<<29 {
@@ -59,15 +63,15 @@ func (r *Reader) Next() bool {
 	case typeVarint:
 		r.value = r.varint()
 	case typeFixed32:
-		if b := r.take(4); b != nil {
-			r.value = uint64(binary.LittleEndian.Uint32(b))
+		if r.take(4) {
+			r.value = uint64(binary.LittleEndian.Uint32(r.b[r.octets:]))
 		}
 	case typeFixed64:
-		if b := r.take(8); b != nil {
-			r.value = binary.LittleEndian.Uint64(b)
+		if r.take(8) {
+			r.value = binary.LittleEndian.Uint64(r.b[r.octets:])
 		}
 	case typeBytes:
-		r.octets = r.take(r.varint())
+		r.take(r.varint())
 	default: // groups, which proto3 does not have
 		r.malformed("field %d has the wire type %d", r.num, r.typ)
 	}
@@ -79,31 +83,31 @@ func (r *Reader) Field() int { return r.num }
 
 // Raw is the present field as it stands, its number included. It belongs to the
 // message.
-func (r *Reader) Raw() []byte { return r.from[:len(r.from)-len(r.rest)] }
+func (r *Reader) Raw() []byte { return r.b[r.from:r.at:r.at] }
 
 func (r *Reader) varint() uint64 {
-	if len(r.rest) > 0 && r.rest[0] < 1<<7 {
-		v := r.rest[0]
-		r.rest = r.rest[1:]
-		return uint64(v)
+	if r.at < len(r.b) && r.b[r.at] < 1<<7 {
+		r.at++
+		return uint64(r.b[r.at-1])
 	}
-	v, n := binary.Uvarint(r.rest)
+	v, n := binary.Uvarint(r.b[r.at:])
 	if n <= 0 {
 		r.malformed("a number does not end")
 		return 0
 	}
-	r.rest = r.rest[n:]
+	r.at += n
 	return v
 }
 
-func (r *Reader) take(n uint64) []byte {
-	if n > uint64(len(r.rest)) {
+// take passes over the octets of a field, and is false where they are not there.
+func (r *Reader) take(n uint64) bool {
+	r.octets = r.at
+	if n > uint64(len(r.b)-r.at) {
 		r.malformed("field %d ends after the message", r.num)
-		return nil
+		return false
 	}
-	b := r.rest[:n:n]
-	r.rest = r.rest[n:]
-	return b
+	r.at += int(n)
+	return true
 }
 
 func (r *Reader) malformed(format string, args ...any) {
@@ -159,7 +163,7 @@ func (r *Reader) Bytes() []byte {
 	if !r.is(typeBytes) {
 		return nil
 	}
-	return r.octets
+	return r.b[r.octets:r.at:r.at]
 }
 
 // Uints calls take for each number of a repeated field, packed or not.
@@ -168,7 +172,7 @@ func (r *Reader) Uints(take func(uint64)) {
 		take(r.Uint())
 		return
 	}
-	for numbers := (Reader{rest: r.octets, num: r.num, err: r.err}); len(numbers.rest) > 0 && *r.err == nil; {
+	for numbers := NewReader(r.Bytes(), r.err); numbers.at < len(numbers.b) && *r.err == nil; {
 		take(numbers.varint())
 	}
 }

@@ -17,24 +17,55 @@ const (
 // Writer appends a message, in the order of its calls. The zero value is an empty
 // one. A field that has its default is left out, as proto3 does it. Numbers of
 // fields are those of the .proto file.
-type Writer struct{ out []byte }
+type Writer struct {
+	out []byte // all that there is room in
+	n   int    // how much of it is written
+}
 
 // NewWriter appends to b, which it owns from then on.
-func NewWriter(b []byte) *Writer { return &Writer{b} }
+func NewWriter(b []byte) *Writer { return &Writer{b[:cap(b)], len(b)} }
 
 // Message is what was written. The Writer keeps no claim to it.
-func (w *Writer) Message() []byte { return w.out }
+func (w *Writer) Message() []byte { return w.out[:w.n] }
 
 // Raw appends fields as they are.
-func (w *Writer) Raw(fields []byte) { w.out = append(w.out, fields...) }
+func (w *Writer) Raw(fields []byte) { w.put(fields) }
 
-func (w *Writer) tag(num, typ uint64) { w.out = binary.AppendUvarint(w.out, num<<3|typ) }
+// room makes sure that there is room for n octets more.
+func (w *Writer) room(n int) {
+	if len(w.out)-w.n < n {
+		grown := slices.Grow(w.out[:w.n], n)
+		w.out = grown[:cap(grown)]
+	}
+}
+
+// most is the room that a number takes at most, with the tag before it.
+const most = 2 * binary.MaxVarintLen64
+
+// tag begins a field. There must be room for it.
+func (w *Writer) tag(num, typ uint64) { w.varint(num<<3 | typ) }
+
+// varint writes a number. There must be room for it.
+func (w *Writer) varint(v uint64) {
+	for ; v >= 1<<7; v >>= 7 {
+		w.out[w.n] = byte(v) | 1<<7
+		w.n++
+	}
+	w.out[w.n] = byte(v)
+	w.n++
+}
+
+func (w *Writer) put(b []byte) {
+	w.room(len(b))
+	w.n += copy(w.out[w.n:], b)
+}
 
 // Uint writes a uint32, a uint64 or an enumeration.
 func (w *Writer) Uint(num, v uint64) {
 	if v != 0 {
+		w.room(most)
 		w.tag(num, typeVarint)
-		w.out = binary.AppendUvarint(w.out, v)
+		w.varint(v)
 	}
 }
 
@@ -51,34 +82,40 @@ func (w *Writer) Bool(num uint64, v bool) {
 // Fixed32 writes a fixed32.
 func (w *Writer) Fixed32(num uint64, v uint32) {
 	if v != 0 {
+		w.room(most)
 		w.tag(num, typeFixed32)
-		w.out = binary.LittleEndian.AppendUint32(w.out, v)
+		binary.LittleEndian.PutUint32(w.out[w.n:], v)
+		w.n += 4
 	}
 }
 
 // Fixed64 writes a fixed64.
 func (w *Writer) Fixed64(num, v uint64) {
 	if v != 0 {
+		w.room(most)
 		w.tag(num, typeFixed64)
-		w.out = binary.LittleEndian.AppendUint64(w.out, v)
+		binary.LittleEndian.PutUint64(w.out[w.n:], v)
+		w.n += 8
 	}
 }
 
 // Bytes writes bytes.
 func (w *Writer) Bytes(num uint64, b []byte) {
 	if len(b) > 0 {
+		w.room(most + len(b))
 		w.tag(num, typeBytes)
-		w.out = binary.AppendUvarint(w.out, uint64(len(b)))
-		w.out = append(w.out, b...)
+		w.varint(uint64(len(b)))
+		w.n += copy(w.out[w.n:], b)
 	}
 }
 
 // String writes a string, which must be UTF-8.
 func (w *Writer) String(num uint64, s string) {
 	if s != "" {
+		w.room(most + len(s))
 		w.tag(num, typeBytes)
-		w.out = binary.AppendUvarint(w.out, uint64(len(s)))
-		w.out = append(w.out, s...)
+		w.varint(uint64(len(s)))
+		w.n += copy(w.out[w.n:], s)
 	}
 }
 
@@ -87,7 +124,8 @@ func Uints[T ~uint32 | ~uint64](w *Writer, num uint64, list []T) {
 	if len(list) > 0 {
 		m := w.Begin(num)
 		for _, v := range list {
-			w.out = binary.AppendUvarint(w.out, uint64(v))
+			w.room(most)
+			w.varint(uint64(v))
 		}
 		w.End(m)
 	}
@@ -108,20 +146,23 @@ func (w *Writer) Addr(num uint64, a netip.Addr) {
 // Begin opens a message that is a field of this one. What is written until End,
 // which takes Begin's result, is its own. It is there even if nothing is.
 func (w *Writer) Begin(num uint64) (begun int) {
+	w.room(most)
 	w.tag(num, typeBytes)
-	w.out = append(w.out, 0) // its length, which most often is one octet long
-	return len(w.out)
+	w.n++ // its length, which most often is one octet long
+	return w.n
 }
 
 // End closes the message that was opened last.
 func (w *Writer) End(begun int) {
-	length := uint64(len(w.out) - begun)
+	length := uint64(w.n - begun)
 	if length < 1<<7 {
 		w.out[begun-1] = byte(length)
 		return
 	}
 	var octets [binary.MaxVarintLen64]byte
-	n := binary.PutUvarint(octets[:], length)
-	w.out = slices.Insert(w.out, begun, octets[1:n]...)
-	w.out[begun-1] = octets[0]
+	more := binary.PutUvarint(octets[:], length) - 1
+	w.room(more)
+	copy(w.out[begun+more:], w.out[begun:w.n])
+	copy(w.out[begun-1:], octets[:more+1])
+	w.n += more
 }
