@@ -199,7 +199,7 @@ func (n *Node) flush(now time.Time, p *peer) {
 	limit := min(len(o.queue), n.cfg.Limits.Window)
 	for o.sent < limit {
 		first, size := o.sent, 0
-		var records []Record
+		records := make([]Record, 0, min(frameRecords, limit-o.sent))
 		for o.sent < limit && len(records) < frameRecords && size < frameOctets {
 			r := o.queue[o.sent].rec
 			size += r.octets()

@@ -194,7 +194,7 @@ func (t *tunnel) names() []ipsec.SAID {
 }
 
 func (t *tunnel) bounds(p *peer) []Bound {
-	var out []Bound
+	out := make([]Bound, 0, len(t.pairs()))
 	for _, c := range t.pairs() {
 		if !c.Barred.Has(p.id) {
 			out = append(out, Bound{Child: c.In.ID, Bound: c.Bound})
@@ -373,22 +373,22 @@ func (n *Node) broadcast(now time.Time, t *tunnel, record func(*peer) Record) {
 
 // give queues all of t for p. The last record carries the index.
 func (n *Node) give(now time.Time, p *peer, t *tunnel, index Index) {
-	var rest []Record
+	all := make([]Record, 1, 2+len(t.pairs()))
 	for _, c := range t.pairs() {
 		if c.Barred.Has(p.id) {
 			continue
 		}
 		c.Holders = c.Holders.With(p.id)
-		rest = append(rest, PutChild{Tunnel: t.id, Version: t.version, Child: c.aged(now)})
+		all = append(all, PutChild{Tunnel: t.id, Version: t.version, Child: c.aged(now)})
 		if c.proposal != nil {
-			rest = append(rest, c.propose())
+			all = append(all, c.propose())
 		}
 	}
-	rest = append([]Record{t.putIKE(now, p)}, rest...)
+	all[0] = t.putIKE(now, p)
 	stream := p.out.stream
-	for i, r := range rest {
+	for i, r := range all {
 		at := Index(0)
-		if i == len(rest)-1 {
+		if i == len(all)-1 {
 			at = index
 		}
 		n.enqueue(p, r, at)

@@ -66,8 +66,10 @@ func TestRoomIsThereBeforeItIsNeeded(t *testing.T) {
 		if room := uint64(w.percent) * live / 100; l.allocated+rate-begun > room {
 			t.Fatalf("After %d MiB the heap has room for %d MiB only.", (l.allocated-begun)/mib, room/mib)
 		}
-		l.allocated += rate
-		w.note(l)
+		l.allocated, l.free = l.allocated+rate, l.allocated+rate-begun
+		if _, give := w.note(l); give {
+			t.Fatalf("After %d MiB memory was given back in the midst of the work.", (l.allocated-begun)/mib)
+		}
 	}
 }
 
