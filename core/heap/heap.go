@@ -32,9 +32,12 @@ const every = 100 * time.Millisecond
 // over.
 const sudden = 5
 
-// settled is how many looks without much work there are before memory is given back:
-// it takes a collection.
-const settled = int(4 * time.Second / every)
+// Memory is given back after so many looks without much work, and at least so many
+// after the last time: it takes a collection.
+const (
+	settled  = int(time.Second / every)
+	retained = int(4 * time.Second / every)
+)
 
 // Keep keeps the process's memory close to what it needs until ctx ends.
 func Keep(ctx context.Context) {
@@ -92,7 +95,8 @@ type work struct {
 	// allocated is what was, at each of the last looks of a Span, oldest first.
 	allocated [Span/every + 1]uint64
 	percent   int
-	quiet     int // looks since there was much work, or memory was given back
+	quiet     int // looks since there was much work
+	given     int // looks since memory was given back
 }
 
 // newWork starts with what there is. A process that has just begun expects work.
@@ -117,11 +121,12 @@ func (w *work) note(l look) (change, give bool) {
 	if change = want > w.percent*3/2 || want < w.percent*2/3; change {
 		w.percent = want
 	}
+	w.given++
 	if w.quiet++; want >= MostPercent/2 {
 		w.quiet = 0
 	}
-	if give = l.free > l.live/4 && w.quiet >= settled; give {
-		w.quiet = 0
+	if give = l.free > l.live/4 && w.quiet >= settled && w.given >= retained; give {
+		w.given = 0
 	}
 	return change, give
 }
