@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/core/netlab"
@@ -34,7 +33,7 @@ func TestPathsThatShrinkAreLearned(t *testing.T) { // B3
 				return nil
 			})
 			fits := []int{1400 - 20 - 8 - 8 - 16, 1400 - 40 - 8 - 8 - 16}[outer]/4*4 - 2
-			r, err := a.ns.Ping(t.Context(), netlab.Ping{To: b.inner[0].String(), Count: 1, Size: 1400, DontFragment: true, Wait: time.Second})
+			r, err := a.ns.Ping(t.Context(), netlab.Ping{To: b.inner[0].String(), Count: 1, Size: 1400, DontFragment: true, Wait: patience})
 			if err != nil || r.MTU != fits {
 				t.Errorf("A sender of 1428 octets should hear of an MTU of %d, got %d, %v: %s", fits, r.MTU, err, r.Output)
 			}

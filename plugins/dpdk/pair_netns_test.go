@@ -194,7 +194,7 @@ func TestSendersLearnWhatFits(t *testing.T) {
 	connect(t, a, b, gcm, 0, true)
 	a.ping(t, b, netlab.Ping{Size: 56})
 	for i, size := range []int{1472, 1452} { // 1500 octets of IPv4 and of IPv6
-		r, err := a.ns.Ping(t.Context(), netlab.Ping{To: b.inner[i].String(), Count: 1, Size: size, DontFragment: true, Wait: time.Second})
+		r, err := a.ns.Ping(t.Context(), netlab.Ping{To: b.inner[i].String(), Count: 1, Size: size, DontFragment: true, Wait: patience})
 		if err != nil || r.MTU != 1438 {
 			t.Errorf("A ping to %v of 1500 octets should hear of an MTU of 1438, got %d, %v: %s", b.inner[i], r.MTU, err, r.Output)
 		}
