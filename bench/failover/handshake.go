@@ -17,14 +17,18 @@ type setting struct {
 func settings(o Options) []setting {
 	return []setting{
 		{"fgsp-sync disabled", rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin}},
-		{"one standby has the SAs", rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true, AckTimeout: ackTimeout}},
-		{"all members have the SAs", rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true, MinAcks: members - 1, AckTimeout: ackTimeout}},
+		{"one standby has the SAs", rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true, AckTimeout: ackTimeout, Lost: missed}},
+		{"all members have the SAs", rig.Settings{Daemon: o.Daemon, Plugin: o.Plugin, Sync: true, MinAcks: members - 1, AckTimeout: ackTimeout, Lost: missed}},
 	}
 }
 
 // ackTimeout is longer than any acknowledgement takes: what is measured is never
 // the wait for one that does not come.
 const ackTimeout = 2 * time.Second
+
+// missed is how many heartbeats in a row may be lost: nobody dies here, and one that a
+// busy machine held up would be one acknowledgement less to wait for.
+const missed = 60
 
 // warmUp are handshakes that are not counted.
 const warmUp = 20
