@@ -108,6 +108,7 @@ func TestWorkersShareThePackets(t *testing.T) {
 func TestWorkersShareAQueue(t *testing.T) {
 	a, b := newPair(t, map[string]string{"workers": "2", "ports": fmt.Sprintf("net_af_packet%d,iface=wire,qpairs=1", planes.Add(1))})
 	a.inner, b.inner = a.outer, b.outer // what neither tunnels nor the TUN device see
+	a.ping(t, b, netlab.Ping{Size: 56}) // packets that wait for a neighbour overtake each other
 	b.stream(t, a, true)
 	for i := range 2 {
 		if name := fmt.Sprintf("worker%d", i); a.stats(t)[name] < streamLen {
