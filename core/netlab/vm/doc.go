@@ -33,18 +33,36 @@
 // with IPsec offload, which Debian leaves out: it is compiled, once per
 // version, from the source package of that kernel.
 //
+// # Time
+//
+// QEMU emulates the processor, because nested virtualization is seldom there. By the
+// host's clock an emulated processor would lose time whenever the host runs something
+// else: heartbeats would stay away, calls would take longer than they may and
+// datagrams arrive late, all of it because of other work on the host. So the machine's
+// clock counts instructions (QEMU's -icount), a nanosecond for each. However slow or
+// busy the host is, a limit of a second is a thousand million instructions. That needs
+// one processor: several would take turns anyway.
+//
+// When nothing is to be done an idle process passes the time in instructions that cost
+// next to nothing, so waiting is faster than by the host's clock, and the host's pauses
+// do not show then, either. QEMU could skip idle time as a whole (sleep=off). But then
+// seconds pass in the machine while one of its processes waits for a page of a file of
+// the host: what the host serves is the one thing that still depends on its speed. So
+// what must start within a limit is better read beforehand.
+//
+// Inside, -test.timeout is in the machine's time, too; Machine.Limit is in the host's.
+//
 // # Speed
 //
-// QEMU emulates the processor, because nested virtualization is seldom there.
-// A boot takes some seconds, and ESP some 30 Mbit/s: the machine shows that
-// things work, never how fast.
+// A boot takes some seconds, and ESP some 30 Mbit/s of the host's time: the machine
+// shows that things work, never how fast. A test that keeps it busy for a second of
+// its own takes five or more of the host's.
 //
 // # Failing
 //
 // The command's exit status arrives on the machine's serial console. A machine
 // that ends without it has crashed: the error then holds the end of what the
 // console said. A machine that crashes or hangs before its command starts is
-// booted again, twice at most: on a busy host an emulated processor can miss what
-// a kernel's start takes for granted. A package that is missing is named. Nothing
+// booted again, twice at most. A package that is missing is named. Nothing
 // is skipped.
 package vm

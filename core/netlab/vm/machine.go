@@ -15,7 +15,7 @@ import (
 // What bounds a machine whose user sets no limits.
 const (
 	DefaultLimit     = 10 * time.Minute
-	DefaultBootLimit = 90 * time.Second
+	DefaultBootLimit = 4 * time.Minute
 )
 
 // Machine says what a command gets to run in. The zero value is of use.
@@ -30,8 +30,6 @@ type Machine struct {
 	// each algorithm that it looks for, whether there is one or not, and half a minute
 	// for those that ESP may use together; with what ESP returns none is missing.
 	Sealed bool
-	// CPUs is the number of processors. Zero means 2.
-	CPUs int
 	// Memory is in MiB. Zero means 1024. What the command writes to files
 	// takes of it, too.
 	Memory int
@@ -44,9 +42,6 @@ type Machine struct {
 }
 
 func (m Machine) withDefaults() Machine {
-	if m.CPUs == 0 {
-		m.CPUs = 2
-	}
 	if m.Memory == 0 {
 		m.Memory = 1024
 	}

@@ -26,7 +26,6 @@ type group struct {
 func newGroup(t *testing.T) *group {
 	t.Helper()
 	g := &group{t: t, site: gateway.NewGroupSite(netlab.New(t), 3)}
-	g.site.Patience = 40 // a member that waits for an emulated processor is not dead
 	for i, m := range g.site.Members {
 		start := startGateway
 		if i == 2 {

@@ -1,26 +1,19 @@
 package e2e_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 	"github.com/evergate/evergate/core/netlab/vm"
-	"github.com/evergate/evergate/offload"
-	"github.com/evergate/evergate/plugins/xfrm"
 )
 
 // limit is how long tests wait for what must come.
@@ -35,7 +28,7 @@ func TestMain(m *testing.M) {
 	if !vm.Inside() {
 		os.Exit(outside())
 	}
-	if err := errors.Join(readPrograms(), warmUp()); err != nil {
+	if err := readPrograms(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -55,7 +48,7 @@ func outside() int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return vm.RunTests(vm.Machine{Modules: append(vm.ESP(), "bridge"), Sealed: true, CPUs: 4})
+	return vm.RunTests(vm.Machine{Modules: append(vm.ESP(), "bridge"), Sealed: true})
 }
 
 func build(dir string) error {
@@ -68,7 +61,8 @@ func build(dir string) error {
 }
 
 // readPrograms brings the programs into the machine's memory. They come from the host
-// page by page, and on a busy one a first start would take longer than it may.
+// page by page, which is the one thing that a busy host can slow down: a first start
+// would take longer than it may.
 func readPrograms() error {
 	dir := os.Getenv(binEnv)
 	names, err := os.ReadDir(dir)
@@ -81,30 +75,6 @@ func readPrograms() error {
 		}
 	}
 	return nil
-}
-
-// warmUp has the kernel load its cryptography, for which it starts many programs.
-// Where processors are emulated that takes longer than a call of the dataplane may.
-func warmUp() error {
-	failed := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and not unlocked: the thread ends with its namespace
-		failed <- warmUpHere()
-	}()
-	return <-failed
-}
-
-func warmUpHere() error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("make a network namespace: %w", err)
-	}
-	e, err := xfrm.New(xfrm.Options{})
-	if err != nil {
-		return err
-	}
-	defer e.Close()
-	_, err = e.Configure(context.Background(), offload.Config{Boot: 1, Addresses: []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}})
-	return err
 }
 
 // startGateway runs evergated on the kernel's ESP.

@@ -15,6 +15,9 @@ import (
 )
 
 func main() {
+	if os.Args[0] == idleName {
+		spin()
+	}
 	result, err := run()
 	if err != nil {
 		result = job.Result{Broken: err.Error()}
@@ -45,6 +48,9 @@ func run() (job.Result, error) {
 		return job.Result{}, err
 	}
 	if err := loadModules(j); err != nil {
+		return job.Result{}, err
+	}
+	if err := startIdle(); err != nil {
 		return job.Result{}, err
 	}
 	fmt.Fprint(os.Stderr, "\n", job.UpLine)

@@ -1,0 +1,9 @@
+//go:build !amd64
+
+package main
+
+// spin does nothing, forever.
+func spin() {
+	for {
+	}
+}
