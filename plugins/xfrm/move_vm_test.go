@@ -185,6 +185,9 @@ func rebind(t *testing.T, places []string) {
 		at := netip.MustParseAddrPort(places[(i+1)%len(places)])
 		w.follow(t, offload.Endpoint{Local: w.local, Remote: at.Addr(), Encap: &ipsec.Encap{LocalPort: 4500, RemotePort: at.Port()}}, in, out)
 	}
+	for next := w.all(t)[out.ID].Sequence.Next; !sent[next]; {
+		down.collect(t, sent, 1) // by the last path, too
+	}
 	down.end(t, sent)
 	up.end(t, received)
 	all := w.all(t)
