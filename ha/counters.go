@@ -48,6 +48,16 @@ func (c *child) knows(s Counted) bool {
 	return s.Used.Packets == used.Packets && s.Used.Bytes == used.Bytes
 }
 
+// tellAgain has the next counters of all SAs go out: a member has missed some while it
+// was away.
+func (n *Node) tellAgain() {
+	for _, t := range n.ownedBy(n.cfg.Member) {
+		for _, c := range t.pairs() {
+			c.told = [2]bool{}
+		}
+	}
+}
+
 // drowsy tells whether we have just been away. What the dataplane counts then may
 // have waited for it all the while, and the peer may be another member's by now.
 func (n *Node) drowsy(now time.Time) bool {

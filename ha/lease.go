@@ -295,12 +295,10 @@ func (n *Node) contest(c *child, bound uint64) {
 	}
 }
 
-// askAgain repeats what a member has not answered before its stream ended, and
-// what it has not heard since.
+// askAgain repeats what a member has not answered before its stream ended.
 func (n *Node) askAgain(p *peer) {
 	for _, t := range n.ownedBy(n.cfg.Member) {
 		for _, c := range t.pairs() {
-			c.told = [2]bool{} // what it missed while it was away
 			if c.proposal != nil && c.Holders.Has(p.id) && !c.proposal.granted.Has(p.id) {
 				n.enqueue(p, c.propose(), 0)
 			}

@@ -141,6 +141,9 @@ func (n *Node) syncedBy(p *peer, r Synced) {
 	if r.Round != p.out.sync.round {
 		return
 	}
+	if !p.synced { // it was away, and has not just compared what it has
+		n.tellAgain()
+	}
 	p.synced = true
 	n.askAgain(p)
 }

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +16,11 @@ const (
 	// standbyCheckpoints is how many checkpoints of our own SAs there are for one
 	// of all.
 	standbyCheckpoints = 10
-	// checkpointPart is how many counters a shard is handed at a time.
-	checkpointPart = 256
+	// checkpointPart is how many counters a shard is handed at a time, and
+	// checkpointParts how many parts are on their way at most, besides one for each
+	// shard that is being filled.
+	checkpointPart  = 256
+	checkpointParts = 64
 )
 
 // runCheckpoints reads the counters again and again.
@@ -54,7 +56,7 @@ func (e *Engine) checkpoint(ctx context.Context, g offload.Group) error {
 	err := e.export(ctx, g, false, func(c offload.Counters) {
 		i := ShardOf(uint64(c.Tunnel), len(e.shards))
 		if parts[i] == nil {
-			parts[i] = e.parts.get()
+			parts[i] = e.parts.get(ctx)
 		}
 		if parts[i].list = append(parts[i].list, c); len(parts[i].list) == checkpointPart {
 			e.hand(i, parts[i])
@@ -85,22 +87,40 @@ type counterPart struct {
 	readers atomic.Int32
 }
 
-// counterParts has those that were read, for the next checkpoint. The zero value is
-// empty.
-type counterParts struct{ free sync.Pool }
+// counterParts has those that were read, for the next checkpoint.
+type counterParts struct{ free chan *counterPart }
 
-func (p *counterParts) get() *counterPart {
-	if part, ok := p.free.Get().(*counterPart); ok {
-		return part
+func newCounterParts(shards int) counterParts {
+	p := counterParts{make(chan *counterPart, checkpointParts+shards)}
+	for range cap(p.free) {
+		p.free <- new(counterPart)
 	}
-	return &counterPart{list: make([]offload.Counters, 0, checkpointPart)}
+	return p
+}
+
+// get waits until there is one, so that a dataplane that is quicker than those who read
+// does not fill the memory. Once ctx has ended nobody reads what is on its way.
+func (p *counterParts) get(ctx context.Context) *counterPart {
+	part := new(counterPart)
+	select {
+	case part = <-p.free:
+	case <-ctx.Done():
+	}
+	if part.list == nil {
+		part.list = make([]offload.Counters, 0, checkpointPart)
+	}
+	return part
 }
 
 // put is called by each reader.
 func (p *counterParts) put(part *counterPart) {
-	if part.readers.Add(-1) == 0 {
-		clear(part.list)
-		part.list = part.list[:0]
-		p.free.Put(part)
+	if part.readers.Add(-1) > 0 {
+		return
+	}
+	clear(part.list)
+	part.list = part.list[:0]
+	select {
+	case p.free <- part:
+	default: // made when the context had ended
 	}
 }

@@ -103,7 +103,7 @@ type message struct {
 
 // New makes an engine. Run starts it.
 func New(o Options) *Engine {
-	e := &Engine{o: o, ops: newQueue[planeOp](), seed: maphash.MakeSeed(), policy: o.Policy}
+	e := &Engine{o: o, ops: newQueue[planeOp](), parts: newCounterParts(o.Shards), seed: maphash.MakeSeed(), policy: o.Policy}
 	e.epoch.Store(uint64(o.Epoch))
 	e.limits.Store(&planeLimits{})
 	e.o.Plane = boundedPlane{o.Plane, func() planeLimits { return *e.limits.Load() }}

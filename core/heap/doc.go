@@ -6,8 +6,9 @@
 // the default share it takes twice the memory of its tunnels, for garbage that it
 // does not make. So the share follows the work: there is room for what is allocated
 // in a few seconds (Span), but never less than LeastPercent of what is in use, and
-// never more than Go's default, unless that is little (AnyRoom). What is not needed any more goes back to the system
-// at once.
+// never more than Go's default, unless that is little (AnyRoom). After work its garbage
+// is collected, and the runtime gives the memory back to the system by and by: all at
+// once would hold the process up for longer than heartbeats may stay away.
 //
 // The price is bounded as well, because the collector runs no more often than
 // that. Where an operator sets GOGC or GOMEMLIMIT in the environment, those are what

@@ -3,6 +3,7 @@ package heap
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -32,11 +33,11 @@ const every = 100 * time.Millisecond
 // over.
 const sudden = 5
 
-// Memory is given back after so many looks without much work, and at least so many
-// after the last time: it takes a collection.
+// Room shrinks after so many looks with less work, and at least so many after the last
+// time: it takes a collection.
 const (
-	settled  = int(time.Second / every)
-	retained = int(4 * time.Second / every)
+	settled = int(time.Second / every)
+	apart   = int(4 * time.Second / every)
 )
 
 // Keep keeps the process's memory close to what it needs until ctx ends.
@@ -56,13 +57,15 @@ func Keep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		change, give := w.note(read())
-		if change {
-			debug.SetGCPercent(w.percent)
+		before := w.percent
+		if !w.note(read()) {
+			continue
 		}
-		if give {
-			debug.FreeOSMemory()
+		if w.percent < before {
+			// A heap that finds itself beyond its room has all who allocate collect.
+			runtime.GC()
 		}
+		debug.SetGCPercent(w.percent)
 	}
 }
 
@@ -80,14 +83,13 @@ func Around(f func()) {
 type look struct {
 	allocated uint64 // since the start
 	live      uint64 // in use after the last collection
-	free      uint64 // neither in use nor given back
 }
 
 // read asks the runtime.
 func read() look {
-	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/free:bytes"}}
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
 	metrics.Read(samples)
-	return look{samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()}
+	return look{samples[0].Value.Uint64(), samples[1].Value.Uint64()}
 }
 
 // work is what a process does to its heap.
@@ -95,8 +97,8 @@ type work struct {
 	// allocated is what was, at each of the last looks of a Span, oldest first.
 	allocated [Span/every + 1]uint64
 	percent   int
-	quiet     int // looks since there was much work
-	given     int // looks since memory was given back
+	less      int // looks in a row with less work than there is room for
+	shrunk    int // looks since there was less room
 }
 
 // newWork starts with what there is. A process that has just begun expects work.
@@ -108,27 +110,30 @@ func newWork(l look) *work {
 	return w
 }
 
-// note takes a look. It tells whether percent changed, by enough to matter, and
-// whether there is so much free memory, and so little work, that it is to be given
-// back: by itself the runtime does so too, but by and by.
-func (w *work) note(l look) (change, give bool) {
+// note takes a look, and tells whether percent changed: by enough to matter, as each
+// change stops the process for a moment, and work comes in bursts.
+//
+// There is more room at once, and less after a while. What work has left behind is
+// collected then, and given back by the runtime by and by, without a pause.
+func (w *work) note(l look) (change bool) {
 	copy(w.allocated[:], w.allocated[1:])
 	last := len(w.allocated) - 1
 	w.allocated[last] = l.allocated
 	const paces = uint64(Span / every / sudden)
 	want := percent(max(l.allocated-w.allocated[0], paces*(l.allocated-w.allocated[last-sudden])), l.live)
-	// Each change stops the process for a moment, and work comes in bursts.
-	if change = want > w.percent*3/2 || want < w.percent*2/3; change {
-		w.percent = want
+	w.less, w.shrunk = w.less+1, w.shrunk+1
+	if want >= w.percent*2/3 {
+		w.less = 0
 	}
-	w.given++
-	if w.quiet++; want >= MostPercent/2 {
-		w.quiet = 0
+	switch {
+	case want > w.percent*3/2:
+	case w.less >= settled && w.shrunk >= apart:
+		w.shrunk = 0
+	default:
+		return false
 	}
-	if give = l.free > l.live/4 && w.quiet >= settled && w.given >= retained; give {
-		w.given = 0
-	}
-	return change, give
+	w.percent = want
+	return true
 }
 
 // leastHeap is what Go lets a heap become before it collects for the first time, at

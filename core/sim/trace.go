@@ -158,6 +158,9 @@ func describeNodeInput(in ha.Input) []string {
 	switch in := in.(type) {
 	case ha.Timeout, ha.Carried, ha.Count:
 		return nil
+	case ha.Remembered:
+		r := in.Return
+		return []string{fmt.Sprintf("remembers %v of %+v with %d pairs, from %v ago", r.Tunnel, r.Version, len(r.Children), in.Age)}
 	default:
 		return []string{strings.TrimPrefix(fmt.Sprintf("%T%+v", in, in), "ha.")}
 	}
