@@ -28,6 +28,9 @@ func (n *Node) onCount(now time.Time, in Count) {
 			continue
 		}
 		*told = true
+		if _, waits := n.counts[s.ID]; !waits {
+			n.countOrder = append(n.countOrder, s.ID)
+		}
 		n.counts[s.ID] = s
 		heard := c.of.heard
 		c.counted(now, s)
@@ -79,14 +82,15 @@ func (c *child) counted(now time.Time, s Counted) {
 	}
 }
 
-// sendCounts publishes the newest counters of all SAs that had new ones. When a
-// member lags behind, all get them again the next time: newer ones replace them.
-func (n *Node) sendCounts() {
-	ids := make([]ipsec.SAID, 0, len(n.counts))
-	for id := range n.counts {
-		ids = append(ids, id)
-	}
-	slices.SortFunc(ids, compareSA)
+// countBatch is how many counters one step tells of: after a join they are those of all
+// SAs, and heartbeats must not wait for these.
+const countBatch = 4096
+
+// sendCounts publishes the newest counters of SAs that had new ones, and tells whether
+// there are more. When a member lags behind, all get them again the next time: newer
+// ones replace them.
+func (n *Node) sendCounts() (more bool) {
+	part := n.countOrder[:min(countBatch, len(n.countOrder))]
 	lags := false
 	for _, p := range n.peers {
 		if p == nil || !p.present() {
@@ -97,20 +101,35 @@ func (n *Node) sendCounts() {
 			continue
 		}
 		var batch []Counted
-		for _, id := range ids {
-			if c := n.bySA[id]; c != nil && c.of.given.Has(p.id) {
-				batch = append(batch, n.counts[id])
+		for _, id := range part {
+			s, waits := n.counts[id]
+			if c := n.bySA[id]; waits && c != nil && c.of.given.Has(p.id) {
+				batch = append(batch, s)
 			}
 		}
-		for part := range slices.Chunk(batch, countersPerRecord) {
-			n.enqueue(p, Counters{SAs: part}, 0)
+		for some := range slices.Chunk(batch, countersPerRecord) {
+			n.enqueue(p, Counters{SAs: some}, 0)
 		}
 	}
-	if !lags {
-		// Not cleared: a map keeps the room that it once had, and the first report
-		// after a join is of all SAs.
-		n.counts = make(map[ipsec.SAID]Counted)
+	if lags {
+		n.countOrder = slices.DeleteFunc(n.countOrder, func(id ipsec.SAID) bool {
+			_, waits := n.counts[id]
+			return !waits // the SA has gone
+		})
+		return false
 	}
+	for _, id := range part {
+		delete(n.counts, id)
+	}
+	if n.countOrder = n.countOrder[len(part):]; len(n.countOrder) > 0 {
+		return true
+	}
+	if len(part) > 0 {
+		// Not kept: a map has the room that it once had, and the first report after a
+		// join is of all SAs.
+		n.counts, n.countOrder = make(map[ipsec.SAID]Counted), nil
+	}
+	return false
 }
 
 // onCounters moves our replay windows to the owner's checkpoint, so that nothing

@@ -70,7 +70,10 @@ type Node struct {
 
 	index, commit Index
 	uncommitted   []uncommitted
-	counts        map[ipsec.SAID]Counted
+	// counts are counters that other members are to hear, countOrder their names, first
+	// come first. Names of SAs that have gone since may be among these.
+	counts     map[ipsec.SAID]Counted
+	countOrder []ipsec.SAID
 
 	health Health
 	stats  Stats
@@ -244,7 +247,9 @@ func (n *Node) onTime(now time.Time) {
 	}
 	if !now.Before(n.count) {
 		n.count = now.Add(n.cfg.CountersEvery)
-		n.sendCounts()
+		if n.sendCounts() {
+			n.count = now // in the next step
+		}
 		n.sweep(now)
 	}
 	if !now.Before(n.entropy) {
