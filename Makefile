@@ -100,15 +100,16 @@ clean: ## Remove what these targets made
 check: fmt-check vet lint proto-check contract-check requirements-check example-check ## Everything that needs no root: format, vet, lint, protobuf, requirements, unit tests, the example of a vendor
 	go test $(TESTFLAGS) -timeout $(TEST_TIMEOUT) $(unit)
 
+# Not from go test's cache: it does not see that tests build and start programs of ours.
 .PHONY: test
 test: deps ## All tests, network and strongSwan included, under the race detector but for the state machines, which play thousands of seeds
 	go test $(TESTFLAGS) -timeout $(TEST_TIMEOUT) $(MACHINES)
-	go test $(TESTFLAGS) -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(threaded)
+	go test $(TESTFLAGS) -race -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(threaded)
 
 .PHONY: dpdk-test
 dpdk-test: deps dpdk-deps ## Lint and test the dataplane on DPDK, under the race detector; no hardware or hugepages needed
 	$(WITH_NFFGO) $(TOOL) golangci-lint run --build-tags $(DPDK_TAGS) $(DPDK)
-	$(WITH_NFFGO) go test $(TESTFLAGS) -tags $(DPDK_TAGS) -race -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(DPDK)
+	$(WITH_NFFGO) go test $(TESTFLAGS) -tags $(DPDK_TAGS) -race -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(DPDK)
 	@[ $$(nproc) -ge 4 ] || echo "nff-go's graph was built and not run: it wants 4 processors, and there are $$(nproc) here."
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 $(WITH_NFFGO) go test $(TESTFLAGS) -tags dpdk,sanitize -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^(TestSAsComeAndGo|TestEngineThatWasNotBuilt)' ./plugins/dpdk
 
