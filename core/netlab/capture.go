@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -50,7 +51,8 @@ func (i *Interface) Capture(filter string) *Capture {
 func (c *Capture) Path() string { return c.path }
 
 // Stop ends the recording. Every packet that passed the interface before is in
-// the file: Stop sends a marker and waits until tcpdump has written it. The
+// the file: Stop sends a marker and waits until tcpdump has written it, and sends it
+// again as long as that has no room for it, as after a file that passed quickly. The
 // queries stop the capture themselves; stopping twice is fine.
 func (c *Capture) Stop() {
 	tb := c.at.ns.lab.tb
@@ -61,15 +63,19 @@ func (c *Capture) Stop() {
 	default:
 	}
 	mark := []byte(rand.Text())
-	if err := c.at.sendMarker(mark); err != nil {
-		tb.Fatalf("netlab: mark the end of the capture at %s: %v", c.at, err)
+	file, err := os.Open(c.path)
+	if err != nil {
+		tb.Fatalf("netlab: look for the end of the capture at %s: %v", c.at, err)
 	}
+	defer file.Close()
+	var tail []byte // of what was read
 	Eventually(tb, captureLimit, "the end marker is in the capture at "+c.at.String(), func() error {
-		b, err := os.ReadFile(c.path)
-		if err == nil && !bytes.Contains(b, mark) {
-			err = fmt.Errorf("not among the last of %d octets", len(b))
+		more, err := io.ReadAll(file)
+		tail = append(tail[max(0, len(tail)-len(mark)):], more...)
+		if err != nil || bytes.Contains(tail, mark) {
+			return err
 		}
-		return err
+		return errors.Join(fmt.Errorf("not among another %d octets", len(more)), c.at.sendMarker(mark))
 	})
 	if err := c.process.stop(unix.SIGINT, captureLimit); err != nil {
 		tb.Fatalf("netlab: stop the capture at %s: %v", c.at, err)
