@@ -25,6 +25,7 @@ func TestSequenceNumbersAreGivenOnce(t *testing.T) { // B1
 	q := newSequencer(gcm, ipsec.Sequence{Next: 1000, Ceiling: 1100}, 0)
 	taken := make([][]uint64, workers)
 	var tasks sync.WaitGroup
+	var control sync.Mutex // calls to merge do not overlap
 	for w := range workers {
 		tasks.Go(func() {
 			for i := range uint64(rounds) {
@@ -33,7 +34,9 @@ func TestSequenceNumbersAreGivenOnce(t *testing.T) { // B1
 					taken[w] = append(taken[w], first+n)
 				}
 				if got == 0 {
+					control.Lock()
 					q.merge(ipsec.Sequence{Ceiling: q.ceiling.Load() + 1})
+					control.Unlock()
 				}
 			}
 		})

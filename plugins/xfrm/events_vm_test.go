@@ -39,6 +39,22 @@ func (w *wire) wantEvent(t *testing.T, want offload.Event) {
 	t.Errorf("The event %+v should come, got %+v.", want, others)
 }
 
+// wantOverrun reads events until some were lost.
+func (w *wire) wantOverrun(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for ev, err := range w.Events(ctx) {
+		if err != nil {
+			t.Fatalf("The events ended: %v.", err)
+		}
+		if _, overrun := ev.(offload.Overrun); overrun {
+			return
+		}
+	}
+	t.Fatal("It should be told that events were lost.")
+}
+
 func TestPacketWithoutSAAsksForOne(t *testing.T) {
 	w := newLab(t, nil)
 	to := netip.MustParseAddrPort("198.19.7.7:4242")
@@ -78,44 +94,53 @@ func TestIPv6PacketWithoutSAAsksForOne(t *testing.T) {
 }
 
 // TestEventsThatTheKernelLosesAreTold has the kernel say more than the socket holds, as
-// it happens to a process that does not come to read.
-func TestEventsThatTheKernelLosesAreTold(t *testing.T) {
+// it happens to a process that does not come to read: many SAs reach their ends at once.
+func TestEventsThatTheKernelLosesAreTold(t *testing.T) { // I2
+	const many = 200
 	w := newLab(t, nil)
-	_, out := pairOf(w, 1)
-	out.Sequence.Ceiling = 3
-	w.install(t, offload.Active, out)
+	outs := make([]ipsec.SA, many)
+	for i := range outs {
+		_, outs[i] = pairOf(w, uint32(i+1))
+		outs[i].Sequence.Ceiling = 3
+	}
+	w.install(t, offload.Active, outs...)
 	deafen(t)
-	lost := make(chan bool, 1)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	go func() {
-		for ev, err := range w.Events(ctx) {
-			if _, overrun := ev.(offload.Overrun); overrun || err != nil {
-				lost <- err == nil
-				return
+	for _, out := range outs {
+		for range 4 { // with three numbers
+			if _, err := w.plain.WriteToUDPAddrPort([]byte("inner"), netip.AddrPortFrom(out.Selectors.Remote[0].Min, suitePort)); err != nil {
+				t.Fatalf("A packet cannot be sent: %v.", err)
 			}
 		}
-		lost <- false
-	}()
-	told, asked := false, 0
-	for done := false; !done; {
-		for range 50 { // each makes the kernel ask for an SA
-			asked++
-			to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 19, byte(1 + asked/250), byte(1 + asked%250)}), suitePort)
-			_, _ = w.plain.WriteToUDPAddrPort([]byte("inner"), to)
-		}
-		select {
-		case told = <-lost:
-			done = true
-		default:
+	}
+	w.wantOverrun(t)
+	counters := w.all(t)
+	for _, out := range outs {
+		if c := counters[out.ID]; c.Packets != 3 || c.Drops.Ceiling != 1 || c.Sequence.Next != 4 {
+			t.Errorf("%v should have sent three packets and dropped one, got %+v.", out.ID, c)
 		}
 	}
-	if !told {
-		t.Fatalf("After %d packets without an SA nothing was told to be lost.", asked)
+	w.wantToGoOn(t, outs[many-1], 5)
+}
+
+// wantToGoOn raises the ceiling of an SA that stands at it, and wants it to send up to the
+// new one.
+func (w *wire) wantToGoOn(t *testing.T, sa ipsec.SA, ceiling uint64) {
+	t.Helper()
+	placed, err := w.Update(t.Context(), epoch, offload.Change{ID: sa.ID, Sequence: &ipsec.Sequence{Ceiling: ceiling}})
+	if err != nil || placed[0].Err != nil {
+		t.Fatalf("The ceiling cannot be raised: %v, %v.", err, placed)
 	}
-	w.wantSent(t, "After the flood", out, 5, 1, 2, 3)
-	if c := w.all(t)[out.ID]; c.Drops.Ceiling != 2 || c.Sequence.Next != 4 {
-		t.Errorf("The SA should have stopped at its ceiling, and two packets been dropped, got %+v.", c)
+	before, err := w.count(t.Context(), sa.ID)
+	if err != nil {
+		t.Fatalf("The SA cannot be counted: %v.", err)
+	}
+	for next := before.Sequence.Next; next <= ceiling+1; next++ {
+		if _, err := w.plain.WriteToUDPAddrPort([]byte("inner"), netip.AddrPortFrom(sa.Selectors.Remote[0].Min, suitePort)); err != nil {
+			t.Fatalf("A packet cannot be sent: %v.", err)
+		}
+		if passed, err := w.dealt(t.Context(), sa.ID, &before); err != nil || passed != (next <= ceiling) {
+			t.Errorf("With the ceiling at %d, whether %d leaves should be %t, got %t (%v).", ceiling, next, next <= ceiling, passed, err)
+		}
 	}
 }
 
