@@ -7,7 +7,6 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
-	"github.com/evergate/evergate/offload"
 )
 
 // maxFlight is how many portions of orders are under way at a time: while the
@@ -23,11 +22,7 @@ type flight struct {
 	e     *Engine
 	work  sync.WaitGroup
 	slots chan struct{} // capacity maxFlight, a token for each portion under way
-	// last is the portion that was launched last.
-	last *stage
-	// epoch is that of all that is under way: the dataplane would refuse an older one
-	// that comes after a newer one.
-	epoch offload.Epoch
+	last  *stage        // of the portion that was launched last
 }
 
 // stage is how far a portion is. Both are closed by who carries it out.
@@ -44,20 +39,15 @@ func newFlight(e *Engine) *flight {
 
 // launch carries out a portion, or begins to. It waits while too many are under way.
 func (f *flight) launch(ctx context.Context, portion []orders) {
-	beside, epoch := installsOnly(portion), f.e.currentEpoch
-	if now := epoch(); !beside || now != f.epoch {
+	beside := installsOnly(portion)
+	if !beside {
 		f.land()
-		f.epoch = now
-	}
-	if beside {
-		same := f.epoch
-		epoch = func() offload.Epoch { return same }
 	}
 	before, now := f.last, newStage()
 	f.last = now
 	f.slots <- struct{}{}
 	f.work.Go(func() {
-		f.e.carry(ctx, epoch, portion, before, now)
+		f.e.carry(ctx, portion, before, now)
 		<-f.slots
 	})
 	if !beside {
@@ -71,14 +61,14 @@ func (f *flight) land() { f.work.Wait() }
 // carry carries out a portion after another one, and tells the replication machine. A
 // standby is there when the dataplane has its SAs and its routes lead to them: neither
 // waits for the other.
-func (e *Engine) carry(ctx context.Context, epoch func() offload.Epoch, portion []orders, before, now *stage) {
+func (e *Engine) carry(ctx context.Context, portion []orders, before, now *stage) {
 	var routes sync.WaitGroup
 	routes.Go(func() {
 		defer close(now.routed)
 		<-before.routed
 		e.carryRoutes(portion)
 	})
-	refused := e.carryOrders(ctx, epoch, portion)
+	refused := e.carryOrders(ctx, portion)
 	routes.Wait()
 	<-before.told
 	defer close(now.told)
@@ -101,7 +91,7 @@ func (e *Engine) carryRoutes(portion []orders) {
 }
 
 // carryOrders gives the dataplane the orders of several Readys at once.
-func (e *Engine) carryOrders(ctx context.Context, epoch func() offload.Epoch, portion []orders) (refused []ipsec.SAID) {
+func (e *Engine) carryOrders(ctx context.Context, portion []orders) (refused []ipsec.SAID) {
 	count := 0
 	for _, o := range portion {
 		count += len(o.list)
@@ -110,7 +100,7 @@ func (e *Engine) carryOrders(ctx context.Context, epoch func() offload.Epoch, po
 	for _, o := range portion {
 		list = append(list, o.list...)
 	}
-	return e.order(ctx, epoch, list)
+	return e.order(ctx, list)
 }
 
 // installsOnly tells whether a portion may be under way beside others like it: it

@@ -167,7 +167,7 @@ func (m *member) stepReplica(in ReplicaInput) {
 	if len(rd.Orders) > 0 {
 		e := &Engine{o: Options{Plane: m.plane, Log: slog.New(slog.DiscardHandler)}}
 		e.epoch.Store(uint64(rd.Epoch))
-		refused := e.order(context.Background(), e.currentEpoch, rd.Orders)
+		refused := e.order(context.Background(), rd.Orders)
 		defer m.stepReplica(Node{ha.Carried{Serial: rd.Serial, Refused: refused}})
 	}
 	m.changeRoutes(rd.AddRoutes, nil)

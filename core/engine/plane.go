@@ -89,31 +89,30 @@ func (e *Engine) call(ctx context.Context, ops []planeOp) map[*runner][]Result {
 	defer cancel()
 	var placements []offload.Placement
 	var counters []offload.Counters
-	var err error
-	switch ops[0].kind() {
-	case 0:
-		var sas []ipsec.SA
-		for _, op := range ops {
-			sas = append(sas, op.Install...)
+	err := e.claiming(func(at offload.Epoch) (err error) {
+		switch ops[0].kind() {
+		case 0:
+			placements, err = e.o.Plane.Install(calling, at, offload.Active, flatten(ops, func(op planeOp) []ipsec.SA { return op.Install })...)
+		case 1:
+			placements, err = e.o.Plane.Update(calling, at, flatten(ops, func(op planeOp) []offload.Change { return op.Update })...)
+		default:
+			counters, err = e.o.Plane.Delete(calling, at, flatten(ops, func(op planeOp) []ipsec.SAID { return op.Delete })...)
 		}
-		placements, err = e.o.Plane.Install(calling, e.currentEpoch(), offload.Active, sas...)
-	case 1:
-		var changes []offload.Change
-		for _, op := range ops {
-			changes = append(changes, op.Update...)
-		}
-		placements, err = e.o.Plane.Update(calling, e.currentEpoch(), changes...)
-	default:
-		var ids []ipsec.SAID
-		for _, op := range ops {
-			ids = append(ids, op.Delete...)
-		}
-		counters, err = e.o.Plane.Delete(calling, e.currentEpoch(), ids...)
-	}
+		return err
+	})
 	if err != nil && ctx.Err() == nil {
 		e.o.Log.Error("dataplane call failed", "error", err)
 	}
 	return dealOut(ops, placements, counters, err)
+}
+
+// flatten is what all operations have of one kind, in order.
+func flatten[T any](ops []planeOp, of func(planeOp) []T) []T {
+	var all []T
+	for _, op := range ops {
+		all = append(all, of(op)...)
+	}
+	return all
 }
 
 // dealOut gives each operation its part of the answer: placements are one for each

@@ -68,16 +68,7 @@ func TestNumbersBeyondTheLeaseAreNotSentWithinAMargin(t *testing.T) { // I2, B6
 	if _, err := plane.Configure(t.Context(), offload.Config{Boot: 1}); err != nil {
 		t.Fatalf("The dataplane cannot be configured: %v.", err)
 	}
-	sa := ipsec.SA{
-		ID:        ipsec.SAID{SPI: 0x2000, Dst: netip.MustParseAddr("192.0.2.2"), Proto: ipsec.ESP},
-		Direction: ipsec.Outbound, Local: netip.MustParseAddr("192.0.2.1"), Remote: netip.MustParseAddr("192.0.2.2"),
-		Algorithms: ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 128}, Encryption: ipsec.NewKey(make([]byte, 20)),
-		Selectors: ipsec.Selectors{
-			Local:  []ipsec.TrafficSelector{ipsec.SelectorOf(netip.MustParsePrefix("10.1.0.0/16"))},
-			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.MustParsePrefix("10.2.0.0/16"))},
-		},
-		Sequence: ipsec.Sequence{Next: 1, Ceiling: ceiling},
-	}
+	sa := leased(ceiling)
 	placed, err := plane.Install(t.Context(), 1, offload.Active, sa)
 	if err != nil || placed[0].Err != nil {
 		t.Fatalf("The SA cannot be installed: %v, %+v.", err, placed)
@@ -114,5 +105,19 @@ func TestWithoutCeilingsAnSAHasAllNumbers(t *testing.T) { // I2
 		if got := s.firstLease(&tunnel{}, out); got.Ceiling != c.want {
 			t.Errorf("Where ceilings are missing: %v, the first lease of an SA should end at %d, not at %d.", c.unbounded, c.want, got.Ceiling)
 		}
+	}
+}
+
+// leased is an outbound SA that may send up to a ceiling.
+func leased(ceiling uint64) ipsec.SA {
+	return ipsec.SA{
+		ID:        ipsec.SAID{SPI: 0x2000, Dst: netip.MustParseAddr("192.0.2.2"), Proto: ipsec.ESP},
+		Direction: ipsec.Outbound, Local: netip.MustParseAddr("192.0.2.1"), Remote: netip.MustParseAddr("192.0.2.2"),
+		Algorithms: ipsec.Algorithms{Encryption: ipsec.EncrAESGCM16, KeyBits: 128}, Encryption: ipsec.NewKey(make([]byte, 20)),
+		Selectors: ipsec.Selectors{
+			Local:  []ipsec.TrafficSelector{ipsec.SelectorOf(netip.MustParsePrefix("10.1.0.0/16"))},
+			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.MustParsePrefix("10.2.0.0/16"))},
+		},
+		Sequence: ipsec.Sequence{Next: 1, Ceiling: ceiling},
 	}
 }

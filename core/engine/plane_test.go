@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/offload"
+	"github.com/evergate/evergate/offload/mem"
 )
 
 // planeOps are operations as a word each: the shard's letter, what is to be done, and
@@ -142,4 +144,59 @@ func TestOrderWithoutAnswerIsRepeated(t *testing.T) { // B7
 			t.Errorf("The dataplane was asked %d times, want a second time after the first had no answer.", calls)
 		}
 	})
+}
+
+// overtaken is a dataplane that hears something else before the first Update.
+type overtaken struct {
+	offload.Engine
+	first func()
+	calls int
+}
+
+func (o *overtaken) Update(ctx context.Context, at offload.Epoch, changes ...offload.Change) ([]offload.Placement, error) {
+	if o.calls++; o.calls == 1 {
+		o.first()
+	}
+	return o.Engine.Update(ctx, at, changes...)
+}
+
+// TestCallThatWasOvertakenIsMadeAgain: a member's own newer call must not make its older
+// one look like that of a former owner (I5).
+func TestCallThatWasOvertakenIsMadeAgain(t *testing.T) {
+	for _, c := range []struct {
+		by    string
+		own   bool
+		calls int
+		want  error
+	}{
+		{"our newer epoch", true, 2, nil},
+		{"another owner's", false, 1, offload.ErrStaleEpoch},
+	} {
+		t.Run(c.by, func(t *testing.T) {
+			plane := &overtaken{Engine: mem.New(mem.Options{})}
+			e := &Engine{o: Options{Plane: plane, Log: slog.New(slog.DiscardHandler)}}
+			e.epoch.Store(2)
+			sa := leased(10)
+			if _, err := plane.Configure(t.Context(), offload.Config{Boot: 1}); err != nil {
+				t.Fatalf("The dataplane cannot be configured: %v.", err)
+			}
+			if _, err := plane.Install(t.Context(), 2, offload.Active, sa); err != nil {
+				t.Fatalf("The SA cannot be installed: %v.", err)
+			}
+			raise := offload.Change{ID: sa.ID, Sequence: &ipsec.Sequence{Ceiling: 20}}
+			plane.first = func() {
+				if c.own {
+					e.epoch.Store(3)
+				}
+				if _, err := plane.Engine.Update(t.Context(), 3, offload.Change{ID: sa.ID}); err != nil {
+					t.Errorf("The newer call failed: %v.", err)
+				}
+			}
+			r := new(runner)
+			got := e.call(t.Context(), []planeOp{{Op: Op{Update: []offload.Change{raise}}, r: r}})[r]
+			if len(got) != 1 || !errors.Is(got[0].Err, c.want) || plane.calls != c.calls {
+				t.Errorf("After %d calls the shard was told %+v, want %d calls and the error %v.", plane.calls, got, c.calls, c.want)
+			}
+		})
+	}
 }

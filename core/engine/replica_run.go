@@ -225,13 +225,16 @@ func portion(batch []orders) int {
 	return len(batch)
 }
 
-// order carries out a list of orders, under the epoch of the moment, and returns the
-// SAs that were refused.
-func (e *Engine) order(ctx context.Context, epoch func() offload.Epoch, list []ha.Order) []ipsec.SAID {
+// order carries out a list of orders, and returns the SAs that were refused.
+func (e *Engine) order(ctx context.Context, list []ha.Order) []ipsec.SAID {
 	var refused []ipsec.SAID
 	for _, c := range PlaneCalls(list) {
 		e.insist(ctx, func(ctx context.Context) error {
-			r, err := c.Make(ctx, e.o.Plane, epoch())
+			var r []ipsec.SAID
+			err := e.claiming(func(at offload.Epoch) (err error) {
+				r, err = c.Make(ctx, e.o.Plane, at)
+				return err
+			})
 			refused = append(refused, r...)
 			if err == nil {
 				e.ordered(c)

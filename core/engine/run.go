@@ -320,6 +320,18 @@ func (e *Engine) yieldRoutes(routes []Route) {
 // currentEpoch is the one that calls into the dataplane carry.
 func (e *Engine) currentEpoch() offload.Epoch { return offload.Epoch(e.epoch.Load()) }
 
+// claiming makes a call under the epoch of the moment. It makes it again where that has
+// risen meanwhile, and a call with the new one has overtaken it: the dataplane takes it
+// for one of a former owner then, and has done nothing.
+func (e *Engine) claiming(call func(offload.Epoch) error) error {
+	for {
+		at := e.currentEpoch()
+		if err := call(at); !errors.Is(err, offload.ErrStaleEpoch) || e.currentEpoch() <= at {
+			return err
+		}
+	}
+}
+
 // runEvents hears what the dataplane notices, for as long as there is one.
 func (e *Engine) runEvents(ctx context.Context) {
 	e.meetPlane(ctx)
