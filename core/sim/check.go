@@ -174,7 +174,7 @@ func (m *member) has(p promise) bool {
 	if m.daemon.up && m.memory.knows(m, p) {
 		return true
 	}
-	return m.c.now.Sub(m.died) < unnoticed && m.before.knows(m, p)
+	return m.c.clock.Now().Sub(m.died) < unnoticed && m.before.knows(m, p)
 }
 
 // unnoticed is for how long the others may not know that a member has died.

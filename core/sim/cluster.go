@@ -9,6 +9,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ha/hatest/play"
 )
 
 // Fault is an assumption that a run breaks on purpose.
@@ -85,7 +86,7 @@ type Config struct {
 
 // Cluster is one run.
 type Cluster struct {
-	clock
+	clock   play.Clock
 	cfg     Config
 	rnd     *rand.Rand
 	planes  *rand.Rand // draws dataplanes
@@ -123,7 +124,7 @@ func New(cfg Config) *Cluster {
 		ledger: newLedger(),
 	}
 	c.begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	c.now = c.begin
+	c.clock = play.NewClock(c.begin)
 	c.draw()
 	for i := range c.cfg.Members {
 		id := ipsec.MemberID(i)
@@ -180,7 +181,7 @@ func (c *Cluster) draw() {
 func (c *Cluster) Run() error {
 	c.Start()
 	if !c.cfg.Calm {
-		c.after(c.upTo(500*time.Millisecond), c.trouble)
+		c.clock.After(c.upTo(500*time.Millisecond), c.trouble)
 	}
 	c.Play(c.cfg.Run)
 	return c.Settle()
@@ -192,14 +193,14 @@ func (c *Cluster) Start() {
 		m.start(true)
 	}
 	for _, cl := range c.clients {
-		c.after(c.upTo(time.Second), cl.start)
-		c.after(c.upTo(time.Second), cl.live)
+		c.clock.After(c.upTo(time.Second), cl.start)
+		c.clock.After(c.upTo(time.Second), cl.live)
 	}
 }
 
 // Play lets time pass.
 func (c *Cluster) Play(d time.Duration) {
-	c.run(c.now.Add(d), func() bool { return c.broken != nil })
+	c.clock.Run(c.clock.Now().Add(d), func() bool { return c.broken != nil })
 }
 
 // Err is the first breach.
@@ -208,7 +209,7 @@ func (c *Cluster) Err() error { return c.broken }
 // Sum tells what has been played.
 func (c *Cluster) Sum() Sum {
 	s := c.sum
-	s.Runs, s.Events = 1, c.made
+	s.Runs, s.Events = 1, c.clock.Made()
 	for _, m := range c.members {
 		m.addStats(&s)
 	}
@@ -217,7 +218,7 @@ func (c *Cluster) Sum() Sum {
 
 func (c *Cluster) breach(format string, args ...any) {
 	if c.broken == nil {
-		c.broken = fmt.Errorf("%w, at %v", fmt.Errorf(format, args...), c.now.Sub(c.begin))
+		c.broken = fmt.Errorf("%w, at %v", fmt.Errorf(format, args...), c.clock.Now().Sub(c.begin))
 		c.tracef("cluster", "BREACH %v", c.broken)
 	}
 }
@@ -225,7 +226,7 @@ func (c *Cluster) breach(format string, args ...any) {
 // tracef writes a line: when, who, what.
 func (c *Cluster) tracef(who, format string, args ...any) {
 	if c.cfg.Trace != nil {
-		c.cfg.Trace(fmt.Sprintf("%14v  %-9s %s", c.now.Sub(c.begin), who, fmt.Sprintf(format, args...)))
+		c.cfg.Trace(fmt.Sprintf("%14v  %-9s %s", c.clock.Now().Sub(c.begin), who, fmt.Sprintf(format, args...)))
 	}
 }
 

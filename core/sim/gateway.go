@@ -46,7 +46,7 @@ type shard struct {
 	timer   alarm
 }
 
-func (g *gateway) now() time.Time { return g.c.now.Add(g.skew) }
+func (g *gateway) now() time.Time { return g.c.clock.Now().Add(g.skew) }
 
 // virtual is a time of this machine's clock on the virtual one.
 func (g *gateway) virtual(local time.Time) time.Time {
@@ -67,7 +67,7 @@ func (g *gateway) begin(machines ...*engine.Shard) {
 		g.shards = append(g.shards, s)
 	}
 	life := g.daemon.life
-	g.c.after(g.c.upTo(checkpointEvery), func() { g.checkpoint(life) })
+	g.c.clock.After(g.c.upTo(checkpointEvery), func() { g.checkpoint(life) })
 }
 
 // give hands an input to a shard.
@@ -159,7 +159,7 @@ func (g *gateway) checkpoint(life int) {
 	if g.daemon.life != life || !g.daemon.up {
 		return
 	}
-	g.c.after(checkpointEvery, func() { g.checkpoint(life) })
+	g.c.clock.After(checkpointEvery, func() { g.checkpoint(life) })
 	if g.daemon.frozen {
 		return
 	}

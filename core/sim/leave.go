@@ -34,14 +34,14 @@ func (m *member) leave() {
 			return
 		}
 		m.stepReplica(engine.Node{Input: ha.Leave{Step: ha.Handover}})
-		m.await(m.c.now.Add(handoverTime), func() bool { return m.node.Handing() == 0 }, m.goodbye)
+		m.await(m.c.clock.Now().Add(handoverTime), func() bool { return m.node.Handing() == 0 }, m.goodbye)
 	})
 }
 
 // goodbye leaves to others what has found no successor.
 func (m *member) goodbye() {
 	m.stepReplica(engine.Node{Input: ha.Leave{Step: ha.Goodbye}})
-	m.await(m.c.now.Add(goodbyeTime), func() bool { return m.node.Owned() == 0 }, func() {
+	m.await(m.c.clock.Now().Add(goodbyeTime), func() bool { return m.node.Owned() == 0 }, func() {
 		m.stepReplica(engine.Node{Input: ha.Leave{}})
 		m.end(true)
 	})
@@ -65,7 +65,7 @@ func (m *member) end(kept bool) {
 
 // await does what is next when something is so, or at the end.
 func (m *member) await(end time.Time, so func() bool, next func()) {
-	if so() || !m.c.now.Before(end) {
+	if so() || !m.c.clock.Now().Before(end) {
 		next()
 		return
 	}
@@ -75,7 +75,7 @@ func (m *member) await(end time.Time, so func() bool, next func()) {
 // later does something in the daemon's present life.
 func (m *member) later(wait time.Duration, do func()) {
 	life := m.daemon.life
-	m.c.after(wait, func() {
+	m.c.clock.After(wait, func() {
 		if m.daemon.life == life && m.daemon.up {
 			m.inbox.push(do)
 		}

@@ -115,7 +115,7 @@ func (l *ledger) sum(b []byte) uint64 { return maphash.Bytes(l.seed, b) }
 
 // promised notes what the messages of a step tell.
 func (l *ledger) promised(m *member, p engine.Publication) {
-	pr := promise{at: m.c.now, tunnel: p.Tunnel, pairs: p.Stored, over: p.Over, final: p.Final}
+	pr := promise{at: m.c.clock.Now(), tunnel: p.Tunnel, pairs: p.Stored, over: p.Over, final: p.Final}
 	if p.IKE != nil {
 		pr.state = l.sum(p.IKE.State.Reveal())
 	}

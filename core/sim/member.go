@@ -13,6 +13,7 @@ import (
 	"github.com/evergate/evergate/core/engine"
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ha/hatest/play"
 	"github.com/evergate/evergate/ike"
 	"github.com/evergate/evergate/offload"
 )
@@ -125,7 +126,7 @@ func (m *member) config() ha.Config {
 		Group: 1, Member: m.id, Members: m.c.all, NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1), Journal: m.c.sealed,
 		Heartbeat: 100 * time.Millisecond, MinAcks: m.c.minAcks, AckTimeout: 200 * time.Millisecond,
 		JoinTimeout: time.Second, AdoptAfter: time.Second, AntiEntropy: 2 * time.Second,
-		CountersEvery: 500 * time.Millisecond, Lease: m.c.lease, Nonces: m.c.nonces(), Unit: m.unit(),
+		CountersEvery: 500 * time.Millisecond, Lease: m.c.lease, Nonces: m.c.nonces(), Unit: play.Unit(m.id, m.c.cfg.Units, m.c.cfg.Override),
 	}
 	if m.c.cfg.Fault == NoTombstones {
 		cfg.TombstoneLife = 1
@@ -199,7 +200,7 @@ func (m *member) stepReplica(in engine.ReplicaInput) {
 		m.c.frame(f)
 	}
 	if m.unprotected = m.node.Stats().Unprotected != unprotected; m.unprotected {
-		m.exposed = m.c.now
+		m.exposed = m.c.clock.Now()
 	}
 	m.checkPromises(rd.Send, m.unprotected)
 	m.checkSpeaks(rd.Send)
@@ -326,7 +327,7 @@ func (m *member) crash() {
 // die ends the daemon.
 func (m *member) die() {
 	m.addStats(&m.c.sum)
-	m.before, m.died = m.memory, m.c.now
+	m.before, m.died = m.memory, m.c.clock.Now()
 	for id := range m.plane.had {
 		m.before.sas[id] = true
 	}
@@ -360,7 +361,7 @@ func (m *member) losePlane(pause time.Duration) {
 	m.plane.stop()
 	m.tell(engine.Node{Input: ha.Plane{Up: false}})
 	life := m.daemon.life
-	m.c.after(pause, func() {
+	m.c.clock.After(pause, func() {
 		if m.daemon.life == life && m.daemon.up && m.plane.down {
 			m.c.tracef(m.name, "has a new dataplane")
 			m.plane.start(m.id, m.nextBoot(), gatewayAddr())

@@ -5,21 +5,17 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
-	"github.com/evergate/evergate/ha/wire"
+	"github.com/evergate/evergate/ha/hatest/play"
 )
 
 // network is all that lies between the parts.
 type network struct {
-	cut         [ipsec.MaxMembers][ipsec.MaxMembers]bool // between members: from, to
+	cut         play.Cuts // between members
 	loss, twice float64
 	// How long things take at most: between members, to and from clients, and
 	// within a machine.
 	delay, outer, inner time.Duration
 }
-
-// encodedEvery is how many seeds there are to one whose frames go through their
-// encoding.
-const encodedEvery = 16
 
 // between carries something from one member to another, or does not.
 func (c *Cluster) between(from, to ipsec.MemberID, do func()) {
@@ -42,14 +38,15 @@ func (c *Cluster) carry(delay time.Duration, do func()) {
 		copies++
 	}
 	for range copies {
-		c.after(c.upTo(delay), do)
+		c.clock.After(c.upTo(delay), do)
 	}
 }
 
 // frame carries a frame of the replication machines.
 func (c *Cluster) frame(f ha.Frame) {
-	if c.cfg.Seed%encodedEvery == 0 {
-		f = c.encoded(f)
+	f, err := play.Carried(c.cfg.Seed, f)
+	if err != nil {
+		c.breach("%v", err)
 	}
 	if c.cfg.Fault == NoElection {
 		f = unheard(f)
@@ -58,36 +55,20 @@ func (c *Cluster) frame(f ha.Frame) {
 	c.between(f.From, f.To, func() { to.hear(f) })
 }
 
-// encoded is a frame as it comes out at the other end.
-func (c *Cluster) encoded(f ha.Frame) ha.Frame {
-	b, err := wire.Marshal(f)
-	if err == nil {
-		f, err = wire.Unmarshal(b)
-	}
-	if err != nil {
-		c.breach("a frame of member %d does not survive its encoding: %v", f.From, err)
-	}
-	return f
-}
-
 // Part cuts the members' network in two, side and the others.
 func (c *Cluster) Part(side ha.Members) {
 	c.tracef("network", "parts: members %v and %v", side&c.all, c.all&^side)
-	for a := range c.all.All() {
-		for b := range c.all.All() {
-			c.net.cut[a][b] = side.Has(a) != side.Has(b)
-		}
-	}
+	c.net.cut.Part(c.all, side)
 }
 
 // Deafen loses what one member says to another.
 func (c *Cluster) Deafen(from, to ipsec.MemberID) {
 	c.tracef("network", "what member %d says to member %d is lost", from, to)
-	c.net.cut[from][to] = from != to
+	c.net.cut.Deafen(from, to)
 }
 
 // Join repairs the members' network.
 func (c *Cluster) Join() {
 	c.tracef("network", "is whole")
-	c.net.cut = [ipsec.MaxMembers][ipsec.MaxMembers]bool{}
+	c.net.cut = play.Cuts{}
 }

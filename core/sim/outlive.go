@@ -27,7 +27,7 @@ func (m *member) orphan() {
 	m.thaw()
 	m.die()
 	life, plane := m.daemon.life, m.plane
-	m.c.after(orphanTime, func() {
+	m.c.clock.After(orphanTime, func() {
 		if m.daemon.life == life {
 			plane.stop()
 		}

@@ -72,7 +72,7 @@ func (a *actor) offer(do func()) {
 func (a *actor) again(wait time.Duration, do func()) {
 	a.queue = append([]func(){do}, a.queue...)
 	a.woken = true
-	a.of.c.after(wait, a.work)
+	a.of.c.clock.After(wait, a.work)
 }
 
 func (a *actor) wake() {
@@ -80,7 +80,7 @@ func (a *actor) wake() {
 		return
 	}
 	a.woken = true
-	a.of.c.after(a.of.c.haste(), a.work)
+	a.of.c.clock.After(a.of.c.haste(), a.work)
 }
 
 // work does the next thing.
@@ -118,14 +118,14 @@ type alarm struct {
 
 // set makes the alarm go off at a time of the virtual clock; zero for never.
 func (p *process) set(a *alarm, at time.Time) {
-	if at.Equal(a.at) && !at.IsZero() && at.After(p.c.now) {
+	if at.Equal(a.at) && !at.IsZero() && at.After(p.c.clock.Now()) {
 		return
 	}
 	a.at = at
 	if at.IsZero() {
 		return
 	}
-	p.c.after(at.Sub(p.c.now), func() {
+	p.c.clock.After(at.Sub(p.c.clock.Now()), func() {
 		if a.at.Equal(at) {
 			a.at = time.Time{}
 			a.do()

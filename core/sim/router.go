@@ -32,7 +32,7 @@ const (
 
 // changed is told that a member is fit now, or not any more.
 func (r *router) changed(m *member, fit bool) {
-	r.c.after(r.notices/2+r.c.upTo(r.notices/2), func() {
+	r.c.clock.After(r.notices/2+r.c.upTo(r.notices/2), func() {
 		if m.routable() == fit {
 			r.update()
 		}

@@ -2,13 +2,10 @@ package sim_test
 
 import (
 	"flag"
-	"fmt"
-	"runtime"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/evergate/evergate/core/sim"
+	"github.com/evergate/evergate/ha/hatest/play"
 )
 
 // The run that failed is repeated, with a trace, by
@@ -76,21 +73,13 @@ func TestFoundSeeds(t *testing.T) { // I1, I2, I7
 // playSeeds plays n seeds, or the one that the command line names.
 func playSeeds(t *testing.T, n uint64, config func(uint64) sim.Config) sim.Sum {
 	t.Helper()
-	if *seed != 0 {
-		cfg := config(*seed)
-		cfg.Trace = func(line string) { t.Log(line) }
+	return play.Seeds(t, play.Command{Package: "./core/sim", Seed: *seed}, n, func(seed uint64, trace func(string)) (sim.Sum, error) {
+		cfg := config(seed)
+		cfg.Trace = trace
 		c := sim.New(cfg)
-		if err := c.Run(); err != nil {
-			t.Errorf("Seed %d: %v.", *seed, err)
-		}
-		return c.Sum()
-	}
-	failed, sum := play(n, config)
-	t.Logf("%+v", sum)
-	for _, f := range failed {
-		t.Errorf("%s\n\tgo test ./core/sim -run %s -seed %d -v", f.what, t.Name(), f.seed)
-	}
-	return sum
+		err := c.Run()
+		return c.Sum(), err
+	})
 }
 
 // wantTold checks that many runs have shown something of everything.
@@ -101,36 +90,4 @@ func wantTold(t *testing.T, told map[string]uint64) {
 			t.Errorf("The runs had not one %s, so they show little.", what)
 		}
 	}
-}
-
-type failure struct {
-	seed uint64
-	what string
-}
-
-// play runs seeds 1 to n and returns the first failures.
-func play(n uint64, config func(uint64) sim.Config) ([]failure, sim.Sum) {
-	var (
-		next   atomic.Uint64
-		mu     sync.Mutex
-		failed []failure
-		sum    sim.Sum
-		wg     sync.WaitGroup
-	)
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for s := next.Add(1); s <= n; s = next.Add(1) {
-				c := sim.New(config(s))
-				err := c.Run()
-				mu.Lock()
-				sum.Add(c.Sum())
-				if err != nil && len(failed) < 20 {
-					failed = append(failed, failure{s, fmt.Sprintf("Seed %d: %v.", s, err)})
-				}
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	return failed, sum
 }

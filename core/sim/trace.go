@@ -216,6 +216,8 @@ func describeRecord(r ha.Record) string {
 		return fmt.Sprintf("PutIKE %v %v with %d children", r.Tunnel, r.Version, len(r.Children))
 	case ha.PutChild:
 		return fmt.Sprintf("PutChild %v %v %v bound %d", r.Tunnel, r.Version, r.Child.Out.ID, r.Child.Bound)
+	case ha.Return:
+		return fmt.Sprintf("Return %v %v with %d children", r.Tunnel, r.Version, len(r.Children))
 	case ha.Supply:
 		return fmt.Sprintf("Supply %v %v", r.Tunnel, r.Version)
 	case ha.Hello:

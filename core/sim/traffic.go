@@ -13,7 +13,7 @@ import (
 // live is one moment of the client's life.
 func (cl *client) live() {
 	c := cl.c
-	c.after(20*time.Millisecond+c.upTo(60*time.Millisecond), cl.live)
+	c.clock.After(20*time.Millisecond+c.upTo(60*time.Millisecond), cl.live)
 	if !cl.daemon.up {
 		if c.chance(20) && !c.still {
 			cl.start()
@@ -87,7 +87,7 @@ func (c *Cluster) arrive(cl *client, id ipsec.SAID, seq uint64, again bool) {
 		return
 	}
 	if !again {
-		cl.upAt, cl.up = c.now, id
+		cl.upAt, cl.up = c.clock.Now(), id
 	}
 }
 
@@ -159,5 +159,5 @@ func (c *Cluster) decrypt(cl *client, spi ipsec.SPI, seq uint64, to netip.AddrPo
 		return
 	}
 	cl.pump()
-	cl.downAt, cl.down = c.now, id
+	cl.downAt, cl.down = c.clock.Now(), id
 }

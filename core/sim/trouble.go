@@ -13,7 +13,7 @@ func (c *Cluster) trouble() {
 	if c.quiet {
 		return
 	}
-	defer func() { c.after(50*time.Millisecond+c.upTo(900*time.Millisecond), c.trouble) }()
+	defer func() { c.clock.After(50*time.Millisecond+c.upTo(900*time.Millisecond), c.trouble) }()
 	m := c.members[c.rnd.IntN(len(c.members))]
 	if c.cfg.Units > 0 && c.chance(3) {
 		c.unitTrouble(m)
@@ -48,12 +48,12 @@ func (c *Cluster) trouble() {
 		m.orphan()
 	case 22:
 		m.orphan()
-		c.after(c.upTo(time.Second), func() { c.bootAll(true) })
+		c.clock.After(c.upTo(time.Second), func() { c.bootAll(true) })
 	case 23:
 		for _, m := range c.members {
 			m.orphan()
 		}
-		c.after(c.upTo(time.Second), func() { c.bootAll(true) })
+		c.clock.After(c.upTo(time.Second), func() { c.bootAll(true) })
 	default:
 		c.Rehash()
 	}
@@ -66,7 +66,7 @@ func (c *Cluster) pause(m *member) {
 	}
 	kind, life := c.rnd.IntN(3), m.daemon.life
 	m.freeze(kind != 0, kind != 1)
-	c.after(c.upTo(2*time.Second), func() {
+	c.clock.After(c.upTo(2*time.Second), func() {
 		if m.daemon.life == life {
 			m.thaw()
 		}
@@ -88,13 +88,13 @@ func (m *member) jump(d time.Duration) {
 func (c *Cluster) rolling(id ipsec.MemberID) {
 	m := c.members[id]
 	m.leave()
-	c.after(1500*time.Millisecond, func() {
+	c.clock.After(1500*time.Millisecond, func() {
 		if !m.daemon.up {
 			m.start(true)
 		}
 	})
 	if int(id)+1 < len(c.members) {
-		c.after(3*time.Second, func() {
+		c.clock.After(3*time.Second, func() {
 			if !c.quiet {
 				c.rolling(id + 1)
 			}
@@ -142,7 +142,7 @@ func (cl *client) hangUp() {
 	cl.wanted = false
 	cl.all(engine.Down{Name: "office"})
 	life := cl.daemon.life
-	cl.c.after(cl.c.upTo(2*time.Second), func() {
+	cl.c.clock.After(cl.c.upTo(2*time.Second), func() {
 		if cl.daemon.life == life && cl.daemon.up {
 			cl.c.tracef(cl.name, "dials again")
 			cl.wanted = true
@@ -172,7 +172,7 @@ func (c *Cluster) Heal() {
 		m.thaw()
 	}
 	c.bootAll(true)
-	c.after(3*time.Second, func() { c.bootAll(true) }) // who was about to stop
+	c.clock.After(3*time.Second, func() { c.bootAll(true) }) // who was about to stop
 }
 
 // What follows is for scripts.

@@ -14,17 +14,6 @@ import (
 // primary: an election takes a few heartbeats.
 const maxRivalry = 3 * time.Second
 
-// unit is what a member is in its unit, nil where members are gateways of their own.
-func (m *member) unit() *ha.Unit {
-	if m.c.cfg.Units == 0 {
-		return nil
-	}
-	return &ha.Unit{
-		ID: uint8(int(m.id) % m.c.cfg.Units), Priority: uint8(100 + m.id), Override: m.c.cfg.Override,
-		Serial: fmt.Sprintf("serial-%02d", m.id), AgeMargin: time.Second,
-	}
-}
-
 // reigns tells whether m holds itself to be the primary of its unit.
 func (m *member) reigns() bool {
 	if !m.daemon.up || m.daemon.frozen {
@@ -41,14 +30,14 @@ func (m *member) checkReign() {
 		return
 	}
 	rival := slices.IndexFunc(m.c.members, func(o *member) bool {
-		return o != m && int(o.id)%m.c.cfg.Units == int(m.id)%m.c.cfg.Units && o.reigns() && !m.c.net.cut[m.id][o.id] && !m.c.net.cut[o.id][m.id]
+		return o != m && int(o.id)%m.c.cfg.Units == int(m.id)%m.c.cfg.Units && o.reigns() && !m.c.net.cut.Between(m.id, o.id)
 	})
 	switch {
 	case rival < 0 || !m.reigns():
 		m.rivalry = time.Time{}
 	case m.rivalry.IsZero():
-		m.rivalry = m.c.now
-	case m.c.now.Sub(m.rivalry) > maxRivalry:
+		m.rivalry = m.c.clock.Now()
+	case m.c.clock.Now().Sub(m.rivalry) > maxRivalry:
 		m.c.breach("I8: %s and %s are both primary of their unit, and hear each other", m.name, m.c.members[rival].name)
 	}
 }

@@ -115,7 +115,7 @@ func (c *Cluster) checkStep(m *member, rd ha.Ready) {
 // protected, is on enough other members (I6). A member that has just crashed
 // may have acknowledged it.
 func (c *Cluster) checkCommitted(m *member, h held) {
-	if c.now.Sub(c.crashed) < time.Second {
+	if c.clock.Now().Sub(c.crashed) < time.Second {
 		return
 	}
 	have := 0
@@ -257,7 +257,7 @@ func (cl *client) checkServed() {
 		return
 	}
 	cl.c.sum.Served++
-	if quiet := cl.c.now.Sub(cl.heard); quiet > time.Second {
+	if quiet := cl.c.clock.Now().Sub(cl.heard); quiet > time.Second {
 		cl.c.breach("client %d took no packet of %v for %v (%d dropped)%s", cl.id, cl.out, quiet, cl.dropped, cl.standing())
 	}
 }

@@ -56,7 +56,7 @@ func (m *member) routed() bool {
 
 // live is one moment of the client's life.
 func (cl *client) live() {
-	defer func() { cl.c.after(20*time.Millisecond+cl.c.upTo(20*time.Millisecond), cl.live) }()
+	defer func() { cl.c.clock.After(20*time.Millisecond+cl.c.upTo(20*time.Millisecond), cl.live) }()
 	switch roll := cl.c.rnd.IntN(100); {
 	case !cl.up:
 		if !cl.dialing && roll < 20 && !cl.c.still {
@@ -90,13 +90,13 @@ func (cl *client) dial() {
 	m.step(ha.StoreIKE{Tunnel: id, IKE: encode(1), Heard: true})
 	in, out, index := m.newChild(cl, id)
 	m.hold(held{index: index, tunnel: id, child: out, do: func() {
-		cl.c.after(cl.c.upTo(5*time.Millisecond), func() {
+		cl.c.clock.After(cl.c.upTo(5*time.Millisecond), func() {
 			cl.dialing = false
 			cl.up, cl.tunnel, cl.mid, cl.asking = true, id, 1, 0
 			cl.take(in, out)
 		})
 	}})
-	cl.c.after(2*time.Second, func() {
+	cl.c.clock.After(2*time.Second, func() {
 		if cl.dialing && (m.run != run || !m.up || m.tunnels[id] == nil) {
 			cl.dialing = false // it got no answer
 		}
@@ -106,7 +106,7 @@ func (cl *client) dial() {
 // take uses a new pair.
 func (cl *client) take(in, out ipsec.SAID) {
 	cl.in, cl.out, cl.seq, cl.seen, cl.dropped = in, out, 0, window{}, 0
-	cl.heard = cl.c.now
+	cl.heard = cl.c.clock.Now()
 }
 
 // newChild installs a pair and publishes it.
@@ -140,7 +140,7 @@ func (cl *client) owner(m *member) *member {
 		return nil
 	}
 	o := cl.c.members[st.Owner]
-	if o == m || cl.c.cut[m.id][o.id] || cl.c.cut[o.id][m.id] || !o.up || o.frozen || o.tunnels[cl.tunnel] == nil {
+	if o == m || cl.c.cut.Between(m.id, o.id) || !o.up || o.frozen || o.tunnels[cl.tunnel] == nil {
 		return nil
 	}
 	return o
@@ -158,7 +158,7 @@ func (cl *client) ask() {
 	}
 	s, mid, tunnel := m.tunnels[cl.tunnel], cl.asking, cl.tunnel
 	answer := func() {
-		cl.c.after(cl.c.upTo(5*time.Millisecond), func() {
+		cl.c.clock.After(cl.c.upTo(5*time.Millisecond), func() {
 			if cl.up && cl.tunnel == tunnel && cl.asking == mid {
 				cl.mid, cl.asking = mid, 0
 			}
@@ -191,12 +191,12 @@ func (m *member) rekey(id ipsec.TunnelID, old ipsec.SAID) {
 	m.c.tracef("member %d: rekeys %v: %v -> %v", m.id, id, cl.out, out)
 	run := m.run
 	m.hold(held{index: index, tunnel: id, child: out, do: func() {
-		m.c.after(m.c.upTo(5*time.Millisecond), func() {
+		m.c.clock.After(m.c.upTo(5*time.Millisecond), func() {
 			if !cl.up || cl.tunnel != id {
 				return
 			}
 			cl.take(in, out)
-			m.c.after(10*time.Millisecond, func() { m.do(run, func() { m.dropChild(id, old) }) })
+			m.c.clock.After(10*time.Millisecond, func() { m.do(run, func() { m.dropChild(id, old) }) })
 		})
 	}})
 }
@@ -242,7 +242,7 @@ func (cl *client) hangUp() {
 			cl.c.remember(id)
 		}
 		cl.c.sum.Removed++
-		cl.c.after(cl.c.upTo(5*time.Millisecond), func() {
+		cl.c.clock.After(cl.c.upTo(5*time.Millisecond), func() {
 			if cl.tunnel == id {
 				cl.up = false
 			}
@@ -278,7 +278,7 @@ func (cl *client) receive(burst uint64) {
 	cl.c.sum.Packets += to - from + 1
 	for seq := from; seq <= to; seq++ {
 		if cl.seen.take(seq) {
-			cl.heard, cl.dropped = cl.c.now, 0
+			cl.heard, cl.dropped = cl.c.clock.Now(), 0
 			continue
 		}
 		cl.c.sum.Lost++

@@ -7,7 +7,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
-	"github.com/evergate/evergate/ha/wire"
+	"github.com/evergate/evergate/ha/hatest/play"
 )
 
 // Fault is an assumption that a run breaks on purpose.
@@ -59,7 +59,7 @@ type Config struct {
 
 // Cluster is one run.
 type Cluster struct {
-	clock
+	clock   play.Clock
 	cfg     Config
 	rnd     *rand.Rand
 	start   time.Time
@@ -68,7 +68,7 @@ type Cluster struct {
 	all     ha.Members
 
 	// The members' network.
-	cut         [ipsec.MaxMembers][ipsec.MaxMembers]bool // from, to
+	cut         play.Cuts
 	loss, twice float64
 	delay       time.Duration
 
@@ -94,7 +94,7 @@ func New(cfg Config) *Cluster {
 		delay: 2 * time.Millisecond,
 	}
 	c.start = time.Unix(1_000_000, 0)
-	c.now = c.start
+	c.clock = play.NewClock(c.start)
 	if c.cfg.Members == 0 {
 		c.cfg.Members = 2 + c.rnd.IntN(4)
 	}
@@ -123,7 +123,7 @@ func New(cfg Config) *Cluster {
 func (c *Cluster) Run() error {
 	c.Start()
 	if !c.cfg.Calm {
-		c.after(c.upTo(300*time.Millisecond), c.trouble)
+		c.clock.After(c.upTo(300*time.Millisecond), c.trouble)
 	}
 	c.Play(c.cfg.Run)
 	return c.Settle(c.cfg.Settle)
@@ -137,13 +137,13 @@ func (c *Cluster) Start() {
 	for i := range c.cfg.Clients {
 		cl := &client{c: c, id: i, salt: c.rnd.Uint64()}
 		c.clients = append(c.clients, cl)
-		c.after(c.upTo(time.Second), cl.live)
+		c.clock.After(c.upTo(time.Second), cl.live)
 	}
 }
 
 // Play lets time pass.
 func (c *Cluster) Play(d time.Duration) {
-	c.run(c.now.Add(d), func() bool { return c.breach_ != nil })
+	c.clock.Run(c.clock.Now().Add(d), func() bool { return c.breach_ != nil })
 }
 
 // Err is the first breach.
@@ -169,7 +169,7 @@ func (c *Cluster) breach(format string, args ...any) {
 
 func (c *Cluster) tracef(format string, args ...any) {
 	if c.cfg.Trace != nil {
-		c.cfg.Trace(fmt.Sprintf("%12v  ", c.now.Sub(c.start)) + fmt.Sprintf(format, args...))
+		c.cfg.Trace(fmt.Sprintf("%12v  ", c.clock.Now().Sub(c.start)) + fmt.Sprintf(format, args...))
 	}
 }
 
@@ -178,51 +178,20 @@ func (c *Cluster) upTo(d time.Duration) time.Duration {
 	return time.Duration(c.rnd.Int64N(int64(d) + 1))
 }
 
-// encodedEvery is how many seeds there are to one whose frames go through their
-// encoding.
-const encodedEvery = 16
-
-// encoded is a frame as it comes out at the other end.
-func (c *Cluster) encoded(f ha.Frame) ha.Frame {
-	b, err := wire.Marshal(f)
-	if err == nil {
-		f, err = wire.Unmarshal(b)
-	}
-	if err != nil {
-		c.breach("a frame of member %d does not survive its encoding: %v", f.From, err)
-	}
-	return f
-}
-
 // send carries a frame, or does not.
 func (c *Cluster) send(f ha.Frame) {
 	if c.cut[f.From][f.To] || c.rnd.Float64() < c.loss {
 		return
 	}
-	if c.cfg.Seed%encodedEvery == 0 {
-		f = c.encoded(f)
+	f, err := play.Carried(c.cfg.Seed, f)
+	if err != nil {
+		c.breach("%v", err)
 	}
 	copies := 1
 	if c.rnd.Float64() < c.twice {
 		copies = 2
 	}
 	for range copies {
-		c.after(c.upTo(c.delay), func() { c.members[f.To].receive(f) })
+		c.clock.After(c.upTo(c.delay), func() { c.members[f.To].receive(f) })
 	}
-}
-
-// Add adds up two runs.
-func (s *Sum) Add(o Sum) {
-	s.Steps += o.Steps
-	s.Crashes += o.Crashes
-	s.Claims += o.Claims
-	s.Contested += o.Contested
-	s.Raised += o.Raised
-	s.Worn += o.Worn
-	s.Restored += o.Restored
-	s.Removed += o.Removed
-	s.Packets += o.Packets
-	s.Lost += o.Lost
-	s.Stranded += o.Stranded
-	s.Served += o.Served
 }

@@ -2,13 +2,13 @@ package hatest
 
 import (
 	"encoding/binary"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ha/hatest/play"
 )
 
 // member is one gateway: its disk, its machine, its dataplane, and as much of an
@@ -83,15 +83,10 @@ func (m *member) start(withDisk bool) {
 		AdoptAfter: time.Second, AntiEntropy: 2 * time.Second, CountersEvery: 200 * time.Millisecond,
 		Lease: m.c.cfg.Lease, Nonces: m.nonces(), NewDisk: ha.DiskID(m.c.rnd.Uint64() | 1), Limits: m.c.cfg.Limits,
 		MinProtocol: ha.MinProtocol, MaxProtocol: m.protocol(),
+		Unit: play.Unit(m.id, m.c.cfg.Units, m.c.cfg.Override),
 	}
 	if m.c.cfg.Fault == NoTombstones {
 		cfg.TombstoneLife = 1
-	}
-	if m.c.cfg.Units > 0 {
-		cfg.Unit = &ha.Unit{
-			ID: uint8(int(m.id) % m.c.cfg.Units), Priority: uint8(100 + m.id), Override: m.c.cfg.Override,
-			Serial: fmt.Sprintf("serial-%02d", m.id), AgeMargin: time.Second,
-		}
 	}
 	node, err := ha.New(cfg, m.disk)
 	if err != nil {
@@ -121,7 +116,7 @@ func (m *member) nonces() ha.Nonces {
 
 // counting reads the dataplane's counters now and then.
 func (m *member) counting(run int) {
-	m.c.after(100*time.Millisecond, func() {
+	m.c.clock.After(100*time.Millisecond, func() {
 		if m.up && m.run == run {
 			m.do(run, m.count)
 			m.counting(run)
@@ -147,7 +142,7 @@ func (m *member) crash() {
 	}
 	m.addStats(&m.c.sum)
 	m.c.sum.Crashes++
-	m.c.crashed = m.c.now
+	m.c.crashed = m.c.clock.Now()
 	m.c.tracef("member %d: crashes", m.id)
 	m.up, m.node, m.plane = false, nil, nil
 }
@@ -180,18 +175,18 @@ func (m *member) leave() {
 	m.leaving = true
 	m.step(ha.Leave{Step: ha.Handover})
 	run := m.run
-	m.handing(run, m.c.now.Add(m.c.upTo(200*time.Millisecond)))
+	m.handing(run, m.c.clock.Now().Add(m.c.upTo(200*time.Millisecond)))
 }
 
 // handing waits for the end of the handover, or until it is late.
 func (m *member) handing(run int, end time.Time) {
-	if m.node.Handing() > 0 && m.c.now.Before(end) {
-		m.c.after(2*time.Millisecond, func() { m.do(run, func() { m.handing(run, end) }) })
+	if m.node.Handing() > 0 && m.c.clock.Now().Before(end) {
+		m.c.clock.After(2*time.Millisecond, func() { m.do(run, func() { m.handing(run, end) }) })
 		return
 	}
 	m.step(ha.Leave{Step: ha.Goodbye})
-	m.c.after(10*time.Millisecond, func() { m.do(run, func() { m.step(ha.Leave{}) }) })
-	m.c.after(30*time.Millisecond, func() {
+	m.c.clock.After(10*time.Millisecond, func() { m.do(run, func() { m.step(ha.Leave{}) }) })
+	m.c.clock.After(30*time.Millisecond, func() {
 		if m.run == run {
 			m.crash()
 		}
@@ -220,7 +215,7 @@ func (m *member) receive(f ha.Frame) {
 func (m *member) tell(in ha.Input) {
 	run := m.run
 	m.events = append(m.events, in)
-	m.c.after(m.c.upTo(time.Millisecond), func() { m.do(run, m.tellNext) })
+	m.c.clock.After(m.c.upTo(time.Millisecond), func() { m.do(run, m.tellNext) })
 }
 
 func (m *member) tellNext() {
@@ -234,7 +229,7 @@ func (m *member) tellNext() {
 // step steps the machine and carries out what it asks for, in order.
 func (m *member) step(in ha.Input) ha.Index {
 	m.c.sum.Steps++
-	rd := m.node.Step(m.c.now, in)
+	rd := m.node.Step(m.c.clock.Now(), in)
 	m.noteCopies(in)
 	if rd.Hard != nil {
 		m.write(*rd.Hard)
@@ -268,7 +263,7 @@ func (m *member) step(in ha.Input) ha.Index {
 	m.release(rd)
 	for _, r := range rd.Rekey {
 		run := m.run
-		m.c.after(5*time.Millisecond, func() { m.do(run, func() { m.rekey(r.Tunnel, r.Child) }) })
+		m.c.clock.After(5*time.Millisecond, func() { m.do(run, func() { m.rekey(r.Tunnel, r.Child) }) })
 	}
 	m.wait()
 	return rd.Index
@@ -304,12 +299,12 @@ func (m *member) write(hard ha.HardState) {
 // wait sets the timer of the machine.
 func (m *member) wait() {
 	at := m.node.NextTimeout()
-	if at.Equal(m.timer) && m.timer.After(m.c.now) {
+	if at.Equal(m.timer) && m.timer.After(m.c.clock.Now()) {
 		return
 	}
 	m.timer = at
 	run := m.run
-	m.c.after(at.Sub(m.c.now), func() {
+	m.c.clock.After(at.Sub(m.c.clock.Now()), func() {
 		if m.timer.Equal(at) {
 			m.timer = time.Time{}
 			m.do(run, func() { m.step(ha.Timeout{}) })
@@ -326,7 +321,7 @@ func (m *member) carry(orders []ha.Order, serial uint64) {
 		}
 		m.step(ha.Carried{Serial: serial})
 	})
-	m.c.after(m.c.upTo(time.Millisecond), func() { m.do(run, m.carryNext) })
+	m.c.clock.After(m.c.upTo(time.Millisecond), func() { m.do(run, m.carryNext) })
 }
 
 func (m *member) carryNext() {
@@ -378,7 +373,7 @@ func decode(i ha.IKE) uint64 {
 func (m *member) restore(r ha.Restored) {
 	m.c.sum.Restored++
 	run := m.run
-	m.c.after(0, func() {
+	m.c.clock.After(0, func() {
 		m.do(run, func() {
 			if st, ok := m.node.Tunnel(r.Tunnel); !ok || !st.Owned {
 				return

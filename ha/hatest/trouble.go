@@ -5,6 +5,7 @@ import (
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
+	"github.com/evergate/evergate/ha/hatest/play"
 )
 
 // trouble makes something happen, and comes again.
@@ -12,7 +13,7 @@ func (c *Cluster) trouble() {
 	if c.quiet {
 		return
 	}
-	defer func() { c.after(50*time.Millisecond+c.upTo(900*time.Millisecond), c.trouble) }()
+	defer func() { c.clock.After(50*time.Millisecond+c.upTo(900*time.Millisecond), c.trouble) }()
 	m := c.members[c.rnd.IntN(len(c.members))]
 	if c.cfg.Units > 0 && c.rnd.IntN(3) == 0 {
 		c.unitTrouble(m)
@@ -30,7 +31,7 @@ func (c *Cluster) trouble() {
 	case 7:
 		o := c.members[c.rnd.IntN(len(c.members))]
 		c.tracef("frames from %d to %d are lost", m.id, o.id)
-		c.cut[m.id][o.id] = true
+		c.cut.Deafen(m.id, o.id)
 	case 8, 9:
 		c.Join()
 	case 10:
@@ -38,7 +39,7 @@ func (c *Cluster) trouble() {
 			c.tracef("member %d: freezes", m.id)
 			run := m.run
 			m.freeze()
-			c.after(c.upTo(time.Second), func() {
+			c.clock.After(c.upTo(time.Second), func() {
 				if m.run == run {
 					c.tracef("member %d: thaws", m.id)
 					m.thaw()
@@ -102,17 +103,13 @@ func (c *Cluster) bootAll(withDisk bool) {
 // Part cuts the members' network in two, side and the others.
 func (c *Cluster) Part(side ha.Members) {
 	c.tracef("the members' network parts: %v and %v", side&c.all, c.all&^side)
-	for a := range c.all.All() {
-		for b := range c.all.All() {
-			c.cut[a][b] = side.Has(a) != side.Has(b)
-		}
-	}
+	c.cut.Part(c.all, side)
 }
 
 // Join repairs the members' network.
 func (c *Cluster) Join() {
 	c.tracef("the members' network is whole")
-	c.cut = [ipsec.MaxMembers][ipsec.MaxMembers]bool{}
+	c.cut = play.Cuts{}
 }
 
 // Rehash makes the routers change their minds.
@@ -134,7 +131,7 @@ func (c *Cluster) Heal() {
 		m.thaw()
 	}
 	c.bootAll(true)
-	c.after(400*time.Millisecond, func() { c.bootAll(true) }) // who was about to leave
+	c.clock.After(400*time.Millisecond, func() { c.bootAll(true) }) // who was about to leave
 }
 
 // Crash stops a member: what follows is for scripts.
