@@ -164,6 +164,20 @@ func TestEitherCookieFindsTheTunnel(t *testing.T) {
 	}
 }
 
+// rekeysPhase1At has the client rekey its phase 1, and wants another one where m has the
+// tunnel, with the pair that it had before.
+func (g *group) rekeysPhase1At(m *member, before TunnelStatus) {
+	g.t.Helper()
+	replaced := g.client.only().IKE.SPIi
+	g.client.step(Rekey{Name: "office", IKE: true})
+	g.deliver()
+	g.pass(2 * time.Minute) // the old ISAKMP SA lingers
+	after := m.only()
+	if after.ID != before.ID || after.IKE.SPIi == replaced || after.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
+		g.t.Errorf("the tunnel was %v and is %v, want another ISAKMP SA than %v with the same pair", trait(before), trait(after), replaced)
+	}
+}
+
 // TestPhase1IsRekeyedWhereItsTunnelIs has the router bring the client's new phase 1 to
 // another member than the one that has its tunnel.
 func TestPhase1IsRekeyedWhereItsTunnelIs(t *testing.T) { // F9, C3
@@ -176,13 +190,7 @@ func TestPhase1IsRekeyedWhereItsTunnelIs(t *testing.T) { // F9, C3
 			a, b := g.members[0], g.members[1]
 			before := a.only()
 			g.router = 1
-			g.client.step(Rekey{Name: "office", IKE: true})
-			g.deliver()
-			g.pass(2 * time.Minute) // the old ISAKMP SA lingers
-			after := a.only()
-			if after.ID != before.ID || after.IKE.SPIi == before.IKE.SPIi || after.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
-				t.Errorf("the tunnel was %v and is %v, want another ISAKMP SA with the same pair", trait(before), trait(after))
-			}
+			g.rekeysPhase1At(a, before)
 			if n := len(b.tunnels()); n != 0 {
 				t.Errorf("the other member has %d tunnels of its own, want none", n)
 			}
@@ -190,13 +198,7 @@ func TestPhase1IsRekeyedWhereItsTunnelIs(t *testing.T) { // F9, C3
 			// Its owner is gone, and the router brings another one to the survivor.
 			a.dead = true
 			g.pass(2 * time.Second)
-			g.client.step(Rekey{Name: "office", IKE: true})
-			g.deliver()
-			g.pass(2 * time.Minute)
-			last := b.only()
-			if last.ID != before.ID || last.IKE.SPIi == after.IKE.SPIi || last.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
-				t.Errorf("the survivor has %v, want another ISAKMP SA for %v", trait(last), trait(after))
-			}
+			g.rekeysPhase1At(b, before)
 		})
 	}
 }
@@ -287,13 +289,7 @@ func TestPhase1FromPort500IsRekeyedWhereItsTunnelIs(t *testing.T) { // F9, C3
 				t.Fatalf("the client's tunnel is at %v, want its port 4500 behind the NAT", at)
 			}
 			g.router, g.nat.port500, g.nat.from500 = 1, again, true
-			g.client.step(Rekey{Name: "office", IKE: true})
-			g.deliver()
-			g.pass(2 * time.Minute) // the old ISAKMP SA lingers
-			after := a.only()
-			if after.ID != before.ID || after.IKE.SPIi == before.IKE.SPIi || after.Children[0].In.SA.ID != before.Children[0].In.SA.ID {
-				t.Errorf("the tunnel was %v and is %v, want another ISAKMP SA with the same pair", trait(before), trait(after))
-			}
+			g.rekeysPhase1At(a, before)
 			if n := len(b.tunnels()); n != 0 {
 				t.Errorf("the other member has %d tunnels of its own, want none", n)
 			}
@@ -301,12 +297,7 @@ func TestPhase1FromPort500IsRekeyedWhereItsTunnelIs(t *testing.T) { // F9, C3
 			// The survivor learned where the client had called from.
 			a.dead = true
 			g.pass(2 * time.Second)
-			g.client.step(Rekey{Name: "office", IKE: true})
-			g.deliver()
-			g.pass(2 * time.Minute)
-			if last := b.only(); last.ID != before.ID || last.IKE.SPIi == after.IKE.SPIi {
-				t.Errorf("the survivor has %v, want another ISAKMP SA for %v", trait(last), trait(after))
-			}
+			g.rekeysPhase1At(b, before)
 		})
 	}
 }
