@@ -4,9 +4,7 @@ package e2e_test
 
 import (
 	"testing"
-	"time"
 
-	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
 )
 
@@ -24,17 +22,9 @@ func plugin(t *testing.T, d *gateway.Daemon) int {
 // client's tunnel. Its dataplane goes on, and the next daemon with it.
 func TestDataplaneOutlivesItsDaemon(t *testing.T) { // B6
 	g := newGroup(t)
-	if err := g.client.Initiate("lan"); err != nil {
-		t.Fatal(err)
-	}
+	stream, kept := g.connect()
 	one, two := g.members[0], g.members[1]
-	g.waitRole(one, "sync-primary")
-	g.waitRole(two, "standby")
-	before, process, spi := identity(one.Tunnel("vpn1_1")), plugin(t, one), g.client.SAs()[0].InitiatorSPI
-	stream := netlab.Stream{
-		From: g.site.Client, Source: gateway.ClientHost, To: g.site.Server, Dest: gateway.ServerLoopback, Every: 20 * time.Millisecond,
-	}.Start(t)
-	g.wantTraffic(stream, "at first")
+	process := plugin(t, one)
 
 	one.KillDaemon()
 	g.wantTraffic(stream, "without a daemon")
@@ -47,12 +37,7 @@ func TestDataplaneOutlivesItsDaemon(t *testing.T) { // B6
 	if now := plugin(t, one); now != process {
 		t.Errorf("The dataplane is process %d, want %d still.", now, process)
 	}
-	if got := identity(one.Tunnel("vpn1_1")); got != before {
-		t.Errorf("The SAs were %s and are %s, want the same.", before, got)
-	}
-	if sas := g.client.SAs(); len(sas) != 1 || sas[0].InitiatorSPI != spi {
-		t.Errorf("The client should have kept its IKE SA %016x, got %+v.", spi, sas)
-	}
+	g.wantKept(one, kept)
 	if err := g.client.RekeyChild("lan"); err != nil {
 		t.Errorf("The client should get new keys from the next daemon: %v.", err)
 	}

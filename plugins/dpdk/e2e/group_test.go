@@ -87,6 +87,42 @@ func (g *group) wantTraffic(stream *netlab.Streaming, when string) {
 	})
 }
 
+// connect has the client dial in at the first member and send without a break. It
+// returns the packets, and what has to stay as it is.
+func (g *group) connect() (stream *netlab.Streaming, kept keeping) {
+	g.t.Helper()
+	if err := g.client.Initiate("lan"); err != nil {
+		g.t.Fatal(err)
+	}
+	one, two := g.members[0], g.members[1]
+	g.waitRole(one, "sync-primary")
+	g.waitRole(two, "standby")
+	kept = keeping{identity(one.Tunnel("vpn1_1")), g.client.SAs()[0].InitiatorSPI}
+	stream = netlab.Stream{
+		From: g.site.Client, Source: gateway.ClientHost, To: g.site.Server, Dest: gateway.ServerLoopback, Every: 20 * time.Millisecond,
+	}.Start(g.t)
+	g.wantTraffic(stream, "at first, over DPDK")
+	return stream, kept
+}
+
+// keeping is what a client keeps when a member or a part of it dies: the SAs of its
+// tunnel, and its IKE SA.
+type keeping struct {
+	tunnel string
+	spi    uint64
+}
+
+// wantKept checks that the client has at the member d what it had.
+func (g *group) wantKept(d *gateway.Daemon, kept keeping) {
+	g.t.Helper()
+	if got := identity(d.Tunnel("vpn1_1")); got != kept.tunnel {
+		g.t.Errorf("The SAs were %s and are %s, want the same.", kept.tunnel, got)
+	}
+	if sas := g.client.SAs(); len(sas) != 1 || sas[0].InitiatorSPI != kept.spi {
+		g.t.Errorf("The client should have kept its IKE SA %016x, got %+v.", kept.spi, sas)
+	}
+}
+
 // identity is what stays the same of a tunnel, whoever has it.
 func identity(t diag.Tunnel) string {
 	if len(t.Proxies) != 1 || len(t.Proxies[0].SAs) != 1 {
@@ -101,20 +137,11 @@ func identity(t diag.Tunnel) string {
 // traffic and without new keys.
 func TestTunnelPassesBetweenDPDKAndGo(t *testing.T) { // F5, F19, F23, B1
 	g := newGroup(t)
-	if err := g.client.Initiate("lan"); err != nil {
-		t.Fatal(err)
-	}
+	stream, kept := g.connect()
 	one, two := g.members[0], g.members[1]
-	g.waitRole(one, "sync-primary")
-	g.waitRole(two, "standby")
-	before, spi := identity(one.Tunnel("vpn1_1")), g.client.SAs()[0].InitiatorSPI
-	if got := identity(two.Tunnel("vpn1_1")); got != before {
-		t.Errorf("The SAs are %s at the primary and %s at the standby, want the same.", before, got)
+	if got := identity(two.Tunnel("vpn1_1")); got != kept.tunnel {
+		t.Errorf("The SAs are %s at the primary and %s at the standby, want the same.", kept.tunnel, got)
 	}
-	stream := netlab.Stream{
-		From: g.site.Client, Source: gateway.ClientHost, To: g.site.Server, Dest: gateway.ServerLoopback, Every: 20 * time.Millisecond,
-	}.Start(t)
-	g.wantTraffic(stream, "at first, over DPDK")
 
 	one.Kill()
 	g.site.Lead(g.site.Members[1])
@@ -127,11 +154,5 @@ func TestTunnelPassesBetweenDPDKAndGo(t *testing.T) { // F5, F19, F23, B1
 	two.Kill()
 	g.site.Lead(g.site.Members[0])
 	g.wantTraffic(stream, "after the second member's death, over DPDK again")
-
-	if got := identity(one.Tunnel("vpn1_1")); got != before {
-		t.Errorf("The SAs were %s and are %s, want the same.", before, got)
-	}
-	if sas := g.client.SAs(); len(sas) != 1 || sas[0].InitiatorSPI != spi {
-		t.Errorf("The client should have kept its IKE SA %016x, got %+v.", spi, sas)
-	}
+	g.wantKept(one, kept)
 }
