@@ -101,15 +101,15 @@ func newCounterParts(shards int) counterParts {
 // get waits until there is one, so that a dataplane that is quicker than those who read
 // does not fill the memory. Once ctx has ended nobody reads what is on its way.
 func (p *counterParts) get(ctx context.Context) *counterPart {
-	part := new(counterPart)
 	select {
-	case part = <-p.free:
+	case part := <-p.free:
+		if part.list == nil { // it is used for the first time
+			part.list = make([]offload.Counters, 0, checkpointPart)
+		}
+		return part
 	case <-ctx.Done():
+		return new(counterPart)
 	}
-	if part.list == nil {
-		part.list = make([]offload.Counters, 0, checkpointPart)
-	}
-	return part
 }
 
 // put is called by each reader.
