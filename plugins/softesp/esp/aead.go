@@ -1,14 +1,13 @@
 package esp
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
-	"crypto/subtle"
 	"encoding/binary"
 
 	"golang.org/x/crypto/chacha20poly1305"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/plugins/softesp/esp/gcm"
 )
 
 const saltLen = 4
@@ -32,15 +31,7 @@ func newAEAD(a ipsec.Algorithms, g Geometry, key []byte) (mode, error) {
 		m.aead, err = chacha20poly1305.New(key[:len(key)-saltLen])
 		return m, err
 	}
-	block, err := aes.NewCipher(key[:len(key)-saltLen])
-	if err != nil {
-		return nil, err
-	}
-	if g.icv < minGCMTag {
-		m.aead, err = newShortTag(block, g.icv)
-	} else {
-		m.aead, err = cipher.NewGCMWithTagSize(block, g.icv)
-	}
+	m.aead, err = gcm.New(key[:len(key)-saltLen], g.icv)
 	return m, err
 }
 
@@ -72,45 +63,4 @@ func (m *aeadMode) additional(p []byte, high uint32) []byte {
 	binary.BigEndian.PutUint32(m.aad[4:], high)
 	copy(m.aad[8:], p[4:8])
 	return m.aad[:]
-}
-
-// minGCMTag is the shortest tag that the standard library makes.
-const minGCMTag = 12
-
-// shortTag is AES-GCM with a tag that the standard library finds too short:
-// AES-GCM-8 of RFC 4106. It lets the library make the full tag, and cuts it.
-type shortTag struct {
-	cipher.AEAD
-	tag         int
-	plain, made []byte
-}
-
-func newShortTag(block cipher.Block, tag int) (*shortTag, error) {
-	full, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
-	return &shortTag{AEAD: full, tag: tag}, nil
-}
-
-func (s *shortTag) Overhead() int { return s.tag }
-
-func (s *shortTag) Seal(dst, nonce, plaintext, additional []byte) []byte {
-	s.made = s.AEAD.Seal(s.made[:0], nonce, plaintext, additional)
-	return append(dst, s.made[:len(plaintext)+s.tag]...)
-}
-
-// Open encrypts the ciphertext, which yields the plaintext in a counter mode,
-// and that again, which yields the tag.
-func (s *shortTag) Open(dst, nonce, ciphertext, additional []byte) ([]byte, error) {
-	n := len(ciphertext) - s.tag
-	if n < 0 {
-		return nil, ErrMalformed
-	}
-	s.plain = s.AEAD.Seal(s.plain[:0], nonce, ciphertext[:n], additional)[:n]
-	s.made = s.AEAD.Seal(s.made[:0], nonce, s.plain, additional)
-	if subtle.ConstantTimeCompare(s.made[n:n+s.tag], ciphertext[n:]) != 1 {
-		return nil, ErrAuthentication
-	}
-	return append(dst, s.plain...), nil
 }

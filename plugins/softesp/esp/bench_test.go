@@ -2,12 +2,11 @@ package esp_test
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
 	"testing"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/plugins/softesp/esp"
+	"github.com/evergate/evergate/plugins/softesp/esp/gcm"
 )
 
 const benchPayload = 1420
@@ -39,13 +38,9 @@ func BenchmarkSeal(b *testing.B) {
 }
 
 // BenchmarkBareGCM is what BenchmarkSeal/aes128gcm would cost without ESP around
-// it.
+// it: the same cipher.
 func BenchmarkBareGCM(b *testing.B) {
-	block, err := aes.NewCipher(make([]byte, 16))
-	if err != nil {
-		b.Fatalf("The cipher cannot be made: %v.", err)
-	}
-	aead, err := cipher.NewGCM(block)
+	aead, err := gcm.New(make([]byte, 16), 16)
 	if err != nil {
 		b.Fatalf("The mode cannot be made: %v.", err)
 	}
