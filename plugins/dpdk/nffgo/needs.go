@@ -43,11 +43,14 @@ func Choose(usable []int, ports int) ([]int, error) {
 // Check tells what is wrong with processors that somebody chose.
 func Check(cpus, usable []int) error {
 	for i, n := range cpus {
+		if slices.Contains(cpus[:i], n) {
+			return fmt.Errorf("processor %d is named twice, and nff-go's threads never rest", n)
+		}
+	}
+	for _, n := range cpus {
 		switch {
 		case !slices.Contains(usable, n):
 			return fmt.Errorf("processor %d is none of those that this process may use", n)
-		case slices.Contains(cpus[:i], n):
-			return fmt.Errorf("processor %d is named twice, and nff-go's threads never rest", n)
 		case n >= runtime.NumCPU():
 			return fmt.Errorf("nff-go takes processors below %d only, as many as this process may use, and not %d", runtime.NumCPU(), n)
 		}

@@ -32,6 +32,7 @@ func TestProcessorsThatCannotBeUsedAreNamed(t *testing.T) {
 		says         string
 	}{
 		{[]int{0, 0}, []int{0, 1}, "named twice"},
+		{[]int{2, 3, 2}, []int{0, 1}, "named twice"},
 		{[]int{3}, []int{0, 1}, "none of those"},
 		{[]int{all}, []int{all}, "takes processors below"},
 	} {
