@@ -369,6 +369,14 @@ func controlBugs() []bug {
 				c.Sequence = &ipsec.Sequence{Next: c.Sequence.Next + n}
 			})(ctx, b)
 		}},
+		{"update.idempotent", "makes up another path MTU each time", func(_ context.Context, b *broken) {
+			var made uint16
+			b.exported = func(c *offload.Counters) {
+				if made++; c.Direction == ipsec.Outbound {
+					c.PathMTU = 1500 + made
+				}
+			}
+		}},
 		{"update.sequence", "shows the sequence state that it was given last", func(ctx context.Context, b *broken) {
 			given := make(map[ipsec.SAID]ipsec.Sequence)
 			changesChanges(func(c *offload.Change) { given[c.ID] = *c.Sequence })(ctx, b)

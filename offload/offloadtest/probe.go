@@ -93,7 +93,7 @@ func (p *probe) chooseAlgorithms() ipsec.Algorithms {
 
 // pair makes the SAs of tunnel n in group g, inbound first. n is at least 1.
 func (p *probe) pair(n uint32, g offload.Group) (in, out ipsec.SA) {
-	return p.Pair(p.algorithms(), n, g)
+	return p.makeSA(p.algorithms(), ipsec.Inbound, n, g), p.makeSA(p.algorithms(), ipsec.Outbound, n, g)
 }
 
 func (p *probe) inbound(n uint32, g offload.Group) ipsec.SA {
@@ -103,6 +103,17 @@ func (p *probe) inbound(n uint32, g offload.Group) ipsec.SA {
 // outbound is of groupA: one that is alone needs no other group.
 func (p *probe) outbound(n uint32) ipsec.SA {
 	return p.makeSA(p.algorithms(), ipsec.Outbound, n, groupA)
+}
+
+// pathMTU is what dataplanes are told of the suite's paths: the least that any has, by
+// RFC 8200 section 5, so that a look-up has nothing to add to it.
+const pathMTU = 1280
+
+// makeSA makes one SA of tunnel n, whose path is known.
+func (p *probe) makeSA(a ipsec.Algorithms, d ipsec.Direction, n uint32, g offload.Group) ipsec.SA {
+	sa := p.Harness.makeSA(a, d, n, g)
+	sa.PathMTU = pathMTU
+	return sa
 }
 
 // Pair makes the SAs of tunnel n, at least 1, in group g, as the suite installs
