@@ -135,7 +135,7 @@ func (n *Node) onPutIKE(now time.Time, p *peer, r PutIKE) {
 	t.version = r.Version
 	n.quit(t)
 	n.entitle(now, t, p, r.Title)
-	t.ike, t.unknown, t.listed = r.IKE, r.Unknown, nil
+	t.ike, t.listed = r.IKE, nil
 	for _, b := range r.Children {
 		t.listed = append(t.listed, b.Child)
 	}

@@ -1,6 +1,7 @@
 package ha_test
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -72,6 +73,37 @@ func TestMembersOfTwoReleases(t *testing.T) {
 	g.wantSpoken(2)
 	if st, ok := g.nodes[0].Tunnel(tunnel); !ok || !st.Complete || st.Owner != 1 {
 		t.Errorf("The upgraded member should stand by for the tunnel that member 1 took over, it has %+v.", st)
+	}
+}
+
+// TestTunnelKeepsWhatALaterReleaseAdded has a member take over a tunnel that one of a
+// later release had made, and tell another one of it.
+func TestTunnelKeepsWhatALaterReleaseAdded(t *testing.T) { // F2
+	g := gather(t, 3)
+	added := []byte("a field that this release does not know")
+	g.lose = func(f ha.Frame) bool {
+		for i, r := range f.Records {
+			if put, is := r.(ha.PutIKE); is && f.From == 0 {
+				put.IKE.Unknown = added
+				f.Records[i] = put
+			}
+		}
+		return false
+	}
+	g.establish()
+	g.deaf = ha.MembersOf(0)
+	g.pass(300 * time.Millisecond)
+	g.step(1, ha.Activated{Tunnel: tunnel, Group: 0})
+	g.pass(300 * time.Millisecond)
+	g.step(1, ha.StoreIKE{Tunnel: tunnel, IKE: ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike 2"))}})
+	g.pass(300 * time.Millisecond)
+	for m := range ipsec.MemberID(3) {
+		if m == 0 {
+			continue // it is dead
+		}
+		if st, _ := g.nodes[m].Tunnel(tunnel); st.Owner != 1 || !bytes.Equal(st.IKE.Unknown, added) || g.state(m) != "ike 2" {
+			t.Errorf("Member %d has the state %q of member %d, with %q added, want the new owner's with %q.", m, g.state(m), st.Owner, st.IKE.Unknown, added)
+		}
 	}
 }
 

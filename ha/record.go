@@ -25,6 +25,10 @@ type IKE struct {
 	State ipsec.Key
 	// Facts are the engine's own: the tunnel's name, its index, its peer.
 	Facts []byte
+	// Unknown are the fields that a later version of the protocol has added, as they
+	// came. They travel on with the tunnel, whoever owns it; the engine leaves them
+	// empty, and changes nothing of them.
+	Unknown []byte
 }
 
 // Child is one pair of SAs.
@@ -98,7 +102,6 @@ type (
 		Title    Title
 		Children []Bound
 		IKE      IKE
-		Unknown  []byte
 	}
 
 	// PutChild is one pair. It follows the PutIKE of its tunnel (C8, C9).
@@ -305,9 +308,7 @@ func (r Hello) octets() int {
 	return n
 }
 
-func (r PutIKE) octets() int {
-	return smallRecord + r.IKE.octets() + len(r.Children)*32 + len(r.Unknown)
-}
+func (r PutIKE) octets() int   { return smallRecord + r.IKE.octets() + len(r.Children)*32 }
 func (r PutChild) octets() int { return smallRecord + r.Child.octets() }
 func (r Claim) octets() int    { return smallRecord + len(r.Children)*32 }
 
@@ -346,7 +347,7 @@ func (Want) octets() int      { return smallRecord }
 func (Synced) octets() int    { return smallRecord }
 func (Unknown) octets() int   { return smallRecord }
 
-func (i IKE) octets() int { return len(i.Class) + i.State.Len() + len(i.Facts) }
+func (i IKE) octets() int { return len(i.Class) + i.State.Len() + len(i.Facts) + len(i.Unknown) }
 
 func (c Child) octets() int {
 	n := 2*bareSA + len(c.Unknown)

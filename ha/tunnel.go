@@ -15,10 +15,9 @@ type tunnel struct {
 	version Version
 	// life is the life of the owner that published it. With that life it loses
 	// its owner.
-	life    Life
-	past    Members
-	ike     IKE
-	unknown []byte
+	life Life
+	past Members
+	ike  IKE
 	// children are in the order of their inbound SAs. The slice is replaced, never
 	// changed: whoever goes through it may take out what it finds.
 	children []*child
@@ -159,7 +158,9 @@ func (n *Node) onStoreIKE(now time.Time, in StoreIKE) {
 		n.rd.Lost = append(n.rd.Lost, in.Tunnel) // the engine has not heard yet
 		return
 	}
+	later := t.ike.Unknown
 	t.ike = in.IKE
+	t.ike.Unknown = later
 	if in.Heard {
 		t.heard = now
 	}
@@ -169,9 +170,7 @@ func (n *Node) onStoreIKE(now time.Time, in StoreIKE) {
 
 // putIKE is what p is told: children that it is barred from do not exist.
 func (t *tunnel) putIKE(now time.Time, p *peer) PutIKE {
-	return PutIKE{
-		Tunnel: t.id, Version: t.version, Title: t.title(now), Children: t.bounds(p), IKE: t.ike, Unknown: t.unknown,
-	}
+	return PutIKE{Tunnel: t.id, Version: t.version, Title: t.title(now), Children: t.bounds(p), IKE: t.ike}
 }
 
 // never is a time for which no peer is silent.

@@ -31,7 +31,6 @@ func writeTunnel(w *field.Writer, r ha.Record) bool {
 			writeBound(w, 4, b)
 		}
 		writeIKE(w, 5, &r.IKE)
-		w.Raw(r.Unknown)
 	case ha.PutChild:
 		m = w.Begin(kindPutChild)
 		writeOf(w, r.Tunnel, r.Version)
@@ -113,8 +112,6 @@ func readPutIKE(r *field.Reader) ha.PutIKE {
 			put.Children = append(put.Children, readBound(&m))
 		case 5:
 			readIKE(&m, &put.IKE)
-		default:
-			put.Unknown = append(put.Unknown, m.Raw()...)
 		}
 	}
 	return put
@@ -251,6 +248,7 @@ func writeIKE(w *field.Writer, num uint64, i *ha.IKE) {
 	w.String(1, i.Class)
 	w.Bytes(2, i.State.Reveal())
 	w.Bytes(3, i.Facts)
+	w.Raw(i.Unknown)
 	w.End(m)
 }
 
@@ -263,6 +261,8 @@ func readIKE(r *field.Reader, i *ha.IKE) {
 			i.State = ipsec.CopyKey(m.Bytes())
 		case 3:
 			i.Facts = append([]byte(nil), m.Bytes()...)
+		default:
+			i.Unknown = append(i.Unknown, m.Raw()...)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package wire_test
 
 import (
+	"bytes"
 	"net/netip"
 	"os"
 	"reflect"
@@ -240,14 +241,18 @@ func TestWhatATypeCannotSayIsRefused(t *testing.T) {
 	}
 }
 
-// What a later version adds to a record that outlives its frame stays with it,
-// also through a member that does not know it.
+// What a later version adds to an IKE SA or to a pair stays with it in every record
+// that carries one, also through a member that does not know it.
 func TestUnknownFieldsTravelOn(t *testing.T) {
 	later := protowire.AppendVarint(protowire.AppendTag(nil, 1000, protowire.VarintType), 42)
-	put := ha.PutIKE{Tunnel: 7, IKE: ha.IKE{State: ipsec.NewKey([]byte(secret))}, Unknown: later}
-	pair := ha.PutChild{Tunnel: 7, Child: child()}
-	pair.Child.Unknown = later
-	f := ha.Frame{Records: []ha.Record{put, pair}}
+	ike, pair := ha.IKE{State: ipsec.NewKey([]byte(secret)), Unknown: later}, child()
+	pair.Unknown = later
+	f := ha.Frame{Records: []ha.Record{
+		ha.PutIKE{Tunnel: 7, IKE: ike},
+		ha.PutChild{Tunnel: 7, Child: pair},
+		ha.Supply{Tunnel: 7, IKE: ike, Children: []ha.Child{pair}},
+		ha.Return{Tunnel: 7, IKE: ike, Children: []ha.Child{pair}},
+	}}
 	for range 2 { // here, and at the next member
 		b, err := wire.Marshal(f)
 		if err != nil {
@@ -257,11 +262,32 @@ func TestUnknownFieldsTravelOn(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if p, ok := f.Records[0].(ha.PutIKE); !ok || string(p.Unknown) != string(later) {
-		t.Error("The unknown field of an IKE SA was lost.")
-	}
-	if p, ok := f.Records[1].(ha.PutChild); !ok || string(p.Child.Unknown) != string(later) {
-		t.Error("The unknown field of a pair was lost.")
+	for _, r := range f.Records {
+		var ikes []ha.IKE
+		var pairs []ha.Child
+		switch r := r.(type) {
+		case ha.PutIKE:
+			ikes = []ha.IKE{r.IKE}
+		case ha.PutChild:
+			pairs = []ha.Child{r.Child}
+		case ha.Supply:
+			ikes, pairs = []ha.IKE{r.IKE}, r.Children
+		case ha.Return:
+			ikes, pairs = []ha.IKE{r.IKE}, r.Children
+		}
+		for _, i := range ikes {
+			if !bytes.Equal(i.Unknown, later) {
+				t.Errorf("The unknown field of an IKE SA in %T was lost.", r)
+			}
+		}
+		for _, c := range pairs {
+			if !bytes.Equal(c.Unknown, later) {
+				t.Errorf("The unknown field of a pair in %T was lost.", r)
+			}
+		}
+		if len(ikes)+len(pairs) == 0 {
+			t.Errorf("A record came as %T.", r)
+		}
 	}
 }
 

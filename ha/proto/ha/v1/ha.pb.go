@@ -1189,7 +1189,9 @@ func (x *Bound) GetBound() uint64 {
 	return 0
 }
 
-// IKE is the IKE SA of a tunnel.
+// IKE is the IKE SA of a tunnel. What a later version adds to it belongs here, and not
+// into the records that carry it: a member that does not know a field keeps it, and
+// sends it with every one of them.
 type IKE struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Its connection.
