@@ -49,6 +49,7 @@ func TestManyCountersGoOutByAndBy(t *testing.T) { // B2
 	g := gather(t, 2, func(cfg *ha.Config) { cfg.Limits.Children = pairs })
 	g.establish()
 	var count ha.Count
+	g.bulk = true
 	for i := range pairs {
 		in, out := pair()
 		in.ID.SPI, out.ID.SPI = in.ID.SPI+ipsec.SPI(2*i+2), out.ID.SPI+ipsec.SPI(20000+2*i)
@@ -56,6 +57,7 @@ func TestManyCountersGoOutByAndBy(t *testing.T) { // B2
 		g.step(0, ha.StoreChild{Tunnel: tunnel, In: in, Out: out})
 		count.SAs = append(count.SAs, ha.Counted{ID: in.ID, Sequence: ipsec.Sequence{Highest: 1, Bitmap: []byte{1}}}, ha.Counted{ID: out.ID})
 	}
+	g.bulk = false
 	g.take(0)
 	g.step(0, count)
 	g.pass(2 * time.Second)

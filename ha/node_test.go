@@ -20,6 +20,8 @@ type group struct {
 	lose  func(ha.Frame) bool           // which others are lost, too
 	busy  ha.Members                    // their dataplanes answer later
 	refer func(ipsec.MemberID) []ipsec.SAID
+	// bulk: an audit, which goes through everything, waits until very many steps are over.
+	bulk bool
 }
 
 func gather(t *testing.T, members int, change ...func(*ha.Config)) *group {
@@ -58,8 +60,8 @@ func gather(t *testing.T, members int, change ...func(*ha.Config)) *group {
 func (g *group) step(m ipsec.MemberID, in ha.Input) ha.Ready {
 	rd := g.nodes[m].Step(g.now, in)
 	g.rd[m] = append(g.rd[m], rd)
-	if err := g.nodes[m].Audit(); err != nil {
-		g.t.Fatalf("Member %d: %v.", m, err)
+	if !g.bulk {
+		g.audit(m)
 	}
 	if len(rd.Orders) > 0 && !g.busy.Has(m) {
 		g.step(m, ha.Carried{Serial: rd.Serial, Refused: g.refer(m)})
@@ -70,6 +72,13 @@ func (g *group) step(m ipsec.MemberID, in ha.Input) ha.Ready {
 		}
 	}
 	return rd
+}
+
+func (g *group) audit(m ipsec.MemberID) {
+	g.t.Helper()
+	if err := g.nodes[m].Audit(); err != nil {
+		g.t.Fatalf("Member %d: %v.", m, err)
+	}
 }
 
 // pass lets time go by.
