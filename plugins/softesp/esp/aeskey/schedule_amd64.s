@@ -21,4 +21,3 @@ TEXT ·inverseMix(SB), NOSPLIT, $0-8
 	VAESIMC X0, X0
 	VMOVDQU X0, (AX)
 	RET
-
