@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,8 +20,8 @@ const (
 	// checkpointPart is how many counters a shard is handed at a time, and
 	// checkpointParts how many parts are on their way at most, besides one for each
 	// shard that is being filled.
-	checkpointPart  = 256
-	checkpointParts = 64
+	checkpointPart  = 64
+	checkpointParts = 16
 )
 
 // runCheckpoints reads the counters again and again.
@@ -88,28 +89,35 @@ type counterPart struct {
 }
 
 // counterParts has those that were read, for the next checkpoint.
-type counterParts struct{ free chan *counterPart }
+type counterParts struct {
+	away chan struct{} // a token for each that is on its way
+	mu   sync.Mutex
+	// free are used from the end: what is not needed at the same time is not made, and
+	// few tunnels take the memory of few.
+	free []*counterPart
+}
 
-func newCounterParts(shards int) counterParts {
-	p := counterParts{make(chan *counterPart, checkpointParts+shards)}
-	for range cap(p.free) {
-		p.free <- new(counterPart)
-	}
-	return p
+func newCounterParts(shards int) *counterParts {
+	return &counterParts{away: make(chan struct{}, checkpointParts+shards)}
 }
 
 // get waits until there is one, so that a dataplane that is quicker than those who read
 // does not fill the memory. Once ctx has ended nobody reads what is on its way.
 func (p *counterParts) get(ctx context.Context) *counterPart {
 	select {
-	case part := <-p.free:
-		if part.list == nil { // it is used for the first time
-			part.list = make([]offload.Counters, 0, checkpointPart)
-		}
-		return part
+	case p.away <- struct{}{}:
 	case <-ctx.Done():
 		return new(counterPart)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.free) - 1
+	if last < 0 {
+		return new(counterPart)
+	}
+	part := p.free[last]
+	p.free = p.free[:last]
+	return part
 }
 
 // put is called by each reader.
@@ -119,8 +127,11 @@ func (p *counterParts) put(part *counterPart) {
 	}
 	clear(part.list)
 	part.list = part.list[:0]
+	p.mu.Lock()
+	p.free = append(p.free, part)
+	p.mu.Unlock()
 	select {
-	case p.free <- part:
+	case <-p.away:
 	default: // made when the context had ended
 	}
 }

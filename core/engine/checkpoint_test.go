@@ -23,8 +23,40 @@ func TestPartsOfCheckpointsAreUsedAgain(t *testing.T) {
 	if len(part.list) != 0 || part.list[:1][0].Packets != 0 {
 		t.Errorf("A part that was read holds %+v still.", part.list[:1])
 	}
-	if next := parts.get(t.Context()); len(next.list) != 0 || cap(next.list) != checkpointPart {
-		t.Errorf("The next part has %d counters and room for %d, want none and %d.", len(next.list), cap(next.list), checkpointPart)
+	if next := parts.get(t.Context()); next != part {
+		t.Error("Another part was made, though nobody had the first one any more.")
+	}
+}
+
+// TestFewTunnelsTakeFewParts: what is read before the next part is needed is the next
+// part, so that a gateway with few tunnels keeps the memory of few.
+func TestFewTunnelsTakeFewParts(t *testing.T) {
+	parts := newCounterParts(4)
+	for range 100 {
+		part := parts.get(t.Context())
+		part.readers.Store(1)
+		parts.put(part)
+	}
+	if len(parts.free) != 1 {
+		t.Errorf("A hundred checkpoints of one part each keep %d parts, want the same one.", len(parts.free))
+	}
+}
+
+// TestTheWordOnAnSALeavesNoGarbage: it comes every second, for all SAs, and few have
+// packets that were not carried at once.
+func TestTheWordOnAnSALeavesNoGarbage(t *testing.T) {
+	var n count
+	word := offload.Counters{Packets: 1, Idle: -1}
+	if got := testing.AllocsPerRun(100, func() { n.note(word) }); got != 0 {
+		t.Errorf("The word on an SA takes %v allocations, want none.", got)
+	}
+	word.Held = 3
+	if n.note(word); n.hindrance().held != 3 {
+		t.Errorf("An SA held %d packets, want 3.", n.hindrance().held)
+	}
+	word.Held = 0
+	if n.note(word); n.hindered != nil {
+		t.Errorf("An SA that holds nothing any more has %+v still.", *n.hindered)
 	}
 }
 

@@ -41,8 +41,8 @@ func (n *count) note(c offload.Counters) {
 	n.packets, n.bytes, n.relayed, n.idle = c.Packets, c.Bytes, c.Relayed, c.Idle
 	n.next, n.ceiling, n.highest, n.bitmap = c.Sequence.Next, c.Sequence.Ceiling, c.Sequence.Highest, c.Sequence.Bitmap
 	n.pathMTU, n.hindered = c.PathMTU, nil
-	if h := (hindered{c.Drops, c.Held}); h != (hindered{}) {
-		n.hindered = &h
+	if c.Held != 0 || c.Drops != (offload.Drops{}) {
+		n.hindered = &hindered{c.Drops, c.Held}
 	}
 	n.place(c.Placement)
 }

@@ -69,7 +69,7 @@ type Engine struct {
 	o      Options
 	shards []*runner
 	ops    *queue[planeOp]
-	parts  counterParts
+	parts  *counterParts
 	seed   maphash.Seed
 	// replica is nil without a group. epoch goes with every call into the
 	// dataplane; it only rises.
