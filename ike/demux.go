@@ -35,9 +35,14 @@ type Demux struct {
 // entry is what the index has about a tunnel.
 type entry struct {
 	spis []ipsec.IKESPI
-	half halfKey // zero when the tunnel is not half-open
-	from source  // likewise
-	up   string  // the connection of an established tunnel, else empty
+	up   string    // the connection of an established tunnel, else empty
+	half *halfOpen // nil when the tunnel is not half-open, as most are not
+}
+
+// halfOpen is how a half-open tunnel is found and counted.
+type halfOpen struct {
+	key  halfKey
+	from source
 }
 
 // source is an address that IKE_SA_INIT requests came from, or claimed to: those
@@ -269,17 +274,15 @@ func (d *Demux) index(t *Tunnel) {
 	if t.setup == nil {
 		e.up = t.conn.Name
 	}
+	old, known := d.entries[t.id]
 	if !t.initiator && t.setup != nil {
-		e.half, e.from = halfKey{t.sa.spiI, t.remote}, source{t.remote.Addr(), t.setup.proven}
+		// It keeps the address that its IKE_SA_INIT came from.
+		if e.half = old.half; e.half == nil {
+			e.half = &halfOpen{halfKey{t.sa.spiI, t.remote}, source{t.remote.Addr(), t.setup.proven}}
+		}
 	}
-	if old, ok := d.entries[t.id]; ok {
-		if e.equal(old) {
-			return
-		}
-		// A half-open one keeps the address that its IKE_SA_INIT came from.
-		if e.half != (halfKey{}) && old.half != (halfKey{}) {
-			e.half, e.from = old.half, old.from
-		}
+	if known && e.equal(old) {
+		return
 	}
 	d.unindex(t.id)
 	d.entries[t.id] = e
@@ -289,9 +292,9 @@ func (d *Demux) index(t *Tunnel) {
 	for _, s := range e.spis {
 		d.bySPI[s] = t
 	}
-	if e.half != (halfKey{}) {
-		d.half[e.half] = t
-		d.perSource[e.from]++
+	if e.half != nil {
+		d.half[e.half.key] = t
+		d.perSource[e.half.from]++
 		d.env.Stats.HalfOpen++
 		d.env.Stats.HalfOpenPeak = max(d.env.Stats.HalfOpenPeak, d.env.Stats.HalfOpen)
 	}
@@ -311,15 +314,15 @@ func (d *Demux) unindex(id ipsec.TunnelID) {
 	for _, s := range e.spis {
 		delete(d.bySPI, s)
 	}
-	if e.half == (halfKey{}) {
+	if e.half == nil {
 		return
 	}
-	delete(d.half, e.half)
+	delete(d.half, e.half.key)
 	d.env.Stats.HalfOpen--
-	if d.perSource[e.from] <= 1 {
-		delete(d.perSource, e.from)
+	if d.perSource[e.half.from] <= 1 {
+		delete(d.perSource, e.half.from)
 	} else {
-		d.perSource[e.from]--
+		d.perSource[e.half.from]--
 	}
 }
 

@@ -31,15 +31,14 @@ type timer struct {
 	child *childSA
 }
 
-// timers lists all deadlines that are set.
-func (t *Tunnel) timers() []timer {
+// timers calls yield for all deadlines that are set.
+func (t *Tunnel) timers(yield func(timer)) {
 	if t.state == StateClosed || t.standby {
-		return nil
+		return
 	}
-	out := make([]timer, 0, 8)
 	add := func(at time.Time, e event, sa *ikeSA, c *childSA) {
 		if !at.IsZero() {
-			out = append(out, timer{at, e, sa, c})
+			yield(timer{at, e, sa, c})
 		}
 	}
 	if t.setup != nil {
@@ -66,7 +65,6 @@ func (t *Tunnel) timers() []timer {
 		add(t.probeDue(), evProbe, nil, nil)
 	}
 	add(t.keepaliveDue(), evKeepalive, nil, nil)
-	return out
 }
 
 func (t *Tunnel) saTimers(sa *ikeSA, add func(time.Time, event, *ikeSA, *childSA)) {
@@ -91,18 +89,23 @@ func (t *Tunnel) saTimers(sa *ikeSA, add func(time.Time, event, *ikeSA, *childSA
 // the past, which means now.
 func (t *Tunnel) NextTimeout() time.Time {
 	var next time.Time
-	for _, tm := range t.timers() {
+	t.timers(func(tm timer) {
 		if next.IsZero() || tm.at.Before(next) {
 			next = tm.at
 		}
-	}
+	})
 	return next
 }
 
 // onTimers fires what is due, oldest first. What that sets anew is the next
 // Timeout's.
 func (t *Tunnel) onTimers() {
-	due := slices.DeleteFunc(t.timers(), func(tm timer) bool { return tm.at.After(t.now) })
+	var due []timer
+	t.timers(func(tm timer) {
+		if !tm.at.After(t.now) {
+			due = append(due, tm)
+		}
+	})
 	slices.SortStableFunc(due, func(a, b timer) int { return a.at.Compare(b.at) })
 	for _, tm := range due {
 		if t.state == StateClosed {

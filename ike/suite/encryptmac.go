@@ -94,10 +94,8 @@ func (c *composed) split(msg []byte, body int) (iv, text, icv []byte) {
 	return msg[body:start], msg[start:end], msg[end:]
 }
 
-// checksum is the truncated HMAC of all before the ICV, valid until the next
-// call.
+// checksum is the truncated HMAC of all before the ICV. It is there for one message.
 func (c *composed) checksum(msg []byte) []byte {
-	c.mac.Reset()
 	c.mac.Write(msg[:len(msg)-c.icv])
 	return c.mac.Sum(c.sum[:0])[:c.icv]
 }

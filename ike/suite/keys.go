@@ -136,7 +136,6 @@ func (s Suite) expand(prf PRF, skeyseed ipsec.Key, x Exchange) (Keys, error) {
 	if err != nil {
 		return Keys{}, err
 	}
-	defer clear(mat)
 	var k Keys
 	cut(mat,
 		part{&k.D, prf.Len()}, part{&k.Ai, intLen}, part{&k.Ar, intLen},
@@ -181,7 +180,6 @@ func (p PRF) ChildKeys(d ipsec.Key, a ipsec.Algorithms, shared ipsec.Key, ni, nr
 	if err != nil {
 		return ChildKeys{}, err
 	}
-	defer clear(mat)
 	var k ChildKeys
 	cut(mat,
 		part{&k.Initiator.Encryption, encLen}, part{&k.Initiator.Integrity, intLen},
@@ -195,10 +193,11 @@ type part struct {
 	len int
 }
 
-// cut copies keys out of mat in order.
+// cut makes keys of mat in order. They own it from then on, each its part: they are
+// wiped together, and one object among all that passes takes less room than seven.
 func cut(mat []byte, parts ...part) {
 	for _, p := range parts {
-		*p.key = ipsec.CopyKey(mat[:p.len])
+		*p.key = ipsec.NewKey(mat[:p.len:p.len])
 		mat = mat[p.len:]
 	}
 }

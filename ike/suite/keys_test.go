@@ -230,3 +230,22 @@ func TestWipeErasesEveryKey(t *testing.T) {
 		}
 	}
 }
+
+// TestKeysOfOneExchangeAreWipedApart: they lie side by side, and have no room for each
+// other.
+func TestKeysOfOneExchangeAreWipedApart(t *testing.T) {
+	s := vectors()[0].suite
+	for i := range 7 {
+		k, left := keysOf(t, s, 1), keysOf(t, s, 1)
+		of := func(k *suite.Keys) []*ipsec.Key { return []*ipsec.Key{&k.D, &k.Ai, &k.Ar, &k.Ei, &k.Er, &k.Pi, &k.Pr} }
+		of(&k)[i].Wipe()
+		for j, key := range of(&k) {
+			if same := key.Equal(*of(&left)[j]); same != (j != i || key.Len() == 0) {
+				t.Errorf("Key %d was wiped, and key %d is as before: %v.", i, j, same)
+			}
+			if b := key.Reveal(); cap(b) != len(b) {
+				t.Errorf("Key %d of %d octets reaches %d octets into what follows.", j, len(b), cap(b)-len(b))
+			}
+		}
+	}
+}

@@ -67,10 +67,12 @@ func (p PRF) Plus(key ipsec.Key, n int, seed ...[]byte) ([]byte, error) {
 		return nil, fmt.Errorf("suite: derive %d octets with %v: prf+ yields at most %d", n, p.id, 255*p.len)
 	}
 	h := hmac.New(p.new, key.Reveal())
-	out := make([]byte, 0, n+p.len)
+	out := make([]byte, 0, (n+p.len-1)/p.len*p.len)
 	var last []byte
 	for counter := byte(1); len(out) < n; counter++ {
-		h.Reset()
+		if counter > 1 { // a new one would set up to be reset often
+			h.Reset()
+		}
 		h.Write(last)
 		for _, s := range seed {
 			h.Write(s)
