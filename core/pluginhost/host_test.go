@@ -398,12 +398,8 @@ func TestGrandchildrenEndToo(t *testing.T) {
 	b.wantReset()
 	second := child()
 	b.stop()
-	for _, pid := range []int{first, second} {
-		// The reaper of orphans may not have been there yet.
-		if state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !bytes.Contains(state, []byte(") Z ")) {
-			t.Errorf("Grandchild %d lives on: %s", pid, state)
-		}
-	}
+	wantEnded(t, first)
+	wantEnded(t, second)
 }
 
 func TestEmbeddedPluginIsThisExecutable(t *testing.T) {

@@ -37,7 +37,8 @@ func (b *bench) leave() (pid int) {
 	return pid
 }
 
-// wantEnded waits until a process that is nobody's any more has ended.
+// wantEnded waits until a process that is nobody's any more has ended: one that was sent
+// SIGKILL lives until it gets a processor.
 func wantEnded(t *testing.T, pid int) {
 	t.Helper()
 	fd, err := unix.PidfdOpen(pid, 0)
