@@ -67,7 +67,7 @@ func learned(t *testing.T, site *gateway.Site, server *gateway.Daemon) int {
 	})
 	mtu := sas(server.Tunnel("vpn1_0"))[0].MTU
 	for _, to := range []string{gateway.ClientHost, gateway.ClientHost6} {
-		r, err := site.Server.Ping(t.Context(), netlab.Ping{To: to, Count: 1, Size: mtu - 20, DontFragment: true, Wait: time.Second})
+		r, err := site.Server.Ping(t.Context(), netlab.Ping{To: to, Count: 1, Size: mtu - 20, DontFragment: true, Wait: limit})
 		if err != nil || r.MTU != mtu {
 			t.Errorf("the server hears that %d octets fit on the way to %s, the tunnel list says mtu=%d: %v\n%s", r.MTU, to, mtu, err, r.Output)
 		}

@@ -34,11 +34,11 @@ func TestTooBigIsAnsweredWithTheInnerMTU(t *testing.T) {
 			a.connect(b, c.spec)
 			for family, header := range []int{28, 48} {
 				to := b.inner[family].String()
-				fits := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: c.inner - header, DontFragment: true})
+				fits := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: c.inner - header, DontFragment: true, Wait: patience})
 				if fits.Lost() != 0 {
 					t.Errorf("A packet of %d octets to %s should pass: %s", c.inner, to, fits.Output)
 				}
-				over := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: c.inner - header + 1, DontFragment: true})
+				over := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: c.inner - header + 1, DontFragment: true, Wait: patience})
 				if over.Received != 0 || over.MTU != c.inner {
 					t.Errorf("A packet of %d octets to %s should be answered with an MTU of %d, got %d: %s", c.inner+1, to, c.inner, over.MTU, over.Output)
 				}
@@ -64,7 +64,7 @@ func TestPathMTUIsLearned(t *testing.T) {
 			if got := a.counters(atA[1].ID).PathMTU; got != 1400 {
 				t.Errorf("Export should name the path MTU 1400, got %d.", got)
 			}
-			r := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: 1360, DontFragment: true})
+			r := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: 1360, DontFragment: true, Wait: patience})
 			if r.Received != 0 || r.MTU == 0 || r.MTU >= 1388 {
 				t.Errorf("The sender should hear of the path MTU less the overhead, got %d: %s", r.MTU, r.Output)
 			}
@@ -173,10 +173,10 @@ func TestIPv6KeepsItsMinimum(t *testing.T) {
 	a, b := newGateways(t, nil)
 	a.connect(b, tunnelSpec{udp: true, change: func(sa *ipsec.SA) { sa.PathMTU = 1300 }})
 	to := b.inner[1].String()
-	if r := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: 1280 - 48, DontFragment: true}); r.Lost() != 0 {
+	if r := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: 1280 - 48, DontFragment: true, Wait: patience}); r.Lost() != 0 {
 		t.Errorf("A packet of 1280 octets should pass: %s", r.Output)
 	}
-	if r := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: 1281 - 48, DontFragment: true}); r.MTU != 1280 {
+	if r := a.pingOnce(netlab.Ping{To: to, Count: 1, Size: 1281 - 48, DontFragment: true, Wait: patience}); r.MTU != 1280 {
 		t.Errorf("A packet of 1281 octets should be answered with 1280, got %d: %s", r.MTU, r.Output)
 	}
 }
