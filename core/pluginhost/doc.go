@@ -4,7 +4,8 @@
 // A Host is itself an offload.Engine, one that outlives its processes:
 //
 //   - Calls wait a moment while no plugin is up, and then fail with
-//     offload.ErrDown. Every call has a deadline; one that is not answered in
+//     offload.ErrDown; at once, with ErrUnfit too, where the last start showed that
+//     the plugin cannot be run as it is. Every call has a deadline; one that is not answered in
 //     time fails with offload.ErrDown too. Nothing is repeated by itself: the
 //     caller reconciles after the Reset that follows.
 //   - After a restart the new process gets the last good Configure again, with a

@@ -77,7 +77,7 @@ type Host struct {
 	mu      sync.Mutex
 	running bool
 	current *process
-	changed chan struct{} // closed when current changes
+	changed chan struct{} // closed when current changes, or a process has failed
 	status  Status
 	tally   tally
 }
@@ -142,9 +142,11 @@ type Status struct {
 	// Starts counts attempts to start a process, Failures those and the lives
 	// that ended unasked, Hangs those of them that we ended.
 	Starts, Failures, Hangs uint64
-	// LastError says why the last failure was one, at LastFailure.
+	// LastError says why the last failure was one, at LastFailure. Unfit: it was an
+	// ErrUnfit.
 	LastError   string
 	LastFailure time.Time
+	Unfit       bool
 	// TimedOut counts calls without an answer, EventsLost events that nobody
 	// read.
 	TimedOut, EventsLost uint64
@@ -174,20 +176,26 @@ func (h *Host) setCurrent(p *process) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.current = p
+	h.turn()
+}
+
+// turn tells those who wait that there is news. The caller holds mu.
+func (h *Host) turn() {
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
 
 // Serving tells whether there is a process to talk to. The channel is closed when
-// that has changed.
+// that may have changed.
 func (h *Host) Serving() (serving bool, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.current != nil, h.changed
 }
 
-// plane waits a moment for a process to talk to; it looks at the state before it
-// gives up, so the wait for a start that is bounded by itself may be longer.
+// plane waits a moment for a process to talk to, but for none that does not fit; it
+// looks at the state before it gives up, so the wait for a start that is bounded by
+// itself may be longer.
 func (h *Host) plane(ctx context.Context, doing string) (*process, error) {
 	timer := time.NewTimer(h.config.WaitTimeout)
 	defer timer.Stop()
@@ -195,8 +203,11 @@ func (h *Host) plane(ctx context.Context, doing string) (*process, error) {
 		h.mu.Lock()
 		p, changed, status := h.current, h.changed, h.status
 		h.mu.Unlock()
-		if p != nil {
+		switch {
+		case p != nil:
 			return p, nil
+		case status.Unfit:
+			return nil, status.unavailable(doing)
 		}
 		select {
 		case <-changed:
@@ -211,11 +222,7 @@ func (h *Host) plane(ctx context.Context, doing string) (*process, error) {
 				timer.Reset(h.config.WaitTimeout)
 				continue
 			}
-			err := fmt.Errorf("pluginhost: %s: %w: plugin %s is %s", doing, offload.ErrDown, status.Name, status.State)
-			if status.LastError != "" {
-				err = fmt.Errorf("%w; last error: %s", err, status.LastError)
-			}
-			return nil, err
+			return nil, status.unavailable(doing)
 		}
 	}
 }

@@ -41,7 +41,7 @@ type process struct {
 func (h *Host) launch(ctx context.Context) (*process, error) {
 	spec := h.config.Plugin
 	if err := spec.check(); err != nil {
-		return nil, err
+		return nil, unfit{err}
 	}
 	id, err := newIdentity()
 	if err != nil {
@@ -80,7 +80,10 @@ func (h *Host) launch(ctx context.Context) (*process, error) {
 		default:
 		}
 		p.kill()
-		return nil, startError(spec, err, last)
+		if err = startError(spec, err, last); prog.unfit() {
+			err = unfit{err}
+		}
+		return nil, err
 	}
 	p.record.Identity.Plugin = seen.get()
 	p.record.Socket, p.record.Dir = p.client.ReattachConfig().Addr.String(), p.dir

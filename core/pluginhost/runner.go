@@ -27,6 +27,7 @@ type program struct {
 	began          func(pid int) error
 	stdout, stderr *os.File // our ends; an adopted one has no stdout
 	pidfd          *os.File
+	greeting       greeting
 	done           chan struct{}
 	err            error // of the process, once done is closed
 
@@ -34,6 +35,7 @@ type program struct {
 	number int  // of the process, 0 before it was started
 	killed bool // it is not to start any more
 	reaped bool // its number may be another's
+	never  bool // it cannot be run as it is
 }
 
 var _ runner.Runner = (*program)(nil)
@@ -86,7 +88,9 @@ func (p *program) Start(context.Context) error {
 	p.mu.Lock()
 	if p.killed {
 		err = context.Canceled
-	} else if err = p.cmd.Start(); err == nil {
+	} else if err = p.cmd.Start(); err != nil {
+		p.never = !runnable(err)
+	} else {
 		p.number = p.cmd.Process.Pid
 		err = p.watch()
 	}
@@ -203,6 +207,13 @@ func (p *program) kill() {
 	_ = unix.Kill(-p.number, unix.SIGKILL) // it may have ended just now
 }
 
+// unfit tells whether the program did not start, or shook no hands, for what it is.
+func (p *program) unfit() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.never || p.greeting.strange()
+}
+
 // pid is the number of the process, 0 before it was started.
 func (p *program) pid() int {
 	p.mu.Lock()
@@ -235,7 +246,7 @@ func (p *program) ID() string { return strconv.Itoa(p.pid()) }
 func (p *program) Name() string { return p.name }
 
 // Stdout implements runner.Runner.
-func (p *program) Stdout() io.ReadCloser { return p.stdout }
+func (p *program) Stdout() io.ReadCloser { return overheard{p.stdout, &p.greeting} }
 
 // Stderr implements runner.Runner.
 func (p *program) Stderr() io.ReadCloser { return newLogLines(p.stderr) }

@@ -72,11 +72,12 @@ func (h *Host) Run(ctx context.Context) error {
 // fail notes why a life ended.
 func (h *Host) fail(err error, pause time.Duration) {
 	h.report(func(s *Status) {
-		s.State, s.LastError, s.LastFailure = Down, err.Error(), time.Now()
+		s.State, s.LastError, s.LastFailure, s.Unfit = Down, err.Error(), time.Now(), errors.Is(err, ErrUnfit)
 		s.Failures++
 		if errors.Is(err, errHung) {
 			s.Hangs++
 		}
+		h.turn()
 	})
 	h.log.Error("dataplane plugin failed", "error", err, "restart_in", pause)
 }
@@ -152,7 +153,7 @@ func (h *Host) bringUp(ctx context.Context, p *process) error {
 	if info, err = h.reboot(ctx, p, info); err != nil {
 		return err
 	}
-	h.report(func(s *Status) { s.State, s.UpSince = Up, time.Now() })
+	h.report(func(s *Status) { s.State, s.UpSince, s.Unfit = Up, time.Now(), false })
 	h.setCurrent(p)
 	h.log.Info("dataplane plugin up", "pid", p.program.pid(), "name", info.Name, "version", info.Version, "boot", p.boot)
 	return nil
