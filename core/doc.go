@@ -90,7 +90,10 @@
 // its IVs, configures it, and reports Reset; every shard compares the inventory
 // with what should be there and installs what is missing: outbound SAs above
 // their last lease, inbound ones from the last checkpoint of the replay window.
-// No IKE SA is touched, and the peer sees a jump in sequence numbers.
+// No IKE SA is touched, and the peer sees a jump in sequence numbers. Where it dies
+// before the gateway has ever worked, the gateway waits for it, and tells its status and
+// metrics meanwhile; a plugin that does not fit, or does not take its settings, ends the
+// start.
 //
 // # The daemon dies, or is upgraded
 //

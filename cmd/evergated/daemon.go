@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -61,6 +62,8 @@ type daemon struct {
 	network  *network
 	withheld *withheld
 	keep     *keep // nil where nothing is kept
+	// works: all parts run, so that whatever operators ask for is answered.
+	works atomic.Bool
 
 	mu  sync.Mutex // guards cfg; held during a reload
 	cfg *config.Config
@@ -199,8 +202,11 @@ func pluginSpec(cfg *config.Config) (pluginhost.Spec, error) {
 		return pluginhost.AsPlugin(softesp.Name), nil
 	}
 	spec, err := pluginhost.Find(p.Plugin, cfg.PluginDirs)
+	if err != nil {
+		return spec, fmt.Errorf("dataplane.plugin: %w", err)
+	}
 	spec.SHA256 = p.SHA256
-	return spec, err
+	return spec, nil
 }
 
 // serve runs the parts until ctx ends or one of them fails. The dataplane
@@ -233,8 +239,12 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 
+	attend := sync.OnceFunc(func() {
+		part("admin socket", func() error { return admin.NewServer(d, d.log).Serve(front, operators) })
+		part("metrics", func() error { return d.serveMetrics(front, cfg.Metrics.Listen) })
+	})
 	part("dataplane", func() error { return d.host.Run(plane) })
-	err := d.configure(ctx, cfg, policyOf(cfg).LocalAddresses())
+	err := d.begin(stay, cfg, attend)
 	if err == nil {
 		adopted := d.adopt()
 		part("engine", func() error { return d.engine.Run(work) })
@@ -253,8 +263,8 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 		}
 		part("heap", func() error { heap.Keep(work); return nil })
 		part("network", func() error { return d.network.run(work, d.host) })
-		part("admin socket", func() error { return admin.NewServer(d, d.log).Serve(front, operators) })
-		part("metrics", func() error { return d.serveMetrics(front, cfg.Metrics.Listen) })
+		d.works.Store(true)
+		attend()
 		part("signals", func() error { return d.hear(front, hup) })
 		d.log.Info("gateway ready", "version", version, "config", cfg.Path, "dataplane", cfg.Dataplane.Plugin)
 		notify(d.log, ready)
@@ -264,7 +274,10 @@ func (d *daemon) serve(ctx context.Context, operators net.Listener) error {
 		d.network.drain()
 		stopFront()
 		d.part(ctx, cfg)
+	} else if stay.Err() != nil {
+		err = nil // we were stopped before we worked, or a part has failed and says why
 	}
+	stopFront()
 	stopWork()
 	d.withheld.close()
 	stopPlane()
@@ -315,7 +328,10 @@ func (d *daemon) configure(ctx context.Context, cfg *config.Config, addrs []neti
 	info, err = d.host.Configure(ctx, offload.Config{
 		Member: d.member(), Addresses: addrs, IKESocket: d.ikeSocket(), Settings: cfg.Dataplane.Settings,
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, offload.ErrInvalid):
+		return fmt.Errorf("dataplane.settings: configure the dataplane: %w", err)
+	case err != nil:
 		return fmt.Errorf("configure the dataplane: %w", err)
 	}
 	if d.cluster != nil {

@@ -20,13 +20,22 @@ func (d *daemon) Status(ctx context.Context) (diag.Status, error) {
 	d.mu.Lock()
 	path := d.cfg.Path
 	d.mu.Unlock()
-	tunnels, err := d.engine.Tunnels(ctx)
-	if err != nil {
-		return diag.Status{}, err
-	}
 	s := diag.Status{
 		Version: version, PID: os.Getpid(), Uptime: time.Since(d.started), Config: path, Member: int(d.member()),
 		Dataplane: describe(d.host.Status()), Network: d.network.describe(),
+	}
+	if d.Ready() != nil {
+		if s.Dataplane.State == string(pluginhost.Up) {
+			s.Dataplane.State = string(pluginhost.Starting) // it is about to be configured
+		}
+		for _, c := range d.engine.Policy().Connections() {
+			s.Phase1 = append(s.Phase1, diag.FromPhase1(c, nil))
+		}
+		return s, nil
+	}
+	tunnels, err := d.engine.Tunnels(ctx)
+	if err != nil {
+		return diag.Status{}, err
 	}
 	links, _, err := d.engine.Links(ctx)
 	if err != nil {

@@ -75,12 +75,12 @@ func (d *daemon) serveMetrics(ctx context.Context, address string) error {
 // registry holds all metrics of the gateway.
 func (d *daemon) registry() *telemetry.Registry {
 	r := telemetry.NewRegistry(version)
-	r.Collect(d.tunnelMetrics())
+	r.Collect(d.once(d.tunnelMetrics()))
 	r.Collect(d.planeMetrics())
 	r.Collect(d.planePacketMetrics())
-	r.Collect(d.counterMetrics())
-	r.Collect(d.groupMetrics())
-	r.Collect(d.unitMetrics())
+	r.Collect(d.once(d.counterMetrics()))
+	r.Collect(d.once(d.groupMetrics()))
+	r.Collect(d.once(d.unitMetrics()))
 	r.Collect(d.networkMetrics())
 	return r
 }

@@ -23,7 +23,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type gateway struct {
 	asked []string
 	err   error
+	// waits is why it does not work yet.
+	waits error
 }
+
+func (g *gateway) Ready() error { return g.waits }
 
 func (g *gateway) note(s string) error {
 	g.asked = append(g.asked, s)
@@ -150,6 +154,22 @@ func TestErrorsReachTheOperatorWordForWord(t *testing.T) {
 	c := serve(t, &gateway{err: errors.New("nothing named vpn9 is up")})
 	if err := c.Down(t.Context(), "vpn9"); err == nil || err.Error() != "nothing named vpn9 is up" {
 		t.Errorf("Down returned %v", err)
+	}
+}
+
+func TestGatewayThatWaitsTellsItsStatusOnly(t *testing.T) { // B7
+	g := &gateway{waits: errors.New("there is no dataplane")}
+	c := serve(t, g)
+	if status, err := c.Status(t.Context()); err != nil || status.PID != 7 {
+		t.Errorf("Status returned %+v, %v", status, err)
+	}
+	for _, err := range []error{c.Up(t.Context(), "vpn1"), c.Failover(t.Context(), true)} {
+		if err == nil || err.Error() != "there is no dataplane" {
+			t.Errorf("another call returned %v", err)
+		}
+	}
+	if len(g.asked) != 1 {
+		t.Errorf("the gateway was asked for %q, want its status only", g.asked)
 	}
 }
 

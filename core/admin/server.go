@@ -20,6 +20,9 @@ import (
 
 // Gateway is what the socket gives access to. It is safe for concurrent use.
 type Gateway interface {
+	// Ready is nil once the gateway works. Until then it says why not, and only Status is
+	// called.
+	Ready() error
 	Status(context.Context) (diag.Status, error)
 	// Tunnels describes all tunnels with that name, or all with an empty one.
 	// The keys are filled in only when keys is set.
@@ -62,51 +65,62 @@ type Server struct {
 func NewServer(g Gateway, log *slog.Logger) *Server {
 	s := &Server{gateway: g, log: log}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("GET /v1/status", s.answer(func(r *http.Request) (any, error) {
 		return g.Status(r.Context())
 	}))
-	mux.HandleFunc("GET /v1/tunnels", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("GET /v1/tunnels", s.whenReady(func(r *http.Request) (any, error) {
 		name, keys := r.URL.Query().Get("name"), r.URL.Query().Get("keys") == "1"
 		if keys {
 			log.Warn("keys were shown to an operator", "tunnel", name)
 		}
 		return g.Tunnels(r.Context(), name, keys)
 	}))
-	mux.HandleFunc("GET /v1/ike/stats", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("GET /v1/ike/stats", s.whenReady(func(r *http.Request) (any, error) {
 		return g.IKEStats(r.Context())
 	}))
-	mux.HandleFunc("GET /v1/dataplane/stats", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("GET /v1/dataplane/stats", s.whenReady(func(r *http.Request) (any, error) {
 		return g.DataplaneStats(r.Context())
 	}))
-	mux.HandleFunc("GET /v1/dataplane/sas", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("GET /v1/dataplane/sas", s.whenReady(func(r *http.Request) (any, error) {
 		return g.DataplaneSAs(r.Context())
 	}))
-	mux.HandleFunc("GET /v1/ha/peers", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("GET /v1/ha/peers", s.whenReady(func(r *http.Request) (any, error) {
 		return g.StandalonePeers(r.Context())
 	}))
-	mux.HandleFunc("GET /v1/ha/status", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("GET /v1/ha/status", s.whenReady(func(r *http.Request) (any, error) {
 		return g.HAStatus(r.Context())
 	}))
-	mux.HandleFunc("POST /v1/ha/failover", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("POST /v1/ha/failover", s.whenReady(func(r *http.Request) (any, error) {
 		return nil, g.Failover(r.Context(), r.URL.Query().Get("set") == "1")
 	}))
-	mux.HandleFunc("POST /v1/tunnels/{name}/up", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("POST /v1/tunnels/{name}/up", s.whenReady(func(r *http.Request) (any, error) {
 		return nil, g.Up(r.Context(), r.PathValue("name"))
 	}))
-	mux.HandleFunc("POST /v1/tunnels/{name}/down", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("POST /v1/tunnels/{name}/down", s.whenReady(func(r *http.Request) (any, error) {
 		return nil, g.Down(r.Context(), r.PathValue("name"))
 	}))
-	mux.HandleFunc("POST /v1/tunnels/{name}/rekey", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("POST /v1/tunnels/{name}/rekey", s.whenReady(func(r *http.Request) (any, error) {
 		return nil, g.Rekey(r.Context(), r.PathValue("name"), r.URL.Query().Get("ike") == "1")
 	}))
-	mux.HandleFunc("POST /v1/reload", answer(s, func(r *http.Request) (any, error) {
+	mux.HandleFunc("POST /v1/reload", s.whenReady(func(r *http.Request) (any, error) {
 		return g.Reload(r.Context())
 	}))
 	s.http = http.Server{Handler: mux, ReadHeaderTimeout: requestTime}
 	return s
 }
 
-func answer(s *Server, call func(*http.Request) (any, error)) http.HandlerFunc {
+// whenReady answers with what call returns once the gateway works, and before that with
+// why it does not.
+func (s *Server) whenReady(call func(*http.Request) (any, error)) http.HandlerFunc {
+	return s.answer(func(r *http.Request) (any, error) {
+		if err := s.gateway.Ready(); err != nil {
+			return nil, err
+		}
+		return call(r)
+	})
+}
+
+func (s *Server) answer(call func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), requestTime)
 		defer cancel()

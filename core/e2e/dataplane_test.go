@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
@@ -180,4 +182,80 @@ func faulty(t *testing.T, fault string) string {
 		t.Fatalf("name the plugin after its fault: %v", err)
 	}
 	return path
+}
+
+// script returns the path of a dataplane that is a shell script.
+func script(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "evergate-plugin-"+name)
+	if err := errors.Join(os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o600), os.Chmod(path, 0o700)); err != nil {
+		t.Fatalf("write a plugin: %v", err)
+	}
+	return path
+}
+
+// TestGatewayOutwaitsItsDataplane starts a gateway whose dataplane dies until its device
+// is there, as at the start of a machine: the gateway says so, and works once it is.
+func TestGatewayOutwaitsItsDataplane(t *testing.T) { // B7
+	t.Parallel()
+	site := gateway.NewSite(netlab.New(t))
+	device := filepath.Join(t.TempDir(), "fpga0")
+	dying := script(t, "dying", fmt.Sprintf("[ -e %s ] || { echo no such device: fpga0 >&2; exit 3; }\nexec %s", device, program("evergate-plugin-softesp")))
+	server := launchGateway(site.Gateway, dialupConfig+metricsConfig+fmt.Sprintf("dataplane: {plugin: %s}\n", dying))
+	stopped := launchGateway(site.Client, officeConfig+fmt.Sprintf("dataplane: {plugin: %s}\n", dying))
+	for _, d := range []*gateway.Daemon{server, stopped} {
+		netlab.Eventually(t, limit, "the gateway says what it waits for", func() error {
+			s, err := d.Status()
+			if err == nil && (s.Dataplane.State == "up" || s.Dataplane.Restarts == 0 || !strings.Contains(s.Dataplane.LastError, "no such device: fpga0")) {
+				err = fmt.Errorf("it says %+v", s.Dataplane)
+			}
+			return err
+		})
+	}
+	if err := server.Up("vpn1"); err == nil || !strings.Contains(err.Error(), "waits for its dataplane") {
+		t.Errorf("an operator hears %v, want that the gateway waits", err)
+	}
+	netlab.Eventually(t, limit, "the metrics are served", func() error {
+		conn, err := site.Gateway.Dial(t.Context(), "tcp", "", "127.0.0.1:9708")
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	})
+	samples, _ := scrape(t, site.Gateway)
+	if samples["evergate_dataplane_up"] != 0 || samples["evergate_dataplane_failures_total"] == 0 {
+		t.Errorf("the metrics say up %v, failures %v", samples["evergate_dataplane_up"], samples["evergate_dataplane_failures_total"])
+	}
+	stopped.Stop() // an operator need not wait
+
+	if err := os.WriteFile(device, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server.WaitReady()
+	client := startGateway(site.Client, officeConfig)
+	client.WaitUp("office", 1)
+	server.Stop()
+}
+
+// TestDataplaneThatCannotBeEndsTheStart has dataplanes that no waiting mends. The error
+// names the field of the configuration.
+func TestDataplaneThatCannotBeEndsTheStart(t *testing.T) { // B7
+	t.Parallel()
+	ns := netlab.New(t).Namespace("gateway")
+	newer := script(t, "newer", "echo '1|99|unix|/nowhere|grpc'; exec sleep 60")
+	for dataplane, want := range map[string]string{
+		"plugin: /nowhere/evergate-plugin-fpga": `dataplane\.plugin: .*no such file`,
+		"plugin: " + newer:                      `dataplane\.plugin: .*does not fit.*version: 99`,
+		"settings: {colour: red}":               `dataplane\.settings: .*colour`,
+	} {
+		d := launchGateway(ns, dialupConfig+fmt.Sprintf("dataplane: {%s}\n", dataplane))
+		select {
+		case <-d.Process().Done():
+			if text := d.Log().Text(); !regexp.MustCompile(want).MatchString(text) {
+				t.Errorf("with %s the gateway says:\n%s\nwant a line like %q", dataplane, text, want)
+			}
+		case <-time.After(limit):
+			t.Errorf("with %s the gateway goes on:\n%s", dataplane, d.Log().Tail(10))
+		}
+	}
 }

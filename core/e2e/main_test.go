@@ -76,6 +76,14 @@ func program(name string) string { return filepath.Join(os.Getenv(binEnv), name)
 // beside those that every test sets. When the test ends, neither the daemon nor
 // its dataplane may have met a data race.
 func startGateway(ns *netlab.Namespace, config string, env ...string) *gateway.Daemon {
+	ns.Lab().TB().Helper()
+	d := launchGateway(ns, config, env...)
+	d.WaitReady()
+	return d
+}
+
+// launchGateway is startGateway that does not wait until the gateway works.
+func launchGateway(ns *netlab.Namespace, config string, env ...string) *gateway.Daemon {
 	tb := ns.Lab().TB()
 	tb.Helper()
 	reports := ns.Lab().File("race")
@@ -89,7 +97,7 @@ func startGateway(ns *netlab.Namespace, config string, env ...string) *gateway.D
 			tb.Errorf("%s: the race detector reports:\n%s", ns.Name(), strings.TrimSpace(string(text)))
 		}
 	})
-	return gateway.Start(ns, gateway.Settings{
+	return gateway.Launch(ns, gateway.Settings{
 		Binary: program("evergated"), Config: config,
 		Env: append([]string{"GORACE=halt_on_error=1 log_path=" + reports}, env...),
 	})

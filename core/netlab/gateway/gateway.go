@@ -46,9 +46,16 @@ type Daemon struct {
 	client   *admin.Client
 }
 
-// Start starts evergated in the namespace and waits until it answers on its
-// admin socket.
+// Start starts evergated in the namespace and waits until it works.
 func Start(ns *netlab.Namespace, s Settings) *Daemon {
+	ns.Lab().TB().Helper()
+	d := Launch(ns, s)
+	d.WaitReady()
+	return d
+}
+
+// Launch starts evergated in the namespace, and waits for nothing.
+func Launch(ns *netlab.Namespace, s Settings) *Daemon {
 	lab := ns.Lab()
 	tb := lab.TB()
 	tb.Helper()
@@ -59,7 +66,7 @@ func Start(ns *netlab.Namespace, s Settings) *Daemon {
 	d := &Daemon{tb: tb, ns: ns, settings: s, dir: dir, client: admin.Dial(filepath.Join(dir, "admin.sock"))}
 	d.Write(s.Config)
 	tb.Cleanup(d.killOrphan)
-	d.Restart()
+	d.launch()
 	return d
 }
 
@@ -81,12 +88,23 @@ func (d *Daemon) Dir() string { return d.dir }
 // Socket is the admin socket's path.
 func (d *Daemon) Socket() string { return filepath.Join(d.dir, "admin.sock") }
 
-// Restart starts the process, after Kill or Stop, with the same files.
+// Restart starts the process, after Kill or Stop, with the same files, and waits until
+// it works.
 func (d *Daemon) Restart() {
 	d.tb.Helper()
+	d.launch()
+	d.WaitReady()
+}
+
+func (d *Daemon) launch() {
 	cmd := exec.CommandContext(context.WithoutCancel(d.tb.Context()), d.settings.Binary, "--config", d.ConfigPath()) // the lab's clean-up ends it
 	cmd.Env = append(os.Environ(), d.settings.Env...)
 	d.process = d.ns.Start(cmd)
+}
+
+// WaitReady waits until evergated answers on its admin socket, and has a dataplane.
+func (d *Daemon) WaitReady() {
+	d.tb.Helper()
 	netlab.Eventually(d.tb, startLimit, "evergated in "+d.ns.Name()+" answers on its admin socket", func() error {
 		select {
 		case <-d.process.Done():
