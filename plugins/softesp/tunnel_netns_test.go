@@ -21,12 +21,13 @@ func TestTunnelsCarryBothFamilies(t *testing.T) {
 				for _, to := range b.inner {
 					a.ping(to.String(), 3)
 				}
-				if got := a.counters(atA[1].ID).Packets; got != 6 {
-					t.Errorf("Six pings should have left through the SA, it counts %d.", got)
-				}
-				if got := b.counters(atB[0].ID).Packets; got != 6 {
-					t.Errorf("Six pings should have arrived through the SA, it counts %d.", got)
-				}
+				// Counters follow the packets: an answer may be there before them.
+				netlab.Eventually(t, patience, "six pings left through the SA and arrived through it", func() error {
+					if out, in := a.counters(atA[1].ID).Packets, b.counters(atB[0].ID).Packets; out != 6 || in != 6 {
+						return fmt.Errorf("%d left and %d arrived", out, in)
+					}
+					return nil
+				})
 			})
 		}
 	}
