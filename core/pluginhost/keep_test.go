@@ -1,7 +1,9 @@
 package pluginhost_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -104,6 +106,42 @@ func TestTheNextDaemonAdoptsThePlugin(t *testing.T) { // B6
 	wantEnded(t, pid)
 	second.stop()
 	wantOnlyTheLock(t, dir)
+}
+
+// TestCallsWaitForASlowAdoption: a plugin that gets no processor is there all the same,
+// and is not given up for a call that is in a hurry.
+func TestCallsWaitForASlowAdoption(t *testing.T) { // B6
+	dir := runtimeDir(t)
+	pid := run(t, spec(t, "good"), outlive(dir, time.Hour)).leave()
+	if err := unix.Kill(pid, unix.SIGSTOP); err != nil {
+		t.Fatalf("The plugin cannot be stopped: %v.", err)
+	}
+	second := run(t, spec(t, "good"), outlive(dir, time.Hour), func(c *pluginhost.Config) { c.WaitTimeout = time.Millisecond })
+	second.waitStarting()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := second.Info(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("During the adoption a call returned %v, want it to wait until its own end.", err)
+	}
+	if err := unix.Kill(pid, unix.SIGCONT); err != nil {
+		t.Fatalf("The plugin does not go on: %v.", err)
+	}
+	second.configure(config("192.0.2.1"))
+	if s := second.Status(); s.PID != pid || !s.Adopted {
+		t.Errorf("The second daemon has %+v, want process %d.", s, pid)
+	}
+}
+
+// waitStarting waits until Run is at work; no line of the log tells of that.
+func (b *bench) waitStarting() {
+	b.t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); b.Status().State != pluginhost.Starting; <-tick.C {
+		if time.Now().After(end) {
+			b.t.Fatalf("The host never began to start; it is %+v.", b.Status())
+		}
+	}
 }
 
 func TestAPluginThatDoesNotFitIsReplaced(t *testing.T) { // B6

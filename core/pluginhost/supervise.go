@@ -45,6 +45,7 @@ func (h *Host) Run(ctx context.Context) error {
 		return err
 	}
 	defer h.keep.close()
+	h.report(func(s *Status) { s.State = Starting }) // calls wait while we talk to what was left
 	inherited := h.adopt(ctx)
 	if h.config.Outlive <= 0 { // what was left there is gone
 		h.keep.close()
