@@ -289,7 +289,8 @@ func (i *inbox) wantOrder(t *testing.T) {
 // wire is the kernel's network with scissors and ears.
 type wire struct {
 	network
-	deaf     atomic.Bool // dials fail, and datagrams are not sent
+	deaf     atomic.Bool  // dials fail
+	dialing  atomic.Int32 // dials under way
 	mu       sync.Mutex
 	conns    []*heardConn
 	beats    [][]byte // sent
@@ -299,6 +300,8 @@ type wire struct {
 var errCut = errors.New("the test has cut the wire")
 
 func (w *wire) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (net.Conn, error) {
+	w.dialing.Add(1)
+	defer w.dialing.Add(-1)
 	if w.deaf.Load() {
 		return nil, errCut
 	}
@@ -335,6 +338,25 @@ func (w *wire) cut() {
 		c.Close()
 	}
 	w.conns = nil
+}
+
+// wantOneStream waits until a member that dials no more has one stream, and no other is
+// under way that could become the next session.
+func (m *member) wantOneStream() {
+	m.t.Helper()
+	eventually(m.t, fmt.Sprintf("member %d has one stream", m.id), func() bool { return m.wire.dialing.Load() == 0 && m.wire.open() == 1 })
+}
+
+// open counts the streams that this end has not closed.
+func (w *wire) open() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		if !c.closed.Load() {
+			n++
+		}
+	}
+	return n
 }
 
 func (w *wire) sentBeats() [][]byte {
@@ -382,8 +404,14 @@ func (d heardDatagrams) send(b []byte, to netip.AddrPort) error {
 // heardConn records what passes, both ways.
 type heardConn struct {
 	net.Conn
+	closed  atomic.Bool
 	mu      sync.Mutex
 	in, out []byte
+}
+
+func (c *heardConn) Close() error {
+	c.closed.Store(true)
+	return c.Conn.Close()
 }
 
 func (c *heardConn) Read(b []byte) (int, error) {
