@@ -19,10 +19,16 @@ func sum(b []byte, s uint64) uint64 {
 		s = addWord(s, binary.LittleEndian.Uint64(b))
 		b = b[8:]
 	}
+	if len(b) >= 4 {
+		s = addWord(s, uint64(binary.LittleEndian.Uint32(b)))
+		b = b[4:]
+	}
+	if len(b) >= 2 {
+		s = addWord(s, uint64(binary.LittleEndian.Uint16(b)))
+		b = b[2:]
+	}
 	if len(b) > 0 {
-		var last [8]byte
-		copy(last[:], b)
-		s = addWord(s, binary.LittleEndian.Uint64(last[:]))
+		s = addWord(s, uint64(b[0]))
 	}
 	return s
 }
@@ -31,6 +37,18 @@ func sum(b []byte, s uint64) uint64 {
 func addWord(s, w uint64) uint64 {
 	s, c := bits.Add64(s, w, 0)
 	return s + c // cannot overflow: after a carry s is not all ones
+}
+
+// add16 adds a word in network byte order.
+func add16(s uint64, w uint16) uint64 { return addWord(s, uint64(bits.ReverseBytes16(w))) }
+
+// without takes the words at some offsets of b out of a running sum: it adds their
+// complements (RFC 1624 section 3).
+func without(s uint64, b []byte, offsets ...int) uint64 {
+	for _, at := range offsets {
+		s = addWord(s, ^uint64(binary.LittleEndian.Uint16(b[at:])))
+	}
+	return s
 }
 
 // blockLen is how many octets a turn of sumWords and of its like adds.

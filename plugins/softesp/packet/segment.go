@@ -15,6 +15,7 @@ type Super struct {
 	// a packet that is no train payload is 0.
 	headers, payload int
 	count            int
+	sums             sums
 }
 
 // Parse takes a frame: virtio-net header and packet. The frame belongs to s
@@ -86,6 +87,7 @@ func (s *Super) plan() bool {
 		return false
 	}
 	s.count = (len(s.packet) - s.headers + s.payload - 1) / s.payload
+	s.share()
 	return true
 }
 
@@ -120,18 +122,16 @@ func (s *Super) Segment(b []byte, i int) int {
 		return copy(b, s.packet)
 	}
 	from := s.headers + i*s.payload
-	to := min(from+s.payload, len(s.packet))
+	payload := s.packet[from:min(from+s.payload, len(s.packet))]
 	copy(b, s.packet[:s.headers])
-	n := s.headers + copy(b[s.headers:], s.packet[from:to])
+	n := s.headers + copy(b[s.headers:], payload)
 	s.fixIP(b[:n], i)
 	l4 := b[s.L4:n]
 	if s.Proto == ProtoUDP {
-		binary.BigEndian.PutUint16(l4[4:], uint16(len(l4)))
-		setTransportChecksum(b, l4, ProtoUDP, 6)
-		return n
+		s.fixUDP(l4, payload)
+	} else {
+		s.fixTCP(l4, payload, i)
 	}
-	s.fixTCP(l4, i)
-	setTransportChecksum(b, l4, ProtoTCP, 16)
 	return n
 }
 
@@ -141,19 +141,57 @@ func (s *Super) fixIP(b []byte, i int) {
 		binary.BigEndian.PutUint16(b[4:], uint16(len(b)-IPv6HeaderLen))
 		return
 	}
-	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
-	binary.BigEndian.PutUint16(b[4:], binary.BigEndian.Uint16(b[4:])+uint16(i))
-	setIPv4Checksum(b, s.L4)
+	length, id := uint16(len(b)), binary.BigEndian.Uint16(s.packet[4:])+uint16(i)
+	binary.BigEndian.PutUint16(b[2:], length)
+	binary.BigEndian.PutUint16(b[4:], id)
+	binary.BigEndian.PutUint16(b[10:], ^fold(add16(add16(s.sums.ip, length), id)))
+}
+
+// fixUDP sets the length.
+func (s *Super) fixUDP(l4, payload []byte) {
+	length := uint16(len(l4))
+	binary.BigEndian.PutUint16(l4[4:], length)
+	c := ^fold(sum(payload, add16(add16(s.sums.l4, length), length))) // also that of the pseudo-header
+	if c == 0 {
+		c = 0xffff // see setTransportChecksum
+	}
+	binary.BigEndian.PutUint16(l4[6:], c)
 }
 
 // fixTCP sets the sequence number; FIN and PSH stay with the last segment, CWR
 // with the first one: it answers one congestion mark once.
-func (s *Super) fixTCP(l4 []byte, i int) {
-	binary.BigEndian.PutUint32(l4[4:], binary.BigEndian.Uint32(l4[4:])+uint32(i*s.payload))
+func (s *Super) fixTCP(l4, payload []byte, i int) {
+	head := s.packet[s.L4:]
+	seq := binary.BigEndian.Uint32(head[4:]) + uint32(i*s.payload)
+	flags := head[13]
 	if i < s.count-1 {
-		l4[13] &^= tcpFIN | tcpPSH
+		flags &^= tcpFIN | tcpPSH
 	}
 	if i > 0 {
-		l4[13] &^= tcpCWR
+		flags &^= tcpCWR
+	}
+	binary.BigEndian.PutUint32(l4[4:], seq)
+	l4[13] = flags
+	c := add16(s.sums.l4, uint16(head[12])<<8|uint16(flags))
+	c = add16(add16(add16(c, uint16(seq>>16)), uint16(seq)), uint16(len(l4)))
+	binary.BigEndian.PutUint16(l4[16:], ^fold(sum(payload, c)))
+}
+
+// sums are running sums of what all segments of a train have alike in their IP
+// header, and in their pseudo-header and TCP or UDP header. Summing a header that
+// has just been written would wait for its parts to reach the cache.
+type sums struct{ ip, l4 uint64 }
+
+// share sums the headers of a train but for what fixIP, fixUDP and fixTCP set.
+func (s *Super) share() {
+	ip, l4 := s.packet[:s.L4], s.packet[s.L4:s.headers]
+	if !s.V6 {
+		s.sums.ip = without(sum(ip, 0), ip, 2, 4, 10)
+	}
+	s.sums.l4 = sum(l4, pseudo(ip, s.Proto, 0))
+	if s.Proto == ProtoUDP {
+		s.sums.l4 = without(s.sums.l4, l4, 4, 6)
+	} else {
+		s.sums.l4 = without(s.sums.l4, l4, 4, 6, 12, 16)
 	}
 }

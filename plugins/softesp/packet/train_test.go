@@ -275,11 +275,31 @@ func FuzzSuper(f *testing.F) {
 		}
 		b := make([]byte, s.Largest())
 		for i := range min(s.Count(), 100) {
-			if n := s.Segment(b, i); n > len(b) {
+			n := s.Segment(b, i)
+			if n > len(b) {
 				t.Fatalf("Segment %d has %d octets, and the largest should have %d.", i, n, len(b))
+			}
+			if s.Count() > 1 {
+				wantSummed(t, &s, b[:n])
 			}
 		}
 	})
+}
+
+// wantSummed checks the checksums of a segment.
+func wantSummed(t *testing.T, s *packet.Super, b []byte) {
+	t.Helper()
+	from, addrLen := 12, 4
+	if s.V6 {
+		from, addrLen = 8, 16
+	} else if onesSum(b[:s.L4]) != 0 {
+		t.Fatalf("The checksum of the IP header is wrong: %x.", b)
+	}
+	src, _ := netip.AddrFromSlice(b[from : from+addrLen])
+	dst, _ := netip.AddrFromSlice(b[from+addrLen : from+2*addrLen])
+	if messageSum(src, dst, s.Proto, b[s.L4:]) != 0 {
+		t.Fatalf("The checksum of the message is wrong: %x.", b)
+	}
 }
 
 func FuzzCoalescer(f *testing.F) {
