@@ -6,7 +6,7 @@
 // the default share it takes twice the memory of its tunnels, for garbage that it
 // does not make. So the share follows the work: there is room for what is allocated
 // in a few seconds (Span), but never less than LeastPercent of what is in use, and
-// never more than Go's default, unless that is little (AnyRoom). After work its garbage
+// never more than Go's default, unless that is little (AnyRoom, FullRoom). After work its garbage
 // is collected, and the runtime gives the memory back to the system by and by: all at
 // once would hold the process up for longer than heartbeats may stay away.
 //

@@ -20,9 +20,20 @@ const (
 	MostPercent  = 100 // Go's default
 )
 
-// AnyRoom is room that is not worth to collect garbage for, in octets: a small heap may
-// grow by as much, whatever share of it that is.
-const AnyRoom = 64 << 20
+// A small heap may grow by more, in octets: it is quickly collected, but not for nothing.
+const (
+	// AnyRoom is what it has while most of what is allocated is garbage soon, as it is
+	// while clients dial in. What stays is strewn among that, and keeps its pages: more
+	// room is memory that does not come back.
+	AnyRoom = 8 << 20
+	// FullRoom is what it has in a process that has begun and fills up with what stays,
+	// as a member does that joins: a collection finds little then.
+	FullRoom = 32 << 20
+)
+
+// stays is the share of what was allocated, 1/stays, that is still in use at a
+// collection of a heap that fills up.
+const stays = 4
 
 // every is how often the work is looked at.
 const every = 100 * time.Millisecond
@@ -97,13 +108,16 @@ type work struct {
 	// allocated is what was, at each of the last looks of a Span, oldest first.
 	allocated [Span/every + 1]uint64
 	percent   int
-	less      int // looks in a row with less work than there is room for
-	shrunk    int // looks since there was less room
+	collected look // when the last collection was seen
+	fills     bool // what was allocated until then stays
+	rested    bool // it is not filling up for the first time
+	less      int  // looks in a row with less work than there is room for
+	shrunk    int  // looks since there was less room
 }
 
 // newWork starts with what there is. A process that has just begun expects work.
 func newWork(l look) *work {
-	w := &work{percent: percent(AnyRoom, l.live)}
+	w := &work{percent: percent(AnyRoom, AnyRoom, l.live), collected: l}
 	for i := range w.allocated {
 		w.allocated[i] = l.allocated - AnyRoom
 	}
@@ -116,11 +130,19 @@ func newWork(l look) *work {
 // There is more room at once, and less after a while. What work has left behind is
 // collected then, and given back by the runtime by and by, without a pause.
 func (w *work) note(l look) (change bool) {
+	if l.live != w.collected.live {
+		grown, allocated := int64(l.live-w.collected.live), int64(l.allocated-w.collected.allocated)
+		w.collected, w.fills = l, !w.rested && grown*stays > allocated
+	}
+	anyway := uint64(AnyRoom)
+	if w.fills {
+		anyway = FullRoom
+	}
 	copy(w.allocated[:], w.allocated[1:])
 	last := len(w.allocated) - 1
 	w.allocated[last] = l.allocated
 	const paces = uint64(Span / every / sudden)
-	want := percent(max(l.allocated-w.allocated[0], paces*(l.allocated-w.allocated[last-sudden])), l.live)
+	want := percent(max(l.allocated-w.allocated[0], paces*(l.allocated-w.allocated[last-sudden])), anyway, l.live)
 	w.less, w.shrunk = w.less+1, w.shrunk+1
 	if want >= w.percent*2/3 {
 		w.less = 0
@@ -128,7 +150,7 @@ func (w *work) note(l look) (change bool) {
 	switch {
 	case want > w.percent*3/2:
 	case w.less >= settled && w.shrunk >= apart:
-		w.shrunk = 0
+		w.shrunk, w.rested, w.fills = 0, true, false
 	default:
 		return false
 	}
@@ -140,9 +162,10 @@ func (w *work) note(l look) (change bool) {
 // MostPercent.
 const leastHeap = 4 << 20
 
-// percent is the share of live that has room for so many octets.
-func percent(room, live uint64) int {
+// percent is the share of live that has room for so many octets. Beyond MostPercent
+// there is room for anyway at most.
+func percent(room, anyway, live uint64) int {
 	live = max(live, leastHeap)
-	most := max(MostPercent, 100*AnyRoom/live)
+	most := max(MostPercent, 100*anyway/live)
 	return int(min(most, max(LeastPercent, 100*room/live)))
 }

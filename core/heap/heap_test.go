@@ -89,13 +89,40 @@ func TestAProcessBeginsWithRoom(t *testing.T) {
 
 // TestASmallHeapHasRoom: a process that begins to work is not held up by its size.
 func TestASmallHeapHasRoom(t *testing.T) {
-	for live, want := range map[uint64]int{4 * mib: 1600, 64 * mib: MostPercent, 128 * mib: MostPercent} {
-		if got := percent(1<<40, live); got != want {
+	for live, want := range map[uint64]int{4 * mib: 100 * AnyRoom / leastHeap, 8 * mib: MostPercent, 128 * mib: MostPercent} {
+		if got := percent(1<<40, AnyRoom, live); got != want {
 			t.Errorf("A heap of %d MiB that works hard may grow by %d %%, want %d %%.", live/mib, got, want)
 		}
 	}
-	if got := percent(0, 4*mib); got != LeastPercent {
+	if got := percent(0, AnyRoom, 4*mib); got != LeastPercent {
 		t.Errorf("A small heap at rest may grow by %d %%, want %d %%.", got, LeastPercent)
+	}
+}
+
+// TestAHeapThatFillsUpHasMoreRoom: while the tunnels of others arrive in a member that
+// joins, what is allocated stays, and collections would find little. While clients dial in
+// most of it is garbage, and later on all is there.
+func TestAHeapThatFillsUpHasMoreRoom(t *testing.T) {
+	for _, work := range []struct {
+		what          string
+		rest          int // looks before
+		stay, percent uint64
+	}{
+		{"a member joins", 0, 4 * mib, 100 * FullRoom / (16 * mib)},
+		{"clients dial in", 0, mib, MostPercent},
+		{"tunnels come to a member that is there", 300, 4 * mib, MostPercent},
+	} {
+		l := look{allocated: 10 * mib, live: 8 * mib}
+		w := newWork(l)
+		w.play(&l, 0, work.rest)
+		for range 2 {
+			l.allocated += 8 * mib
+			l.live += work.stay
+			w.note(l)
+		}
+		if least, most := work.percent*3/4, work.percent*4/3; uint64(w.percent) < least || uint64(w.percent) > most {
+			t.Errorf("While %s the heap may grow by %d %%, want about %d %%.", work.what, w.percent, work.percent)
+		}
 	}
 }
 
