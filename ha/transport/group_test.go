@@ -340,11 +340,11 @@ func (w *wire) cut() {
 	w.conns = nil
 }
 
-// wantOneStream waits until a member that dials no more has one stream, and no other is
-// under way that could become the next session.
-func (m *member) wantOneStream() {
+// wantNoOther waits until a member that dials no more has no stream but its session's:
+// both ends dial, and one that crosses could become the next session.
+func (m *member) wantNoOther() {
 	m.t.Helper()
-	eventually(m.t, fmt.Sprintf("member %d has one stream", m.id), func() bool { return m.wire.dialing.Load() == 0 && m.wire.open() == 1 })
+	eventually(m.t, fmt.Sprintf("member %d has one stream", m.id), func() bool { return m.wire.dialing.Load() == 0 && m.wire.open() <= 1 })
 }
 
 // open counts the streams that this end has not closed.

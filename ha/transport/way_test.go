@@ -46,6 +46,9 @@ func TestSecondLinkCarriesOnWhenTheFirstFails(t *testing.T) { // FGCP: a member 
 	for _, m := range []*member{a, b} {
 		m.wire.deaf.Store(true)
 		m.wire.silence(true)
+	}
+	for _, m := range []*member{a, b} {
+		m.wantNoOther()
 		m.wire.cut()
 	}
 	eventually(t, "the session goes over the second link", func() bool {
