@@ -62,5 +62,5 @@ func TestOwnersDaemonAloneIsKilled(t *testing.T) { // F5, F23, B6, I1
 	w.wantOneOwner(one, two)
 	f.waitRole(two, "vpn1_1", "sync-primary")
 	w.flows()
-	w.unbroken()
+	w.unbrokenMoved() // its dataplane lived
 }

@@ -120,10 +120,11 @@ func (w *watch) ends(moved bool) {
 
 // wantInFlight counts the packets on the client's wire that came too late for its window,
 // and checks that they are so few that they can have been under way when a tunnel left a
-// member: one that goes on sending has sent more.
+// member, whose dataplane may have had to wait for a processor: one that goes on sending
+// has sent more.
 func wantInFlight(t *testing.T, wire *netlab.Capture) int {
 	t.Helper()
-	const most = 20 // a fifth of a second of the traffic here
+	const most = 100 // a second of the traffic here
 	late := overtaken(wire, gateway.ClientAddr)
 	if late > most {
 		t.Errorf("%d packets came behind those of the next owner, want no more than can be under way, %d", late, most)
