@@ -7,7 +7,9 @@
 //	SPI(4) sequence number(4) IV(0,8,16) | payload, padding, pad length, next header | ICV(8..32)
 //	<------- HeaderLen octets ---------->  <------------ encrypted ---------------->
 //
-// Seal and Open work on whole packets where they lie and allocate nothing.
+// Seal and Open work on whole packets where they lie and allocate nothing. AES-GCM
+// is package gcm's, AES-CBC is here where the processor has AES instructions, and
+// the other ciphers are those of the standard library and golang.org/x/crypto.
 //
 // # IVs
 //
