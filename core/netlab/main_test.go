@@ -66,12 +66,8 @@ func failure(t *testing.T, body func(netlab.TB)) string {
 
 func wantPing(t *testing.T, from *netlab.Namespace, to string) {
 	t.Helper()
-	r, err := from.Ping(t.Context(), netlab.Ping{To: to})
-	if err == nil {
-		err = r.Err()
-	}
-	if err != nil {
-		t.Fatalf("ping from %s to %s: %v\n%s", from.Name(), to, err, r.Output)
+	if err := from.Echo(t.Context(), to, "", 3); err != nil {
+		t.Fatalf("ping from %s to %s: %v", from.Name(), to, err)
 	}
 }
 

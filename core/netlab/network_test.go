@@ -105,6 +105,7 @@ func TestPathMTUIsFound(t *testing.T) {
 		}
 	}
 	l.outside.SetMTU(1300)
+	// ping(8) shows what the router tells of its MTU.
 	r, err := l.client.Ping(t.Context(), netlab.Ping{To: "203.0.113.1", Size: 1350, DontFragment: true})
 	if err != nil || r.MTU != 1300 || r.Received != 0 {
 		t.Fatalf("a packet above the new MTU: %d replies, told MTU %d (error %v), want none and 1300\n%s", r.Received, r.MTU, err, r.Output)
