@@ -1,8 +1,6 @@
 package failover_test
 
 import (
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -10,6 +8,7 @@ import (
 
 	"github.com/evergate/evergate/bench/failover"
 	"github.com/evergate/evergate/bench/report"
+	"github.com/evergate/evergate/bench/rig/daemon"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -17,14 +16,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestFewTunnels has a member with a few tunnels die: the measurement works, and
 // says all that it is to say. How fast it was is of no interest here.
 func TestFewTunnels(t *testing.T) { // F5
-	daemon := filepath.Join(t.TempDir(), "evergated")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", daemon, "github.com/evergate/evergate/cmd/evergated")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("evergated was not built: %v\n%s", err, out)
-	}
 	const tunnels, handshakes = 10, 5
 	r, err := failover.Run(t.Context(), failover.Options{
-		Daemon: daemon, Tunnels: tunnels, Handshakes: handshakes, Rounds: 1, Logf: t.Logf,
+		Daemon: daemon.Build(t), Tunnels: tunnels, Handshakes: handshakes, Rounds: 1, Logf: t.Logf,
 	})
 	if err != nil {
 		t.Fatalf("The measurement failed: %v.", err)

@@ -1,8 +1,6 @@
 package handshake_test
 
 import (
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +8,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/evergate/evergate/bench/handshake"
+	"github.com/evergate/evergate/bench/rig/daemon"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -17,13 +16,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // TestFewHandshakes has a few clients dial in at both responders: the measurement
 // works, and says all that it is to say. The figures of so few say nothing.
 func TestFewHandshakes(t *testing.T) { // F14
-	daemon := filepath.Join(t.TempDir(), "evergated")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", daemon, "github.com/evergate/evergate/cmd/evergated")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("evergated was not built: %v\n%s", err, out)
-	}
 	r, err := handshake.Run(t.Context(), handshake.Options{
-		Daemon: daemon, StrongSwan: true, Methods: []string{"x25519"}, Handshakes: 8, Rounds: 2, AtOnce: 4,
+		Daemon: daemon.Build(t), StrongSwan: true, Methods: []string{"x25519"}, Handshakes: 8, Rounds: 2, AtOnce: 4,
 		Tunnels: []int{8}, Alone: []int{}, Settle: 100 * time.Millisecond, Logf: t.Logf,
 	})
 	if err != nil {

@@ -1,8 +1,6 @@
 package scale_test
 
 import (
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +8,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/evergate/evergate/bench/report"
+	"github.com/evergate/evergate/bench/rig/daemon"
 	"github.com/evergate/evergate/bench/scale"
 )
 
@@ -19,12 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // works, and says all that it is to say. The figures of so few tunnels say
 // nothing.
 func TestFewTunnels(t *testing.T) { // F2, F23
-	daemon := filepath.Join(t.TempDir(), "evergated")
-	build := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", daemon, "github.com/evergate/evergate/cmd/evergated")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("evergated was not built: %v\n%s", err, out)
-	}
-	r, err := scale.Run(t.Context(), scale.Options{Daemon: daemon, Tunnels: 20, Rounds: 2, Idle: time.Second, Settle: time.Second, Logf: t.Logf})
+	r, err := scale.Run(t.Context(), scale.Options{Daemon: daemon.Build(t), Tunnels: 20, Rounds: 2, Idle: time.Second, Settle: time.Second, Logf: t.Logf})
 	if err != nil {
 		t.Fatalf("The measurement failed: %v.", err)
 	}
