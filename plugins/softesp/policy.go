@@ -60,6 +60,9 @@ func (t *policyTable) stage(a *association) {
 // commit publishes what is staged.
 func (t *policyTable) commit() {
 	if t.staged != nil {
+		for _, c := range t.staged.All() {
+			c.commit()
+		}
 		t.root.Store(t.root.Load().UnionPersist(t.staged))
 		t.staged = nil
 	}
@@ -79,7 +82,9 @@ func (t *policyTable) replace(old, a *association) {
 	if a != nil {
 		for _, p := range prefixes(a.Selectors.Remote) {
 			root = root.ModifyPersist(p, func(c *candidates, _ bool) (*candidates, bool) {
-				return c.with(p.Bits(), a), false
+				next := c.with(p.Bits(), a)
+				next.commit()
+				return next, false
 			})
 		}
 	}
@@ -105,7 +110,10 @@ type candidates struct {
 	// byLocal has them by their local prefixes when they are many: the tunnels of
 	// many networks to the same one. The list is empty then.
 	byLocal *bart.Table[*newestFirst]
-	count   int
+	// staged are the lists that commit puts into the place of those of byLocal, nil for
+	// none. Until then the candidates are known to nobody.
+	staged *bart.Table[*newestFirst]
+	count  int
 }
 
 // fewCandidates is up to how many SAs a list is faster than a table.
@@ -134,36 +142,52 @@ func (c *candidates) find(h *packet.Header) *association {
 	return newest
 }
 
-// with returns candidates that have a, too.
+// with returns candidates that have a, too, once they are committed.
 func (c *candidates) with(bits int, a *association) *candidates {
 	if c == nil {
 		c = &candidates{newestFirst: newestFirst{bits: bits}}
 	}
-	next := &candidates{newestFirst: newestFirst{bits: bits}, byLocal: c.byLocal, count: c.count + 1}
-	switch {
-	case next.count <= fewCandidates && c.byLocal == nil:
+	next := &candidates{newestFirst: newestFirst{bits: bits}, byLocal: c.byLocal, staged: c.staged, count: c.count + 1}
+	if next.count <= fewCandidates && c.byLocal == nil {
 		next.sas = c.newestFirst.with(a).sas
 		return next
-	case c.byLocal == nil:
-		next.byLocal = new(bart.Table[*newestFirst])
-		for _, x := range c.sas {
-			next.index(x)
-		}
 	}
-	next.index(a)
+	if next.staged == nil {
+		next.staged = new(bart.Table[*newestFirst])
+	}
+	for _, x := range c.sas { // one too many for a list
+		next.stage(x)
+	}
+	next.stage(a)
 	return next
 }
 
-// index puts a into byLocal, of which a new version is made.
-func (c *candidates) index(a *association) {
+// stage puts a into byLocal with the next commit.
+func (c *candidates) stage(a *association) {
 	for _, p := range prefixes(a.Selectors.Local) {
-		c.byLocal = c.byLocal.ModifyPersist(p, func(l *newestFirst, _ bool) (*newestFirst, bool) {
+		c.staged.Modify(p, func(l *newestFirst, ok bool) (*newestFirst, bool) {
+			if !ok && c.byLocal != nil {
+				l, _ = c.byLocal.Get(p)
+			}
 			if l == nil {
 				l = &newestFirst{bits: p.Bits()}
 			}
 			return l.with(a), false
 		})
 	}
+}
+
+// commit makes a version of byLocal with what is staged.
+func (c *candidates) commit() {
+	switch {
+	case c.staged == nil:
+		return
+	case c.byLocal == nil:
+		c.byLocal = c.staged
+	default:
+		c.byLocal = c.byLocal.UnionPersist(c.staged)
+	}
+	c.staged = nil
 }
 
 // without returns candidates that lack a, and whether nothing is left.

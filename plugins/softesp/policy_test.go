@@ -81,17 +81,40 @@ func newestOfLongest(sas []*association, h *packet.Header) (best *association) {
 	return best
 }
 
+// toOneNetwork are n networks that have tunnels to the same one.
+func toOneNetwork(n uint32) []*association {
+	sas := make([]*association, n)
+	for i := range sas {
+		sas[i] = &association{serial: uint64(i + 1)}
+		addr := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 0x0a800000+uint32(i))))
+		sas[i].Selectors = ipsec.Selectors{
+			Local:  []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(addr, 32))},
+			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(benchThere, 32))},
+		}
+	}
+	return sas
+}
+
+// BenchmarkPolicyLearnsOneNetwork makes 10,000 of them known, 1,000 with each call.
+func BenchmarkPolicyLearnsOneNetwork(b *testing.B) {
+	sas := toOneNetwork(10_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		table := newPolicyTable()
+		for call := range slices.Chunk(sas, 1000) {
+			for _, a := range call {
+				table.stage(a)
+			}
+			table.commit()
+		}
+	}
+}
+
 // BenchmarkPolicyToOneNetwork finds one of 10,000 networks that have tunnels to the
 // same one.
 func BenchmarkPolicyToOneNetwork(b *testing.B) {
 	table := newPolicyTable()
-	for i := range uint32(10_000) {
-		a := &association{serial: uint64(i + 1)}
-		addr := netip.AddrFrom4([4]byte(binary.BigEndian.AppendUint32(nil, 0x0a800000+i)))
-		a.Selectors = ipsec.Selectors{
-			Local:  []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(addr, 32))},
-			Remote: []ipsec.TrafficSelector{ipsec.SelectorOf(netip.PrefixFrom(benchThere, 32))},
-		}
+	for _, a := range toOneNetwork(10_000) {
 		table.stage(a)
 	}
 	table.commit()
