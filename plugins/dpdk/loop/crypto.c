@@ -170,6 +170,11 @@ void crypto_session_free(const struct cipher *c) {
 // apart from that of others of the plane.
 int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint16_t queue) {
 	char pool[RTE_MEMPOOL_NAMESIZE];
+	for (uint32_t i = 0; i < BURST; i++) {
+		l->spans[i] = (struct rte_crypto_sgl){.vec = &l->data[i], .num = 1};
+		l->ivs[i].va = l->jobs[i].iv;
+		l->aads[i].va = l->jobs[i].aad;
+	}
 	snprintf(pool, sizeof pool, "evg%u-%s%u", p->serial, name, queue);
 	l->queue = queue;
 	l->ops = rte_crypto_op_pool_create(pool, RTE_CRYPTO_OP_TYPE_SYMMETRIC, OPS, 0, sizeof(struct scratch), SOCKET_ID_ANY);
@@ -197,9 +202,6 @@ static uint16_t cipher_tail(const struct cipher *c) {
 }
 
 static void run_cpu(struct lane *l, const struct cipher *c, uint32_t n, bool out) {
-	struct rte_crypto_vec data[BURST];
-	struct rte_crypto_sgl sgl[BURST];
-	struct rte_crypto_va_iova_ptr iv[BURST], aad[BURST], digest[BURST];
 	union rte_crypto_sym_ofs ofs = {.raw = 0};
 	if (!c->aead) {
 		ofs.ofs.cipher.head = cipher_head(c, out);
@@ -208,13 +210,11 @@ static void run_cpu(struct lane *l, const struct cipher *c, uint32_t n, bool out
 	for (uint32_t i = 0; i < n; i++) {
 		uint8_t *base;
 		uint32_t len = span(c, &l->jobs[i], &base);
-		data[i] = (struct rte_crypto_vec){.base = base, .len = len, .tot_len = len};
-		sgl[i] = (struct rte_crypto_sgl){.vec = &data[i], .num = 1};
-		iv[i] = (struct rte_crypto_va_iova_ptr){.va = l->jobs[i].iv};
-		aad[i] = (struct rte_crypto_va_iova_ptr){.va = l->jobs[i].aad};
-		digest[i] = (struct rte_crypto_va_iova_ptr){.va = l->jobs[i].digest};
+		l->data[i].base = base;
+		l->data[i].len = l->data[i].tot_len = len;
+		l->icvs[i].va = l->jobs[i].digest;
 	}
-	struct rte_crypto_sym_vec v = {.num = n, .src_sgl = sgl, .iv = iv, .aad = aad, .digest = digest, .status = l->status};
+	struct rte_crypto_sym_vec v = {.num = n, .src_sgl = l->spans, .iv = l->ivs, .aad = l->aads, .digest = l->icvs, .status = l->status};
 	rte_cryptodev_sym_cpu_crypto_process(c->dev, c->session, ofs, &v);
 }
 

@@ -28,7 +28,8 @@
 //
 // Files: eal.c and crypto.c start what a process has once; security.c is what cards
 // do, card.c one that software plays; plane.c makes and ends planes; worker.c is the
-// turn, open.c, seal.c and tx.c the ways in it, onward.c which port inner packets leave
-// by, spread.c how workers share a queue; sa.c, window.c and table.c are SAs and how
-// they are found; icmp.c and event.c what is told to others.
+// turn, flow.c how frames of ports begin it, open.c, seal.c and tx.c the ways in it,
+// frame.c what is put around inner packets, onward.c which port inner packets leave by,
+// spread.c how workers share a queue; sa.c, window.c and table.c are SAs and how they
+// are found; icmp.c and event.c what is told to others.
 package loop

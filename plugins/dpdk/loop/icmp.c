@@ -90,17 +90,17 @@ static uint32_t put_too_big6(uint8_t *b, const uint8_t *packet, const struct hea
 
 // too_big tells the sender of a packet what fits into the SA. It speaks as the
 // packet's destination: the tunnel has no address of its own.
-void too_big(struct worker *w, struct out_packet *o, uint32_t mtu) {
+void too_big(struct worker *w, const struct out_packet *o, uint32_t mtu) {
 	uint8_t message[1280];
-	if (is_icmp_error(&o->h) || o->h.fragment)
+	struct header h;
+	const uint8_t *packet = rte_pktmbuf_mtod(o->m, uint8_t *);
+	if (!parse_header(&h, packet, o->len) || is_icmp_error(&h) || h.fragment)
 		return;
 	if (!allowed(w)) {
 		count(w, EVG_STAT_TOO_BIG_LIMITED);
 		return;
 	}
-	const uint8_t *packet = rte_pktmbuf_mtod(o->m, uint8_t *);
-	uint32_t n = o->h.v6 ? put_too_big6(message, packet, &o->h, RTE_MAX(mtu, (uint32_t)MIN_IPV6_MTU))
-			     : put_too_big4(message, packet, &o->h, mtu);
+	uint32_t n = h.v6 ? put_too_big6(message, packet, &h, RTE_MAX(mtu, (uint32_t)MIN_IPV6_MTU)) : put_too_big4(message, packet, &h, mtu);
 	to_tun(w, message, n);
 	count(w, EVG_STAT_TOO_BIG_SENT);
 }

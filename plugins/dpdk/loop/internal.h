@@ -69,6 +69,18 @@ struct evg_desc {
 	struct evg_selector selectors[]; // local, then remote
 };
 
+// What stands before a sequence number, in octets: the headers of the link and of IP,
+// that of UDP or none, and the SPI.
+enum { OUTER4 = 38, OUTER4_UDP = 46, OUTER6 = 58, OUTER6_UDP = 66 };
+
+// outer is where packets of an SA go, and what all of them begin with.
+struct outer {
+	struct evg_path path;
+	uint32_t around; // octets of IP and UDP
+	uint32_t sum;    // of what does not change in a header of IPv4
+	uint8_t head[OUTER6_UDP];
+};
+
 struct evg_tunnel {
 	uint64_t id;
 	atomic_bool started; // ACTIVATED was sent
@@ -95,7 +107,7 @@ struct evg_sa {
 	rte_be32_t spi;
 	uint8_t direction;
 	_Atomic(struct evg_desc *) desc;
-	_Atomic(struct evg_path *) path;
+	_Atomic(struct outer *) outer;
 	_Atomic(struct evg_tunnel *) tunnel;
 	_Atomic(struct evg_sa *) next_in; // in its bucket of the table by SPI
 	_Atomic uint8_t role;
@@ -119,7 +131,7 @@ struct evg_sa {
 	uint16_t moved_port;
 };
 
-// header is what policies look at in an IP packet. Addresses are written and read in
+// header is what an IP packet says of itself. Addresses are written and read in
 // words of eight octets: a word that was just written in pieces has to wait for them.
 // Zeros fill up those of IPv4.
 struct header {
@@ -133,12 +145,19 @@ struct header {
 
 #define FLOWS 1024
 
+// flow_key is all that policies look at in a packet: addresses as in a header, and the
+// protocol with its ports, in their order in the packet.
+struct flow_key {
+	uint64_t src[2], dst[2], rest;
+};
+
 // flow remembers which SA sends packets of a flow, as long as nothing changes that
 // decides it.
 struct flow {
 	alignas(64) uint64_t version; // of the policies
-	uint64_t src[2], dst[2], rest;
+	struct flow_key key;
 	struct evg_sa *sa; // NULL for none
+	bool carried;      // from ports, too: neither to us nor to many
 };
 
 struct port {
@@ -210,9 +229,11 @@ struct in_packet {
 
 // out_packet is an inner packet on its way out: m's data begins with its header.
 struct out_packet {
-	struct header h;
 	struct rte_mbuf *m;
 	struct evg_sa *sa, *from; // sa may be NULL at first; from: the SA of the link that it came over
+	uint32_t len;             // without padding of the link
+	uint8_t tos;
+	bool v6, df;
 };
 
 // job is one piece of work for a cipher.
@@ -224,13 +245,18 @@ struct job {
 	uint8_t *digest; // as long as the ICV, and where that is in the packet, unless what is authenticated lies there
 };
 
-// lane is where one thread puts work for ciphers, and finds what came of it.
+// lane is where one thread puts work for ciphers, and finds what came of it. Of what
+// is for ciphers that return with the result, what never changes is there from the
+// beginning.
 struct lane {
 	uint16_t queue; // pair of cryptodevs
 	struct rte_mempool *ops;
 	struct job jobs[BURST];
 	uint8_t digests[BURST][64];
 	int32_t status[BURST]; // 0 for what succeeded
+	struct rte_crypto_vec data[BURST];
+	struct rte_crypto_sgl spans[BURST];
+	struct rte_crypto_va_iova_ptr ivs[BURST], aads[BURST], icvs[BURST];
 };
 
 struct tx_queue {
@@ -324,8 +350,34 @@ static inline bool is_active(struct evg_sa *sa) {
 bool parse_header(struct header *h, const uint8_t *p, uint32_t len);
 bool inner_ecn(uint8_t *inner, uint8_t outer);
 void set_ecn(uint8_t *p, bool v6, uint8_t ecn);
-bool age_ttl(uint8_t *p, bool v6);
+bool is_multicast(const struct header *h);
 bool selects(const struct evg_selector *s, uint32_t n, const uint8_t *addr, bool v6, uint8_t proto, uint16_t port, bool has_port);
+
+// age_ttl is what forwarding a packet does to it; false when its time is up.
+static inline bool age_ttl(uint8_t *p, bool v6) {
+	if (p[v6 ? 7 : 8] <= 1)
+		return false;
+	if (v6) {
+		p[7]--;
+		return true;
+	}
+	// One less in an upper octet is one more in that of the sum, and ones' complement
+	// knows no order of octets (RFC 1141).
+	uint16_t sum;
+	memcpy(&sum, p + 10, sizeof sum);
+	uint32_t more = sum + (uint32_t)RTE_BE16(0x100);
+	sum = (uint16_t)(more + (more >= 0xffff));
+	memcpy(p + 10, &sum, sizeof sum);
+	p[8]--;
+	return true;
+}
+
+// forward puts a packet of a port, whose header says how long it is and what it wants,
+// before those that carry encrypts.
+static inline void forward(struct worker *w, struct rte_mbuf *m, struct evg_sa *sa, uint32_t len, uint8_t tos, bool v6, bool df) {
+	rte_pktmbuf_adj(m, sizeof(struct rte_ether_hdr));
+	w->out[w->n_out++] = (struct out_packet){.m = m, .sa = sa, .len = len, .tos = tos, .v6 = v6, .df = df};
+}
 
 // window.c
 bool window_init(struct window *w, uint32_t size);
@@ -337,10 +389,13 @@ void window_import(struct window *w, uint64_t highest, const uint8_t *bitmap, ui
 // table.c
 struct evg_sa *inbound_find(struct evg_plane *p, rte_be32_t spi, const struct header *h);
 struct evg_sa *outbound_find(struct evg_plane *p, rte_be32_t spi, const struct header *quoted);
-uint32_t flow_slot(const struct header *h);
-struct evg_sa *sender_find(struct worker *w, const struct header *h);
+struct evg_sa *policy_find(struct evg_plane *p, const struct header *h);
 bool is_ours(struct evg_plane *p, const struct header *h);
 void policies_changed(struct evg_plane *p);
+
+// flow.c
+void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n);
+struct evg_sa *sender_find(struct worker *w, const struct header *h);
 
 // event.c
 void events_init(struct events *e, int fd);
@@ -378,7 +433,7 @@ void account(struct worker *w, struct evg_sa *sa, uint64_t packets, uint64_t byt
 uint32_t reserve(struct evg_sa *sa, uint32_t n, uint64_t *first);
 void lease_low(struct worker *w, struct evg_sa *sa);
 void lease_end(struct worker *w, struct evg_sa *sa);
-uint32_t mtu_known(struct evg_sa *sa, const struct evg_path *path);
+uint32_t mtu_known(struct evg_sa *sa);
 bool mtu_age(struct worker *w, struct evg_sa *sa);
 bool mtu_learn(struct worker *w, struct evg_sa *sa, uint32_t mtu);
 
@@ -401,6 +456,11 @@ static inline bool by_card(const struct rte_mbuf *m) {
 	return m->ol_flags & RTE_MBUF_F_RX_SEC_OFFLOAD;
 }
 
+// frame.c
+void outer_init(struct outer *o, const struct evg_path *path, const struct rte_ether_addr *from, rte_be32_t spi);
+uint32_t frame_all(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, struct out_packet *o, uint32_t n, const bool *whole, uint64_t seq, uint64_t counter);
+void outer_finish(const struct outer *o, uint8_t *frame);
+
 // seal.c, open.c
 void seal_run(struct worker *w, struct out_packet *o, uint32_t n);
 void send_all(struct worker *w);
@@ -417,7 +477,7 @@ uint32_t spread(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n
 uint32_t inbox_turn(struct worker *w);
 
 // icmp.c
-void too_big(struct worker *w, struct out_packet *o, uint32_t mtu);
+void too_big(struct worker *w, const struct out_packet *o, uint32_t mtu);
 void learn_icmp(struct worker *w, const uint8_t *ip, const struct header *h);
 
 // tx.c
@@ -438,7 +498,7 @@ static inline void to_wire(struct worker *w, uint16_t port, struct rte_mbuf *m, 
 
 // worker.c
 uint64_t turn_begin(struct worker *w);
-void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n);
+void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m);
 void take_inner(struct worker *w, struct rte_mbuf *m);
 void carry(struct worker *w);
 void *worker_main(void *arg);

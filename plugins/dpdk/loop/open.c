@@ -38,7 +38,7 @@ static bool prepare(const struct evg_desc *d, struct evg_sa *sa, struct in_packe
 // check_source reports a peer whose authentic packets come from elsewhere, once for
 // a place (RFC 7296 section 2.23). sa->window.lock is held.
 static void check_source(struct worker *w, struct evg_sa *sa, const struct in_packet *in) {
-	const struct evg_path *path = atomic_load(&sa->path);
+	const struct evg_path *path = &atomic_load(&sa->outer)->path;
 	if (in->from_port == 0 || path->local_port == 0 || (in->from_port == path->remote_port && same_addr(&in->from, &path->remote)))
 		return;
 	if (sa->moved_port == in->from_port && same_addr(&sa->moved_to, &in->from))
@@ -72,7 +72,7 @@ static void relay(struct worker *w, struct in_packet *in, uint8_t *inner, const 
 	struct rte_mbuf *m = in->m;
 	rte_pktmbuf_adj(m, (uint16_t)(inner - rte_pktmbuf_mtod(m, uint8_t *)));
 	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - h->len));
-	w->out[w->n_out++] = (struct out_packet){.h = *h, .m = m, .from = in->sa}; // its SA is still to be found
+	w->out[w->n_out++] = (struct out_packet){.m = m, .from = in->sa, .len = h->len, .tos = h->tos, .v6 = h->v6, .df = h->df}; // its SA is still to be found
 	in->m = NULL;
 }
 

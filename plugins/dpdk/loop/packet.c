@@ -143,18 +143,10 @@ bool inner_ecn(uint8_t *inner, uint8_t outer) {
 	return true;
 }
 
-// age_ttl is what forwarding a packet does to it; false when its time is up.
-bool age_ttl(uint8_t *p, bool v6) {
-	if (p[v6 ? 7 : 8] <= 1)
-		return false;
-	if (v6) {
-		p[7]--;
-		return true;
-	}
-	uint16_t before = be16(p + 8), after = before - 0x100;
-	p[8] = (uint8_t)(after >> 8);
-	add_to_checksum(p + 10, before, after);
-	return true;
+bool is_multicast(const struct header *h) {
+	if (h->v6)
+		return h->dst[0] == 0xff || (h->dst[0] == 0xfe && (h->dst[1] & 0xc0) == 0x80);
+	return h->dst[0] >= 224 || (h->dst[0] == 169 && h->dst[1] == 254);
 }
 
 // within tells whether an address lies in the range of a selector of its family.

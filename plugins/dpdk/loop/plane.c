@@ -175,7 +175,9 @@ void evg_plane_set_addresses(struct evg_plane *p, const struct evg_addr *a, uint
 	new->n = n;
 	if (n > 0)
 		memcpy(new->a, a, n * sizeof *a);
-	retire(p, atomic_exchange(&p->addresses, new));
+	struct address_set *old = atomic_exchange(&p->addresses, new);
+	policies_changed(p); // what is for us is none of a flow's packets
+	retire(p, old);
 }
 
 // is_under_way tells whether the turn that was under way when the worker's turns were

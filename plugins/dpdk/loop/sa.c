@@ -65,7 +65,7 @@ struct evg_sa *evg_sa_new(uint64_t serial, uint32_t spi, uint8_t direction, uint
 // evg_sa_free frees an SA that no worker can see any more.
 void evg_sa_free(struct evg_sa *sa) {
 	evg_desc_free(atomic_load(&sa->desc));
-	free(atomic_load(&sa->path));
+	free(atomic_load(&sa->outer));
 	free(sa->window.bits);
 	free(sa);
 }
@@ -154,14 +154,15 @@ void evg_sa_set_desc(struct evg_plane *p, struct evg_sa *sa, struct evg_desc *d)
 // evg_sa_set_path gives an SA an outer path. What was learned of the one before is
 // forgotten when the peer's address is another.
 int evg_sa_set_path(struct evg_plane *p, struct evg_sa *sa, const struct evg_path *path) {
-	struct evg_path *new = malloc(sizeof *new);
+	struct outer *new = malloc(sizeof *new);
 	if (new == NULL)
 		return -ENOMEM;
-	*new = *path;
-	struct evg_path *old = atomic_exchange(&sa->path, new);
-	if (old != NULL && !same_addr(&old->remote, &new->remote))
+	outer_init(new, path, &p->ports[path->port].mac, sa->spi);
+	struct outer *old = atomic_exchange(&sa->outer, new);
+	bool elsewhere = old != NULL && !same_addr(&old->path.remote, &path->remote);
+	if (elsewhere)
 		evg_sa_set_mtu(sa, 0);
-	if (old != NULL && (!same_addr(&old->remote, &new->remote) || old->remote_port != new->remote_port)) {
+	if (elsewhere || (old != NULL && old->path.remote_port != path->remote_port)) {
 		rte_spinlock_lock(&sa->window.lock);
 		sa->moved_port = 0;
 		rte_spinlock_unlock(&sa->window.lock);
@@ -267,16 +268,16 @@ void evg_sa_usage(const struct evg_sa *of, struct evg_usage *out) {
 		.next = atomic_load(&sa->next), .ceiling = atomic_load(&sa->ceiling), .iv_counter = atomic_load(&sa->iv_counter),
 		.role = atomic_load(&sa->role), .group = atomic_load(&sa->group),
 		.mtu_told = atomic_load(&sa->mtu_told),
-		.mtu_known = (uint16_t)mtu_known(sa, atomic_load(&sa->path)),
+		.mtu_known = (uint16_t)mtu_known(sa),
 	};
 	for (int i = 0; i < EVG_DROPS; i++)
 		out->drops[i] = atomic_load(&sa->drops[i]);
 }
 
 // mtu_known is the least of what is known of the path, 0 for nothing.
-uint32_t mtu_known(struct evg_sa *sa, const struct evg_path *path) {
+uint32_t mtu_known(struct evg_sa *sa) {
 	uint32_t least = atomic_load_explicit(&sa->mtu_told, memory_order_relaxed);
-	uint32_t others[2] = {atomic_load_explicit(&sa->mtu_learned, memory_order_relaxed), path->mtu};
+	uint32_t others[2] = {atomic_load_explicit(&sa->mtu_learned, memory_order_relaxed), atomic_load_explicit(&sa->outer, memory_order_acquire)->path.mtu};
 	for (int i = 0; i < 2; i++) {
 		if (others[i] != 0 && (least == 0 || others[i] < least))
 			least = others[i];
@@ -298,7 +299,7 @@ bool mtu_age(struct worker *w, struct evg_sa *sa) {
 
 // mtu_learn takes what the path said; false when it is no news.
 bool mtu_learn(struct worker *w, struct evg_sa *sa, uint32_t mtu) {
-	uint32_t known = mtu_known(sa, atomic_load(&sa->path));
+	uint32_t known = mtu_known(sa);
 	if (known != 0 && mtu >= known)
 		return false;
 	atomic_store(&sa->mtu_learned_ns, w->now);

@@ -22,7 +22,7 @@ struct evg_sa *inbound_find(struct evg_plane *p, rte_be32_t spi, const struct he
 	for (; sa != NULL; sa = atomic_load_explicit(&sa->next_in, memory_order_acquire)) {
 		if (sa->spi != spi || sa->direction != EVG_IN)
 			continue;
-		const struct evg_path *path = atomic_load_explicit(&sa->path, memory_order_acquire);
+		const struct evg_path *path = &atomic_load_explicit(&sa->outer, memory_order_acquire)->path;
 		if (path->local.v6 == h->v6 && same16(path->local.b, h->dst))
 			return sa;
 	}
@@ -35,7 +35,7 @@ struct evg_sa *outbound_find(struct evg_plane *p, rte_be32_t spi, const struct h
 	size_t octets = q->v6 ? 16 : 4;
 	struct evg_sa *sa = atomic_load_explicit(&p->by_spi[spi_bucket(spi)], memory_order_acquire);
 	for (; sa != NULL; sa = atomic_load_explicit(&sa->next_in, memory_order_acquire)) {
-		const struct evg_path *path = atomic_load_explicit(&sa->path, memory_order_acquire);
+		const struct evg_path *path = &atomic_load_explicit(&sa->outer, memory_order_acquire)->path;
 		if (sa->spi == spi && sa->direction == EVG_OUT && path->local.v6 == q->v6 &&
 		    memcmp(path->local.b, q->src, octets) == 0 && memcmp(path->remote.b, q->dst, octets) == 0)
 			return sa;
@@ -109,7 +109,7 @@ static struct evg_sa *select_from(const struct sa_list *l, const struct header *
 
 // policy_find returns the SA for a packet: of the longest prefix that has one for
 // it, the newest; NULL for none.
-static struct evg_sa *policy_find(struct evg_plane *p, const struct header *h) {
+struct evg_sa *policy_find(struct evg_plane *p, const struct header *h) {
 	for (int word = 2; word >= 0; word--) {
 		uint64_t lengths = atomic_load_explicit(&p->lengths[h->v6][word], memory_order_acquire);
 		while (lengths != 0) {
@@ -125,33 +125,6 @@ static struct evg_sa *policy_find(struct evg_plane *p, const struct header *h) {
 		}
 	}
 	return NULL;
-}
-
-// flow_rest is what besides addresses tells flows apart.
-static uint64_t flow_rest(const struct header *h) {
-	return (uint64_t)h->src_port << 48 | (uint64_t)h->dst_port << 32 | (uint64_t)h->proto << 16 | (uint64_t)h->has_ports << 8 | h->v6;
-}
-
-// flow_slot is where a worker remembers the flow of a packet.
-uint32_t flow_slot(const struct header *h) {
-	uint64_t src[2], dst[2], rest = flow_rest(h);
-	memcpy(src, h->src, sizeof src);
-	memcpy(dst, h->dst, sizeof dst);
-	uint32_t hash = rte_hash_crc_8byte(src[0] ^ src[1], (uint32_t)rest);
-	return rte_hash_crc_8byte(dst[0] ^ dst[1], hash ^ (uint32_t)(rest >> 32)) % FLOWS;
-}
-
-// sender_find is policy_find with a memory of flows.
-struct evg_sa *sender_find(struct worker *w, const struct header *h) {
-	uint64_t src[2], dst[2];
-	memcpy(src, h->src, sizeof src);
-	memcpy(dst, h->dst, sizeof dst);
-	uint64_t rest = flow_rest(h);
-	struct flow *f = &w->flows[flow_slot(h)];
-	if (f->version == w->version && f->rest == rest && ((f->src[0] ^ src[0]) | (f->src[1] ^ src[1]) | (f->dst[0] ^ dst[0]) | (f->dst[1] ^ dst[1])) == 0)
-		return f->sa;
-	*f = (struct flow){.version = w->version, .src = {src[0], src[1]}, .dst = {dst[0], dst[1]}, .rest = rest, .sa = policy_find(w->p, h)};
-	return f->sa;
 }
 
 // policies_changed makes turns that begin later forget what they know of flows. What

@@ -28,12 +28,6 @@ static uint64_t clock_ns(void) {
 	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
 }
 
-static bool is_multicast(const struct header *h) {
-	if (h->v6)
-		return h->dst[0] == 0xff || (h->dst[0] == 0xfe && (h->dst[1] & 0xc0) == 0x80);
-	return h->dst[0] >= 224 || (h->dst[0] == 169 && h->dst[1] == 254);
-}
-
 // from_udp tells IKE from ESP on port 4500 (RFC 3948 section 2). False means that
 // the packet is the host's.
 static bool from_udp(struct worker *w, struct rte_mbuf *m, const struct header *h, uint8_t *ip, struct in_packet *in) {
@@ -140,80 +134,38 @@ static void to_us_joined(struct worker *w, uint16_t port, struct rte_mbuf *m, bo
 		to_us(w, port, m, &h, ip);
 }
 
-// forward encrypts what a host behind the port sent towards a peer, when a policy
-// selects it; the host routes the rest. h is in w->out, at or behind where the packet
-// will be.
-static void forward(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h, uint8_t *ip) {
-	struct evg_sa *sa = is_multicast(h) ? NULL : sender_find(w, h);
-	if (sa == NULL || !age_ttl(ip, h->v6)) {
-		to_host(w, port, m);
-		return;
-	}
-	rte_pktmbuf_adj(m, sizeof(struct rte_ether_hdr));
-	struct out_packet *o = &w->out[w->n_out++];
-	o->m = m;
-	o->sa = sa;
-	o->from = NULL;
-	if (&o->h != h)
-		o->h = *h;
+// is_ip tells whether a frame is of IP and for our end of the link.
+static bool is_ip(const struct worker *w, uint16_t port, const struct rte_mbuf *m) {
+	const struct rte_ether_hdr *l2 = rte_pktmbuf_mtod(m, const struct rte_ether_hdr *);
+	return m->nb_segs == 1 && m->data_len >= sizeof *l2 + 20 &&
+	       (l2->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4) || l2->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV6)) &&
+	       rte_is_same_ether_addr(&l2->dst_addr, &w->p->ports[port].mac);
 }
 
-// read_header reads the header of a frame that may be ours; false where it is the
-// host's.
-static bool read_header(const struct worker *w, uint16_t port, struct rte_mbuf *m, struct header *h) {
-	const struct rte_ether_hdr *l2 = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
-	uint32_t len = m->data_len;
-	if (m->nb_segs != 1 || len < sizeof *l2 + 20 ||
-	    (l2->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4) && l2->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV6)) ||
-	    !rte_is_same_ether_addr(&l2->dst_addr, &w->p->ports[port].mac) ||
-	    !parse_header(h, (const uint8_t *)(l2 + 1), len - (uint32_t)sizeof *l2))
-		return false;
-	rte_prefetch0(&w->flows[flow_slot(h)]);
-	return true;
-}
-
-// from_wire decides what becomes of one frame.
-static void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h) {
+// from_wire decides what becomes of one frame. What is not for us is encrypted when a
+// policy selects it; the host routes the rest.
+void from_wire(struct worker *w, uint16_t port, struct rte_mbuf *m) {
 	uint8_t *ip = rte_pktmbuf_mtod_offset(m, uint8_t *, sizeof(struct rte_ether_hdr));
-	if (!is_ours(w->p, h))
-		forward(w, port, m, h, ip);
-	else if (is_fragment(ip, h) && (h->proto == IPPROTO_ESP || h->proto == IPPROTO_UDP))
-		to_us_joined(w, port, m, h->v6);
+	struct header h;
+	struct evg_sa *sa;
+	if (!is_ip(w, port, m) || !parse_header(&h, ip, m->data_len - (uint32_t)sizeof(struct rte_ether_hdr)))
+		to_host(w, port, m);
+	else if (is_ours(w->p, &h))
+		is_fragment(ip, &h) && (h.proto == IPPROTO_ESP || h.proto == IPPROTO_UDP) ? to_us_joined(w, port, m, h.v6) : to_us(w, port, m, &h, ip);
+	else if (is_multicast(&h) || (sa = sender_find(w, &h)) == NULL || !age_ttl(ip, h.v6))
+		to_host(w, port, m);
 	else
-		to_us(w, port, m, h, ip);
-}
-
-// take_frames begins with what arrived at a port: each frame goes to the host or
-// waits for carry, before which no more than BURST are taken. Headers are read where
-// those of packets to be sent will be, so that few are copied.
-void take_frames(struct worker *w, uint16_t port, struct rte_mbuf **m, uint32_t n) {
-	bool maybe_ours[BURST];
-	struct out_packet *at = &w->out[w->n_out];
-	atomic_fetch_add_explicit(&w->taken, n, memory_order_relaxed);
-	for (uint32_t i = 0; i < n; i++) {
-		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
-		rte_prefetch0(rte_pktmbuf_mtod_offset(m[i], uint8_t *, -RTE_CACHE_LINE_SIZE)); // where outer headers go
-		rte_prefetch0(rte_pktmbuf_mtod_offset(m[i], uint8_t *, m[i]->data_len)); // and padding
-	}
-	for (uint32_t i = 0; i < n; i++)
-		maybe_ours[i] = read_header(w, port, m[i], &at[i].h);
-	for (uint32_t i = 0; i < n; i++) {
-		if (maybe_ours[i])
-			from_wire(w, port, m[i], &at[i].h);
-		else
-			to_host(w, port, m[i]);
-	}
+		forward(w, m, sa, h.len, h.tos, h.v6, h.df);
 }
 
 // take_inner begins with a packet from the TUN device.
 void take_inner(struct worker *w, struct rte_mbuf *m) {
-	struct out_packet *o = &w->out[w->n_out];
-	bool whole = parse_header(&o->h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
+	struct header h;
+	bool whole = parse_header(&h, rte_pktmbuf_mtod(m, uint8_t *), m->data_len);
 	atomic_fetch_add_explicit(&w->taken, 1, memory_order_relaxed);
-	if (whole && !is_multicast(&o->h)) {
-		o->m = m;
-		o->sa = o->from = NULL; // nobody has looked for it
-		w->n_out++;
+	if (whole && !is_multicast(&h)) {
+		// nobody has looked for its SA
+		w->out[w->n_out++] = (struct out_packet){.m = m, .len = h.len, .tos = h.tos, .v6 = h.v6, .df = h.df};
 		return;
 	}
 	count(w, whole ? EVG_STAT_MULTICAST : EVG_STAT_MALFORMED);
