@@ -46,7 +46,7 @@ neigh port 1 02:00:00:00:00:01
 	cmd := exec.CommandContext(ctx, "stdbuf", "-oL", program,
 		"--no-huge", "--no-pci", "-m", "512", "-l", "1", "--log-level=error", "--file-prefix", "secgw"+strconv.Itoa(os.Getpid()),
 		"--vdev", a.limit[1]+"0", "--vdev", "net_pcap0,rx_pcap="+file+",infinite_rx=1", "--vdev", "net_null0,no-rx=1",
-		"--", "-l", "-P", "-p", "3", "-u", "2", "-j", "9216", "-s", "4096", "-t", "1", "--config", "(0,0,1),(1,0,1)", "-f", config)
+		"--", "-l", "-P", "-p", "3", "-u", "2", "-j", "9728", "--mtu", "9000", "-s", "4096", "-t", "1", "--config", "(0,0,1),(1,0,1)", "-f", config)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return 0, err
