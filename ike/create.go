@@ -235,6 +235,7 @@ func (t *Tunnel) onCreateChild(sa *ikeSA, payloads []wire.Payload) {
 		t.badSyntax(sa, wire.CreateChildSA, err)
 		return
 	}
+	t.forgetCandidate(sa)
 	if offered.Proposals[0].Protocol == wire.ProtocolIKE {
 		t.onRekeyIKE(sa, offered, nonce.Data, payloads)
 		return

@@ -255,14 +255,30 @@ func (t *Tunnel) onRekeyIKE(sa *ikeSA, offered *wire.SA, ni []byte, payloads []w
 // lost, what we send on the old one still reaches the peer; on the new one it
 // would not.
 func (t *Tunnel) await(old, next *ikeSA) {
-	if before := t.candidate(old.successor); before != nil {
-		t.forget(before)
-	}
 	next.giveUpAt = t.now.Add(replacedTime)
 	t.others = append(t.others, next)
 	old.successor = next.local()
 	old.softAt = time.Time{}
 	t.publish()
+}
+
+// forgetCandidate gives up the successor that the peer has asked for when it begins
+// something new on the old IKE SA. One that has the successor would do that there; this
+// one has forgotten its request, as whoever synchronizes Message IDs does (RFC 6311
+// section 8.1), and never saw our answer.
+//
+// "After the new equivalent IKE SA is created, the initiator deletes the old IKE SA, and
+// the Delete payload to delete itself MUST be the last request sent over the old IKE SA."
+// RFC 7296 section 2.8.
+func (t *Tunnel) forgetCandidate(old *ikeSA) {
+	next := t.candidate(old.successor)
+	if old != t.sa || next == nil {
+		return
+	}
+	t.log().Info("peer has not taken the successor of its ike sa", "spi_i", next.spiI.String(), "spi_r", next.spiR.String())
+	old.successor = 0
+	old.softAt = after(t.now, t.conn.Lifetime.Soft.Time)
+	t.forget(next)
 }
 
 // confirm goes over to the successor that the peer has used.

@@ -347,14 +347,20 @@ func TestRequestsInFlightAreBegunAgain(t *testing.T) {
 		{"rekey ike", func(e *iketest.End) { e.Do(ike.RekeyIKE{}) }},
 		{"delete child", func(e *iketest.End) { closeChild(e); e.Do(ike.Initiate{Child: "net"}) }},
 	} {
-		for _, where := range []string{"peer's", "owner's, lost", "owner's, answered"} {
+		for _, where := range []string{"peer's", "peer's, answered", "owner's, lost", "owner's, answered"} {
 			t.Run(tt.name+" "+where, func(t *testing.T) {
 				p, old := behind(t)
-				if where == "peer's" {
+				switch where {
+				case "peer's":
 					tt.do(p.A)
 					p.DropAll()
 					p.B.Succeed(old, ike.Takeover{Behind: true})
-				} else {
+				case "peer's, answered": // what the answer gave A has gone with it
+					tt.do(p.A)
+					p.Next()
+					p.DropAll()
+					p.B.Succeed(p.B.Snapshot, ike.Takeover{Behind: true})
+				default:
 					p.B.Succeed(p.B.Tunnel.Snapshot(p.Now), ike.Takeover{})
 					tt.do(p.B)
 					if where == "owner's, answered" {

@@ -63,6 +63,9 @@ func TestFoundSeeds(t *testing.T) { // I1, I2, I7
 		// A member went on with a tunnel that its journal knew and another one had sent
 		// for and forgotten, and took the numbers that the other had used.
 		2427,
+		// A client forgot its rekey of the IKE SA when Message IDs were synchronized, and the
+		// member waited for it on the successor.
+		4599,
 	} {
 		if err := sim.New(configOf(seed)).Run(); err != nil {
 			t.Errorf("Seed %d: %v.", seed, err)
