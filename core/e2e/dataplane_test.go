@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
@@ -235,27 +233,4 @@ func TestGatewayOutwaitsItsDataplane(t *testing.T) { // B7
 	client := startGateway(site.Client, officeConfig)
 	client.WaitUp("office", 1)
 	server.Stop()
-}
-
-// TestDataplaneThatCannotBeEndsTheStart has dataplanes that no waiting mends. The error
-// names the field of the configuration.
-func TestDataplaneThatCannotBeEndsTheStart(t *testing.T) { // B7
-	t.Parallel()
-	ns := netlab.New(t).Namespace("gateway")
-	newer := script(t, "newer", "echo '1|99|unix|/nowhere|grpc'; exec sleep 60")
-	for dataplane, want := range map[string]string{
-		"plugin: /nowhere/evergate-plugin-fpga": `dataplane\.plugin: .*no such file`,
-		"plugin: " + newer:                      `dataplane\.plugin: .*does not fit.*version: 99`,
-		"settings: {colour: red}":               `dataplane\.settings: .*colour`,
-	} {
-		d := launchGateway(ns, dialupConfig+fmt.Sprintf("dataplane: {%s}\n", dataplane))
-		select {
-		case <-d.Process().Done():
-			if text := d.Log().Text(); !regexp.MustCompile(want).MatchString(text) {
-				t.Errorf("with %s the gateway says:\n%s\nwant a line like %q", dataplane, text, want)
-			}
-		case <-time.After(limit):
-			t.Errorf("with %s the gateway goes on:\n%s", dataplane, d.Log().Tail(10))
-		}
-	}
 }

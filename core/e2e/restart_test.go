@@ -110,27 +110,26 @@ func TestSeparatePlugin(t *testing.T) {
 	p.wantAnswer("the plugin was started again")
 }
 
-// TestUnusablePlugin: what is wrong with a plugin stands in the one line with
-// which evergated ends, and nothing of it is left. B7.
-func TestUnusablePlugin(t *testing.T) {
+// TestUnusablePlugin: what is wrong with a plugin that no waiting mends stands in the one
+// line with which evergated ends, next to the field of the configuration, and nothing of
+// it is left.
+func TestUnusablePlugin(t *testing.T) { // B7
 	t.Parallel()
 	ns := netlab.New(t).Namespace("gateway")
+	newer := script(t, "newer", "echo '1|99|unix|/nowhere|grpc'; exec sleep 60")
 	dir := t.TempDir()
-	script := filepath.Join(dir, "evergate-plugin-script")
 	text := filepath.Join(dir, "evergate-plugin-text")
-	for path, mode := range map[string]os.FileMode{script: 0o755, text: 0o644} {
-		if err := os.WriteFile(path, []byte("#!/bin/sh\necho this is no plugin >&2\nexit 3\n"), mode); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(text, []byte("no program"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	wrong := strings.Repeat("ab", 32)
 	for _, c := range []struct{ name, dataplane, want string }{
-		{"missing file", "{plugin: " + dir + "/evergate-plugin-none}", `evergate-plugin-none: no such file`},
-		{"missing name", "{plugin: none}", `no evergate-plugin-none in .*PATH`},
-		{"not executable", "{plugin: " + text + "}", `evergate-plugin-text is not executable`},
-		{"wrong hash", "{plugin: " + program("evergate-plugin-softesp") + ", sha256: " + wrong + "}", `has SHA-256 [0-9a-f]{64}, want ` + wrong},
-		{"unknown setting", "{settings: {colour: red}}", `colour`},
-		{"not a plugin", "{plugin: " + script + "}", `this is no plugin`},
+		{"missing file", "{plugin: " + dir + "/evergate-plugin-none}", `dataplane\.plugin: .*evergate-plugin-none: no such file`},
+		{"missing name", "{plugin: none}", `dataplane\.plugin: .*no evergate-plugin-none in .*PATH`},
+		{"not executable", "{plugin: " + text + "}", `dataplane\.plugin: .*evergate-plugin-text is not executable`},
+		{"wrong hash", "{plugin: " + program("evergate-plugin-softesp") + ", sha256: " + wrong + "}", `dataplane\.plugin: .*has SHA-256 [0-9a-f]{64}, want ` + wrong},
+		{"another version", "{plugin: " + newer + "}", `dataplane\.plugin: .*does not fit.*version: 99`},
+		{"unknown setting", "{settings: {colour: red}}", `dataplane\.settings: .*colour`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out, err := refuse(t, ns, dialupConfig+"dataplane: "+c.dataplane+"\n")
