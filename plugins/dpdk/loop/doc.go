@@ -26,10 +26,11 @@
 // but for the anti-replay window, which a worker locks for a run of packets; where a
 // port spreads packets by address, nobody else wants it.
 //
-// Files: eal.c and crypto.c start what a process has once; security.c is what cards
-// do, card.c one that software plays; plane.c makes and ends planes; worker.c is the
-// turn, flow.c how frames of ports begin it, open.c, seal.c and tx.c the ways in it,
-// frame.c what is put around inner packets, onward.c which port inner packets leave by,
-// spread.c how workers share a queue; sa.c, window.c and table.c are SAs and how they
-// are found; icmp.c and event.c what is told to others.
+// Files: types.h is what a plane is made of; eal.c and crypto.c start what a process
+// has once; security.c is what cards do, card.c one that software plays; plane.c
+// makes and ends planes; worker.c is the turn, flow.c how frames of ports begin it,
+// open.c, seal.c and tx.c the ways in it, frame.c what is put around inner packets,
+// onward.c which port inner packets leave by, spread.c how workers share a queue;
+// sa.c, window.c and table.c are SAs and how they are found; icmp.c and event.c what
+// is told to others.
 package loop
