@@ -6,12 +6,11 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/evergate/evergate/core/admin"
 	"github.com/evergate/evergate/core/diag"
 )
 
 // plane is a gateway that is asked for its dataplane's counters only.
-type plane struct{ admin.Gateway }
+type plane struct{ working }
 
 func (plane) DataplaneStats(context.Context) (diag.Stats, error) {
 	return diag.Stats{{Name: "no-sa", Value: 4}, {Name: "unknown-spi"}}, nil

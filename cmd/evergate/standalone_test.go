@@ -18,9 +18,14 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// working is a gateway that works, for those that are asked for one thing only.
+type working struct{ admin.Gateway }
+
+func (working) Ready() error { return nil }
+
 // member is a gateway that is asked for its group and for nothing else.
 type member struct {
-	admin.Gateway
+	working
 	peers diag.StandalonePeers
 	err   error
 }

@@ -7,13 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/evergate/evergate/core/admin"
 	"github.com/evergate/evergate/core/diag"
 )
 
 // mate is a gateway that is asked for its unit only.
 type mate struct {
-	admin.Gateway
+	working
 	set *bool
 }
 
