@@ -39,5 +39,6 @@ func (n *Node) reinstall(c *child) {
 	c.base = max(c.base, c.used)
 	// A dataplane that kept half of the pair would keep it as it is.
 	n.order(Order{Kind: Discard, IDs: []ipsec.SAID{c.In.ID, c.Out.ID}})
+	c.spent = 0
 	n.install(c, false)
 }

@@ -93,6 +93,9 @@ func (n *Node) onLeaseLow(in LeaseLow) {
 func (n *Node) raise(c *child) {
 	last := c.Out.Algorithms.MaxSequence()
 	switch {
+	case c.spent != 0:
+		n.wear(c, c.spent) // those that were asked for first have not come
+		return
 	case c.Barred != 0:
 		n.wear(c, HolderForgot)
 		return

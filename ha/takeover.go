@@ -221,14 +221,16 @@ func (t *tunnel) claim(now time.Time, p *peer) Claim {
 // bound, which is used up with that, whatever becomes of us.
 func (n *Node) start(c *child) {
 	me, yes := n.cfg.Member, true
-	entrusted := c.Holders.Has(me)
 	c.told = [2]bool{}
 	n.rebase(c)
 	if c.used > c.base {
 		c.base = c.used // our dataplane has been at our share before
 	}
 	seq, enough := n.share(c)
-	if !entrusted {
+	if c.spent == 0 {
+		c.spent = n.without(c, enough)
+	}
+	if c.spent != 0 {
 		last := c.Out.Algorithms.MaxSequence()
 		seq = ipsec.Sequence{Next: last, Ceiling: last - 1}
 	}
@@ -240,16 +242,27 @@ func (n *Node) start(c *child) {
 		{ID: c.Out.ID, Group: &me, Active: &yes, Sequence: &seq},
 	}})
 	switch {
-	case !entrusted:
-		n.wear(c, NotEntrusted)
-	case n.unbounded:
-		n.wear(c, NoCeiling)
-	case n.cfg.Nonces == UnknownNonces:
-		n.wear(c, NoNonces)
-	case !enough:
-		n.wear(c, Exhausted)
+	case c.spent != 0:
+		n.wear(c, c.spent)
 	case c.Barred != 0:
 		n.renew(c)
+	}
+}
+
+// without tells why we must take c over without a number to send, 0 where there are
+// some.
+func (n *Node) without(c *child, enough bool) Worn {
+	switch {
+	case !c.Holders.Has(n.cfg.Member):
+		return NotEntrusted
+	case n.unbounded:
+		return NoCeiling
+	case n.cfg.Nonces == UnknownNonces:
+		return NoNonces
+	case !enough:
+		return Exhausted
+	default:
+		return 0
 	}
 }
 

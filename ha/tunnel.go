@@ -61,7 +61,10 @@ type child struct {
 	granted  Epoch
 	proposal *proposal
 	// worn is why it needs new keys, until the engine has been told.
-	worn    Worn
+	worn Worn
+	// spent is why our dataplane was put at the end of its numbers, 0 where it was not.
+	// As they never move backwards in it, no Grant makes it send on c again.
+	spent   Worn
 	refused bool // by our dataplane
 	// renewing: it is among Node.renewing.
 	renewing bool
