@@ -60,10 +60,8 @@ func TestFoundSeeds(t *testing.T) {
 	// A pair came to the new owner by way of a third member before its client used it,
 	// and new keys for it could not be made yet. When it was used, its owner asked the
 	// others for numbers, got them, and sent nothing: its dataplane was at the end.
-	for _, seed := range []uint64{4908} {
-		if err := hatest.New(config(seed)).Run(); err != nil {
-			t.Errorf("Seed %d: %v.", seed, err)
-		}
+	if err := hatest.New(config(4908)).Run(); err != nil {
+		t.Errorf("Seed 4908: %v.", err)
 	}
 }
 

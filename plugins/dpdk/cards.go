@@ -98,20 +98,23 @@ func (e *Engine) spotOf(s *survey, sa ipsec.SA) spot {
 //
 // Where sequence numbers and IVs are the card's own (INLINE_PROTOCOL), leases, IVs of
 // a member and exports of the window could not be kept (invariants I1, I2 and I9): it
-// lacks a mode in which they are the loop's.
+// lacks a mode in which they are the loop's. Nor is the checksum of UDP, which IPv6
+// cannot do without (RFC 3948 section 2.1): it would be that of ciphertext, which is not
+// there before the card has made it.
 func (e *Engine) cardFor(at spot, sa ipsec.SA) (*card, offload.NoNPU) {
+	summed := sa.Direction == ipsec.Outbound && sa.Encap != nil && sa.Remote.Is6()
 	for i := range e.cards {
 		c := &e.cards[i]
 		if c.port+1 != at.port {
 			continue
 		}
-		switch e.network.plane.PortOffers(c.port, loop.InlineCrypto, sa) {
-		case loop.Offered:
-			return c, offload.InNPU
-		case loop.LacksAlgorithm:
+		switch offers := e.network.plane.PortOffers(c.port, loop.InlineCrypto, sa); {
+		case offers == loop.LacksAlgorithm:
 			return nil, offload.NoAlgorithm
-		default:
+		case offers != loop.Offered || summed:
 			return nil, offload.NoMode
+		default:
+			return c, offload.InNPU
 		}
 	}
 	return nil, offload.NoSuchNPU

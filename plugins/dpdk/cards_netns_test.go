@@ -77,6 +77,25 @@ func TestPacketsPassTheCard(t *testing.T) {
 	}
 }
 
+// TestChecksumsOfCiphertextAreNotLeftToACard: UDP over IPv6 has a checksum, which nobody
+// can tell before a card has encrypted. What arrives is the card's all the same.
+func TestChecksumsOfCiphertextAreNotLeftToACard(t *testing.T) {
+	t.Parallel()
+	name := fmt.Sprintf("net_af_packet%d", planes.Add(1))
+	a, b := newPair(t, map[string]string{"ports": name + ",iface=wire", "npu-emulation": name})
+	connect(t, a, b, gcm, 1, true)
+	a.ping(t, b, netlab.Ping{Size: 1300})
+	for c, err := range a.engine.Export(t.Context(), offload.AllGroups) {
+		want := offload.InNPU
+		if c.Direction == ipsec.Outbound {
+			want = offload.NoMode
+		}
+		if err != nil || c.WhyNot != want {
+			t.Errorf("The reason why %v is not in the card should be %q, got %q, %v.", c.ID, want, c.WhyNot, err)
+		}
+	}
+}
+
 // leaveAndReturn routes the peer away from the port and back, and wants to hear that
 // both SAs follow.
 func (e *end) leaveAndReturn(t *testing.T, peer string) {
