@@ -66,8 +66,9 @@
 // library does what the port does not see whole: fragments, and what passes elsewhere.
 // It takes AEADs without extended sequence numbers, because in CBC mode the IV has to
 // be encrypted first, and only who has the window knows the upper half of a number.
-// Statistics card-out and card-in count its packets. With engine nffgo, whose ports
-// are set up by nff-go, there are none.
+// Outbound ones in UDP over IPv6 stay with the loop, as their checksum is that of
+// ciphertext. Statistics card-out and card-in count its packets. With engine nffgo,
+// whose ports are set up by nff-go, there are none.
 //
 // Ports and cryptodevs that do all of ESP (INLINE_PROTOCOL, LOOKASIDE_PROTOCOL) are
 // found and named, but get no SA: "For inline cases, IV generation would always need
