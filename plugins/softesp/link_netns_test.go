@@ -256,18 +256,23 @@ func TestPacketsAtTheOtherMemberLeaveThroughTheOwner(t *testing.T) { // B5
 	}
 }
 
-// wantNothingLost compares what each counts.
+// wantNothingLost compares what each counts, which is a moment after what it
+// counts has gone on.
 func (m *members) wantNothingLost() {
-	t := m.owner.t
-	t.Helper()
-	over, in := m.other.counters(m.atOther[1].ID), m.owner.counters(m.linkOwner[0].ID)
-	out, got := m.owner.counters(m.atOwner[1].ID), m.client.counters(m.atClient[0].ID)
-	if over.Relayed != in.Packets || in.Packets != out.Packets || in.Drops != (offload.Drops{}) {
-		t.Errorf("All that was relayed should leave at the owner: %d relayed, %d arrived and %d left, with %+v.", over.Relayed, in.Packets, out.Packets, in.Drops)
-	}
-	if got.Packets != out.Packets+over.Packets || got.Drops != (offload.Drops{}) {
-		t.Errorf("The client should take all of the owner's %d and the other's %d, got %d and %+v.", out.Packets, over.Packets, got.Packets, got.Drops)
-	}
+	m.owner.t.Helper()
+	netlab.Eventually(m.owner.t, patience, "all that was sent is counted", func() error {
+		over, in := m.other.counters(m.atOther[1].ID), m.owner.counters(m.linkOwner[0].ID)
+		out, got := m.owner.counters(m.atOwner[1].ID), m.client.counters(m.atClient[0].ID)
+		if over.Relayed != in.Packets || in.Packets != out.Packets || in.Drops != (offload.Drops{}) {
+			return fmt.Errorf("all that was relayed should leave at the owner: %d relayed, %d arrived and %d left, with %+v",
+				over.Relayed, in.Packets, out.Packets, in.Drops)
+		}
+		if got.Packets != out.Packets+over.Packets || got.Drops != (offload.Drops{}) {
+			return fmt.Errorf("the client should take all of the owner's %d and the other's %d, got %d and %+v",
+				out.Packets, over.Packets, got.Packets, got.Drops)
+		}
+		return nil
+	})
 }
 
 // TestBulkGoesOverTheLink moves a file from the other member's network, with
