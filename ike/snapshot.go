@@ -1,12 +1,12 @@
 package ike
 
 import (
-	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ike/internal/state"
 	"github.com/evergate/evergate/ike/internal/statepb"
 	"github.com/evergate/evergate/ike/suite"
 )
@@ -23,18 +23,18 @@ const (
 // tunnel that Route has made and that has seen no Step has nothing to snapshot
 // yet.
 func (t *Tunnel) Snapshot(now time.Time) []byte {
-	w := writer{now}
+	w := writer{state.Writer{Now: now}}
 	m := &statepb.Tunnel{
 		Version: stateVersion, Needs: stateNeeds,
 		Id: uint64(t.id), Connection: t.conn.Name, Initiator: t.initiator, State: uint32(t.state), Takeovers: t.takeovers,
-		Local: endpoint(t.local), Remote: endpoint(t.remote),
+		Local: state.Endpoint(t.local), Remote: state.Endpoint(t.remote),
 		LocalId: identity(t.localID), RemoteId: identity(t.remoteID),
 		Nat:       &statepb.NAT{Supported: t.nat.supported, Local: t.nat.local, Remote: t.nat.remote, Encap: t.nat.encap},
 		Fragments: t.fragments, Packet: uint32(t.packet), Setup: w.setup(t.setup), Sa: w.ikeSA(t.sa),
 		Generation: t.generation,
-		LastIn:     w.time(t.lastIn), LastOut: w.time(t.lastOut), EspIn: w.time(t.espIn), EspOut: w.time(t.espOut),
-		Taken: w.time(t.takenAt), Probe: w.time(t.probeAt),
-		SyncIds: t.support.ids, SyncCounters: t.support.counters, Resync: w.time(t.resyncAt), Resynced: w.time(t.resynced),
+		LastIn:     w.Time(t.lastIn), LastOut: w.Time(t.lastOut), EspIn: w.Time(t.espIn), EspOut: w.Time(t.espOut),
+		Taken: w.Time(t.takenAt), Probe: w.Time(t.probeAt),
+		SyncIds: t.support.ids, SyncCounters: t.support.counters, Resync: w.Time(t.resyncAt), Resynced: w.Time(t.resynced),
 		Expired: t.why == ErrExpired, //nolint:errorlint // it is set to that value only
 	}
 	for _, sa := range t.others {
@@ -56,28 +56,21 @@ func (t *Tunnel) Snapshot(now time.Time) []byte {
 	return b
 }
 
-// writer turns state into messages; times count from now.
-type writer struct{ now time.Time }
-
-func (w writer) time(at time.Time) *int64 {
-	if at.IsZero() {
-		return nil
-	}
-	return proto.Int64(int64(at.Sub(w.now)))
-}
+// writer turns state into messages; times count from its Now.
+type writer struct{ state.Writer }
 
 func (w writer) setup(s *setup) *statepb.Setup {
 	if s == nil {
 		return nil
 	}
 	m := &statepb.Setup{
-		Started: w.time(s.started), Deadline: w.time(s.deadline),
+		Started: w.Time(s.started), Deadline: w.Time(s.deadline),
 		Request: s.request, Response: s.response, Ni: s.ni, Nr: s.nr,
 		Child: s.child, Group: uint32(s.group), Cookie: s.cookie, Tries: uint32(s.tries),
 		Offer: offerState(s.offer), InitialContact: s.initialContact, Offered: proposals(s.offered),
 	}
 	if s.want != nil {
-		m.Want = selectors(*s.want)
+		m.Want = state.Selectors(*s.want)
 	}
 	for _, g := range s.tried {
 		m.Tried = append(m.Tried, uint32(g))
@@ -94,11 +87,8 @@ func (w writer) setup(s *setup) *statepb.Setup {
 func (w writer) ikeSA(sa *ikeSA) *statepb.IKESA {
 	m := &statepb.IKESA{
 		SpiI: uint64(sa.spiI), SpiR: uint64(sa.spiR), Initiator: sa.initiator, Role: uint32(sa.role),
-		Suite: &statepb.Suite{
-			Encryption: uint32(sa.suite.Encryption), KeyBits: uint32(sa.suite.KeyBits),
-			Integrity: uint32(sa.suite.Integrity), Prf: uint32(sa.suite.PRF), Group: uint32(sa.suite.Group),
-		},
-		Born: w.time(sa.born), Soft: w.time(sa.softAt), Hard: w.time(sa.hardAt), GiveUp: w.time(sa.giveUpAt),
+		Suite: state.Suite(sa.suite),
+		Born:  w.Time(sa.born), Soft: w.Time(sa.softAt), Hard: w.Time(sa.hardAt), GiveUp: w.Time(sa.giveUpAt),
 		Successor: uint64(sa.successor), SendId: sa.sendID, RecvId: sa.recvID, Pending: w.request(sa.pending), Answer: sa.answer,
 		InParts: partsState(sa.inParts), ReParts: partsState(sa.reParts),
 		Resync: w.resync(sa.resync), Claimed: sa.claimed, Synced: w.syncAnswer(sa.synced),
@@ -117,7 +107,7 @@ func (w writer) resync(r *resync) *statepb.Resync {
 		return nil
 	}
 	return &statepb.Resync{
-		Nonce: r.ids.Nonce[:], Send: r.ids.Send, Recv: r.ids.Recv, Delta: r.delta, Next: w.time(r.nextAt), Tries: uint32(r.tries), Since: w.time(r.since),
+		Nonce: r.ids.Nonce[:], Send: r.ids.Send, Recv: r.ids.Recv, Delta: r.delta, Next: w.Time(r.nextAt), Tries: uint32(r.tries), Since: w.Time(r.since),
 	}
 }
 
@@ -126,7 +116,7 @@ func (w writer) syncAnswer(a *syncAnswer) *statepb.SyncAnswer {
 		return nil
 	}
 	return &statepb.SyncAnswer{
-		Send: a.send, Request: a.request[:], Packets: a.packets, Count: uint32(a.count), Since: w.time(a.since),
+		Send: a.send, Request: a.request[:], Packets: a.packets, Count: uint32(a.count), Since: w.Time(a.since),
 	}
 }
 
@@ -142,17 +132,17 @@ func (w writer) request(r *request) *statepb.Request {
 	}
 	return &statepb.Request{
 		Id: r.id, Exchange: uint32(r.exchange), Task: w.task(r.task), Offer: offerState(r.offer), Packets: r.packets,
-		Sent: w.time(r.sentAt), Next: w.time(r.nextAt), Tries: uint32(r.tries), Inherited: r.inherited,
+		Sent: w.Time(r.sentAt), Next: w.Time(r.nextAt), Tries: uint32(r.tries), Inherited: r.inherited,
 	}
 }
 
 func (w writer) task(k task) *statepb.Task {
 	m := &statepb.Task{
 		Kind: uint32(k.kind), Child: k.child, Single: k.single, Spi: uint32(k.spi),
-		Group: uint32(k.group), Tries: uint32(k.tries), NotBefore: w.time(k.notBefore),
+		Group: uint32(k.group), Tries: uint32(k.tries), NotBefore: w.Time(k.notBefore),
 	}
 	if k.want != nil {
-		m.Want = selectors(*k.want)
+		m.Want = state.Selectors(*k.want)
 	}
 	return m
 }
@@ -160,7 +150,7 @@ func (w writer) task(k task) *statepb.Task {
 func offerState(o offer) *statepb.Offer {
 	m := &statepb.Offer{
 		Nonce: o.nonce, Spi: uint32(o.spi), IkeSpi: uint64(o.ikeSPI),
-		Proposals: proposals(o.proposals), Selectors: selectors(o.selectors), Transport: o.transport,
+		Proposals: proposals(o.proposals), Selectors: state.Selectors(o.selectors), Transport: o.transport,
 	}
 	if o.ke != nil {
 		m.KeGroup, m.KePrivate = uint32(o.ke.Group()), o.ke.Private().Reveal()
@@ -196,20 +186,12 @@ func (w writer) child(c *childSA) *statepb.Child {
 		Group: uint32(c.group), Transport: c.mode == ipsec.Transport,
 		InEncryption: c.inKeys.Encryption.Reveal(), InIntegrity: c.inKeys.Integrity.Reveal(),
 		OutEncryption: c.outKeys.Encryption.Reveal(), OutIntegrity: c.outKeys.Integrity.Reveal(),
-		Selectors: selectors(c.selectors), SoftLimits: limits(c.life.Soft), HardLimits: limits(c.life.Hard),
+		Selectors: state.Selectors(c.selectors), SoftLimits: state.Limits(c.life.Soft), HardLimits: state.Limits(c.life.Hard),
 		Generation: c.generation, Sending: c.sending, Worn: c.worn, Successor: uint32(c.successor),
-		Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt),
+		Born: w.Time(c.born), Soft: w.Time(c.softAt), Hard: w.Time(c.hardAt), Remove: w.Time(c.removeAt),
 	}
 	m.ProtoReflect().SetUnknown(c.unknown)
 	return m
-}
-
-func limits(l ipsec.Limits) *statepb.Limits {
-	return &statepb.Limits{Time: int64(l.Time), Bytes: l.Bytes, Packets: l.Packets}
-}
-
-func endpoint(a netip.AddrPort) *statepb.Endpoint {
-	return &statepb.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())}
 }
 
 func identity(id Identity) *statepb.Identity {
@@ -224,21 +206,6 @@ func proposals(ps []ipsec.Proposal) []*statepb.Proposal {
 			m.Transforms = append(m.Transforms, &statepb.Transform{Type: uint32(tr.Type), Id: uint32(tr.ID), KeyBits: uint32(tr.KeyBits)})
 		}
 		out = append(out, m)
-	}
-	return out
-}
-
-func selectors(s ipsec.Selectors) *statepb.Selectors {
-	return &statepb.Selectors{Local: selectorStates(s.Local), Remote: selectorStates(s.Remote)}
-}
-
-func selectorStates(list []ipsec.TrafficSelector) []*statepb.Selector {
-	var out []*statepb.Selector
-	for _, s := range list {
-		out = append(out, &statepb.Selector{
-			Proto: uint32(s.Proto), PortMin: uint32(s.PortMin), PortMax: uint32(s.PortMax),
-			Min: s.Min.AsSlice(), Max: s.Max.AsSlice(),
-		})
 	}
 	return out
 }

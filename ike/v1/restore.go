@@ -3,14 +3,13 @@ package v1
 import (
 	"errors"
 	"fmt"
-	"math"
-	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/internal/state"
 	ikepb "github.com/evergate/evergate/ike/internal/statepb"
 	"github.com/evergate/evergate/ike/suite"
 	"github.com/evergate/evergate/ike/v1/internal/statepb"
@@ -43,11 +42,11 @@ func restore(env *ike.Env, p ike.Policy, snapshot []byte, now time.Time) (*Tunne
 	if conn == nil || conn.V1 == nil {
 		return nil, fmt.Errorf("there is no connection %q of version 1", m.Connection)
 	}
-	r := &reader{now: now, policy: p, conn: conn}
-	t := newTunnel(env, p, conn, r.endpoint(m.Local), r.endpoint(m.Remote), ipsec.IKESPI(m.Id), m.Initiator)
+	r := &reader{Reader: state.Reader{Now: now}, policy: p, conn: conn}
+	t := newTunnel(env, p, conn, r.Endpoint(m.Local), r.Endpoint(m.Remote), ipsec.IKESPI(m.Id), m.Initiator)
 	t.now = now
-	t.state, t.takeovers = ike.State(num[uint8](r, m.State)), m.Takeovers
-	t.localID, t.remoteID, t.user, t.internal = r.identity(m.LocalId), r.identity(m.RemoteId), string(m.User), r.addr(m.Internal)
+	t.state, t.takeovers = ike.State(state.Number[uint8](r, m.State)), m.Takeovers
+	t.localID, t.remoteID, t.user, t.internal = r.identity(m.LocalId), r.identity(m.RemoteId), string(m.User), r.Addr(m.Internal)
 	t.nat = nat{m.Nat.GetLocal(), m.Nat.GetRemote(), m.Nat.GetEncap()}
 	t.peer = features{dpd: m.Peer.GetDpd(), natt: m.Peer.GetNatt(), fragmentation: m.Peer.GetFragmentation(), xauth: m.Peer.GetXauth()}
 	t.setup, t.sa = r.setup(m.Setup), r.sa(m.Sa)
@@ -64,12 +63,12 @@ func restore(env *ike.Env, p ike.Policy, snapshot []byte, now time.Time) (*Tunne
 		t.tasks = append(t.tasks, r.task(k))
 	}
 	if m.Probe != nil {
-		t.probe = &probe{sequence: m.Probe.Sequence, tries: r.count(m.Probe.Tries), nextAt: r.time(m.Probe.Next)}
+		t.probe = &probe{sequence: m.Probe.Sequence, tries: r.Count(m.Probe.Tries), nextAt: r.Time(m.Probe.Next)}
 	}
-	t.probes, t.rekeyTries, t.fragment = m.Probes, r.count(m.RekeyTries), num[uint16](r, m.Fragment)
+	t.probes, t.rekeyTries, t.fragment = m.Probes, r.Count(m.RekeyTries), state.Number[uint16](r, m.Fragment)
 	t.generation, t.parts = m.Generation, r.parts(m.Parts)
-	t.lastIn, t.lastOut, t.espIn, t.espOut = r.time(m.LastIn), r.time(m.LastOut), r.time(m.EspIn), r.time(m.EspOut)
-	t.takenAt, t.probeAt = r.time(m.Taken), r.time(m.ProbeAt)
+	t.lastIn, t.lastOut, t.espIn, t.espOut = r.Time(m.LastIn), r.Time(m.LastOut), r.Time(m.EspIn), r.Time(m.EspOut)
+	t.takenAt, t.probeAt = r.Time(m.Taken), r.Time(m.ProbeAt)
 	t.unknown = m.ProtoReflect().GetUnknown()
 	return t, r.check(t)
 }
@@ -77,8 +76,8 @@ func restore(env *ike.Env, p ike.Policy, snapshot []byte, now time.Time) (*Tunne
 // check tells whether the parts of the state fit together.
 func (r *reader) check(t *Tunnel) error {
 	switch {
-	case r.err != nil:
-		return r.err
+	case r.Err() != nil:
+		return r.Err()
 	case t.state > ike.StateUp:
 		return fmt.Errorf("the snapshot has the unknown state %d", t.state)
 	case (t.state == ike.StateUp) != (t.setup == nil):
@@ -98,67 +97,15 @@ func (r *reader) check(t *Tunnel) error {
 }
 
 // reader turns messages into state; the first thing that makes no sense is its
-// err.
+// Err.
 type reader struct {
-	now    time.Time
+	state.Reader
 	policy ike.Policy
 	conn   *ike.Connection
-	err    error
-}
-
-func (r *reader) fail(err error) {
-	if r.err == nil {
-		r.err = err
-	}
-}
-
-// num narrows a number that is small in a sound snapshot.
-func num[T ~uint8 | ~uint16](r *reader, v uint32) T {
-	if uint32(T(v)) != v {
-		r.fail(fmt.Errorf("the number %d is too large", v))
-	}
-	return T(v)
-}
-
-func (r *reader) count(v uint32) int {
-	if v > math.MaxInt32 {
-		r.fail(fmt.Errorf("the count %d is too large", v))
-	}
-	return int(v)
-}
-
-func (r *reader) time(d *int64) time.Time {
-	if d == nil {
-		return time.Time{}
-	}
-	return r.now.Add(time.Duration(*d))
-}
-
-func (r *reader) addr(b []byte) netip.Addr {
-	a, ok := netip.AddrFromSlice(b)
-	if !ok && len(b) > 0 {
-		r.fail(fmt.Errorf("an address has %d octets", len(b)))
-	}
-	return a
-}
-
-func (r *reader) endpoint(m *ikepb.Endpoint) netip.AddrPort {
-	return netip.AddrPortFrom(r.addr(m.GetAddress()), num[uint16](r, m.GetPort()))
 }
 
 func (r *reader) identity(m *ikepb.Identity) ike.Identity {
-	return ike.Identity{Type: num[ike.IDType](r, m.GetType()), Data: string(m.GetData())}
-}
-
-func (r *reader) ke(group uint32, private []byte) *suite.KE {
-	if len(private) == 0 {
-		return nil
-	}
-	ke, err := suite.RestoreKE(num[ipsec.GroupID](r, group), ipsec.CopyKey(private))
-	if err != nil {
-		r.fail(err)
-	}
-	return ke
+	return ike.Identity{Type: state.Number[ike.IDType](r, m.GetType()), Data: string(m.GetData())}
 }
 
 func (r *reader) setup(m *statepb.Setup) *setup {
@@ -166,11 +113,11 @@ func (r *reader) setup(m *statepb.Setup) *setup {
 		return nil
 	}
 	s := &setup{
-		started: r.time(m.Started), deadline: r.time(m.Deadline), child: m.Child,
+		started: r.Time(m.Started), deadline: r.Time(m.Deadline), child: m.Child,
 		initialContact: m.InitialContact, contact: m.Contact, reported: m.Reported,
 	}
 	if m.Want != nil {
-		w := r.selectors(m.Want)
+		w := r.Selectors(m.Want)
 		s.want = &w
 	}
 	if m.Refused != nil {
@@ -181,14 +128,10 @@ func (r *reader) setup(m *statepb.Setup) *setup {
 
 func (r *reader) sa(m *statepb.SA) *isakmpSA {
 	sa := &isakmpSA{
-		cookieI: ipsec.IKESPI(m.CookieI), cookieR: ipsec.IKESPI(m.CookieR), initiator: m.Initiator, stage: num[stage](r, m.Stage),
-		suite: suite.Suite{
-			Encryption: num[ipsec.EncryptionID](r, m.Suite.GetEncryption()), KeyBits: num[uint16](r, m.Suite.GetKeyBits()),
-			Integrity: num[ipsec.IntegrityID](r, m.Suite.GetIntegrity()), PRF: num[ipsec.PRFID](r, m.Suite.GetPrf()),
-			Group: num[ipsec.GroupID](r, m.Suite.GetGroup()),
-		},
+		cookieI: ipsec.IKESPI(m.CookieI), cookieR: ipsec.IKESPI(m.CookieR), initiator: m.Initiator, stage: state.Number[stage](r, m.Stage),
+		suite:     r.Suite(m.Suite),
 		lastBlock: m.LastBlock, phase1: r.phase1(m.Phase1), asked: m.Asked, proven: m.Proven, life: time.Duration(m.Life),
-		began: r.time(m.Began), born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), giveUpAt: r.time(m.GiveUp),
+		began: r.Time(m.Began), born: r.Time(m.Born), softAt: r.Time(m.Soft), hardAt: r.Time(m.Hard), giveUpAt: r.Time(m.GiveUp),
 		used: m.Used, unknown: m.ProtoReflect().GetUnknown(),
 	}
 	if m.Main != nil {
@@ -210,7 +153,7 @@ func (r *reader) keys(sa *isakmpSA, m *statepb.SA) {
 		sa.keys, err = keymat.Restore(sa.suite, ipsec.NewKey(m.D), ipsec.NewKey(m.A), ipsec.NewKey(m.E))
 	}
 	if err != nil {
-		r.fail(err)
+		r.Fail(err)
 	}
 }
 
@@ -219,13 +162,13 @@ func (r *reader) phase1(m *statepb.Phase1) *phase1 {
 		return nil
 	}
 	p := &phase1{
-		method: num[uint16](r, m.Method), sa: m.Sa, ni: m.Ni, nr: m.Nr, ke: r.ke(m.KeGroup, m.KePrivate),
+		method: state.Number[uint16](r, m.Method), sa: m.Sa, ni: m.Ni, nr: m.Nr, ke: r.KE(m.KeGroup, m.KePrivate),
 		publicI: m.PublicI, publicR: m.PublicR, shared: ipsec.NewKey(m.Shared), idI: m.IdI, idR: m.IdR,
 	}
 	for _, name := range m.Connections {
 		c := r.policy.Named(name)
 		if c == nil || c.V1 == nil {
-			r.fail(fmt.Errorf("there is no connection %q of version 1", name))
+			r.Fail(fmt.Errorf("there is no connection %q of version 1", name))
 			continue
 		}
 		p.conns = append(p.conns, c)
@@ -240,43 +183,43 @@ func (r *reader) owner(t *Tunnel, m *statepb.Exchange) *isakmpSA {
 			return sa
 		}
 	}
-	r.fail(fmt.Errorf("an exchange is of the unknown ISAKMP SA %016x", m.Sa))
+	r.Fail(fmt.Errorf("an exchange is of the unknown ISAKMP SA %016x", m.Sa))
 	return t.sa
 }
 
 func (r *reader) exchange(m *statepb.Exchange, sa *isakmpSA) *exchange {
 	x := &exchange{
-		kind: num[wire.ExchangeType](r, m.Kind), sa: sa, id: m.Id, initiator: m.Initiator, flags: num[wire.Flags](r, m.Flags),
-		step: num[uint8](r, m.Step), iv: m.Iv, sent: m.Sent,
-		waiting: m.Waiting, nextAt: r.time(m.Next), tries: r.count(m.Tries), forgetAt: r.time(m.Forget), task: r.task(m.Task), inherited: m.Inherited,
+		kind: state.Number[wire.ExchangeType](r, m.Kind), sa: sa, id: m.Id, initiator: m.Initiator, flags: state.Number[wire.Flags](r, m.Flags),
+		step: state.Number[uint8](r, m.Step), iv: m.Iv, sent: m.Sent,
+		waiting: m.Waiting, nextAt: r.Time(m.Next), tries: r.Count(m.Tries), forgetAt: r.Time(m.Forget), task: r.task(m.Task), inherited: m.Inherited,
 		unknown: m.ProtoReflect().GetUnknown(),
 	}
 	copy(x.heard[:], m.Heard)
 	if q := m.Quick; q != nil {
 		x.quick = &quick{
 			conf: childNamed(r.conn, q.Child), began: q.Began, spi: ipsec.SPI(q.Spi), ni: q.Ni, nr: q.Nr,
-			group: num[ipsec.GroupID](r, q.Group), ke: r.ke(q.Group, q.KePrivate), selectors: r.selectors(q.Selectors),
+			group: state.Number[ipsec.GroupID](r, q.Group), ke: r.KE(q.Group, q.KePrivate), selectors: r.Selectors(q.Selectors),
 		}
 		if x.quick.conf == nil || len(x.quick.selectors.Local) != 1 || len(x.quick.selectors.Remote) != 1 {
-			r.fail(fmt.Errorf("a quick mode for %q lacks its child or its selectors", q.Child))
+			r.Fail(fmt.Errorf("a quick mode for %q lacks its child or its selectors", q.Child))
 		}
 	}
 	if tr := m.Transaction; tr != nil {
-		x.transaction = &transaction{purpose: num[purpose](r, tr.Purpose), user: string(tr.User)}
+		x.transaction = &transaction{purpose: state.Number[purpose](r, tr.Purpose), user: string(tr.User)}
 	}
 	if x.kind == wire.QuickMode && x.quick == nil || x.kind == wire.Transaction && x.initiator && x.transaction == nil {
-		r.fail(fmt.Errorf("the exchange %08x lacks what it is about", x.id))
+		r.Fail(fmt.Errorf("the exchange %08x lacks what it is about", x.id))
 	}
 	return x
 }
 
 func (r *reader) task(m *statepb.Task) task {
 	k := task{
-		kind: num[taskKind](r, m.GetKind()), child: m.GetChild(), selectors: r.selectors(m.GetSelectors()),
-		spi: ipsec.SPI(m.GetSpi()), tries: r.count(m.GetTries()),
+		kind: state.Number[taskKind](r, m.GetKind()), child: m.GetChild(), selectors: r.Selectors(m.GetSelectors()),
+		spi: ipsec.SPI(m.GetSpi()), tries: r.Count(m.GetTries()),
 	}
 	if m != nil {
-		k.notBefore = r.time(m.NotBefore)
+		k.notBefore = r.Time(m.NotBefore)
 	}
 	return k
 }
@@ -285,10 +228,10 @@ func (r *reader) parts(m *statepb.Parts) *parts {
 	if m == nil {
 		return nil
 	}
-	p := &parts{id: num[uint16](r, m.Id), last: num[uint8](r, m.Last)}
+	p := &parts{id: state.Number[uint16](r, m.Id), last: state.Number[uint8](r, m.Last)}
 	for _, part := range m.Parts {
 		if part.Number < 1 || part.Number > maxFragments || p.bodies[part.Number-1] != nil {
-			r.fail(fmt.Errorf("a message has the fragment %d", part.Number))
+			r.Fail(fmt.Errorf("a message has the fragment %d", part.Number))
 			return p
 		}
 		p.bodies[part.Number-1] = append(make([]byte, 0, len(part.Body)+1), part.Body...)
@@ -301,50 +244,27 @@ func (r *reader) parts(m *statepb.Parts) *parts {
 func (r *reader) child(m *statepb.Child) *childSA {
 	c := &childSA{
 		conf: childNamed(r.conn, m.Name), in: ipsec.SPI(m.In), out: ipsec.SPI(m.Out),
-		state: num[childState](r, m.State), initiator: m.Initiator,
+		state: state.Number[childState](r, m.State), initiator: m.Initiator,
 		algorithms: ipsec.Algorithms{
-			Encryption: num[ipsec.EncryptionID](r, m.Encryption), KeyBits: num[uint16](r, m.KeyBits),
-			Integrity: num[ipsec.IntegrityID](r, m.Integrity), ESN: m.Esn,
+			Encryption: state.Number[ipsec.EncryptionID](r, m.Encryption), KeyBits: state.Number[uint16](r, m.KeyBits),
+			Integrity: state.Number[ipsec.IntegrityID](r, m.Integrity), ESN: m.Esn,
 		},
-		group:      num[ipsec.GroupID](r, m.Group),
+		group:      state.Number[ipsec.GroupID](r, m.Group),
 		inKeys:     suite.DirectionKeys{Encryption: ipsec.NewKey(m.InEncryption), Integrity: ipsec.NewKey(m.InIntegrity)},
 		outKeys:    suite.DirectionKeys{Encryption: ipsec.NewKey(m.OutEncryption), Integrity: ipsec.NewKey(m.OutIntegrity)},
-		selectors:  r.selectors(m.Selectors),
-		life:       ipsec.Lifetime{Soft: limitsOf(m.SoftLimits), Hard: limitsOf(m.HardLimits)},
+		selectors:  r.Selectors(m.Selectors),
+		life:       ipsec.Lifetime{Soft: state.LimitsOf(m.SoftLimits), Hard: state.LimitsOf(m.HardLimits)},
 		generation: m.Generation, sending: m.Sending, worn: m.Worn, successor: ipsec.SPI(m.Successor),
-		began: m.Began, made: m.Made, born: r.time(m.Born), softAt: r.time(m.Soft), hardAt: r.time(m.Hard), removeAt: r.time(m.Remove), sendAt: r.time(m.Send),
+		began: m.Began, made: m.Made, born: r.Time(m.Born), softAt: r.Time(m.Soft), hardAt: r.Time(m.Hard), removeAt: r.Time(m.Remove), sendAt: r.Time(m.Send),
 		unknown: m.ProtoReflect().GetUnknown(),
 	}
 	if c.conf == nil || len(c.selectors.Local) != 1 || len(c.selectors.Remote) != 1 {
-		r.fail(fmt.Errorf("a pair of %q lacks its child or its selectors", m.Name))
+		r.Fail(fmt.Errorf("a pair of %q lacks its child or its selectors", m.Name))
 	}
 	if m.Transport {
 		c.mode = ipsec.Transport
 	}
-	c.inID = ipsec.SAID{SPI: c.in, Dst: r.addr(m.Local), Proto: ipsec.ESP}
-	c.outID = ipsec.SAID{SPI: c.out, Dst: r.addr(m.Remote), Proto: ipsec.ESP, Port: num[uint16](r, m.RemotePort)}
+	c.inID = ipsec.SAID{SPI: c.in, Dst: r.Addr(m.Local), Proto: ipsec.ESP}
+	c.outID = ipsec.SAID{SPI: c.out, Dst: r.Addr(m.Remote), Proto: ipsec.ESP, Port: state.Number[uint16](r, m.RemotePort)}
 	return c
-}
-
-func limitsOf(m *ikepb.Limits) ipsec.Limits {
-	return ipsec.Limits{Time: time.Duration(m.GetTime()), Bytes: m.GetBytes(), Packets: m.GetPackets()}
-}
-
-func (r *reader) selectors(m *ikepb.Selectors) ipsec.Selectors {
-	return ipsec.Selectors{Local: r.selectorList(m.GetLocal()), Remote: r.selectorList(m.GetRemote())}
-}
-
-func (r *reader) selectorList(list []*ikepb.Selector) []ipsec.TrafficSelector {
-	var out []ipsec.TrafficSelector
-	for _, m := range list {
-		s := ipsec.TrafficSelector{
-			Proto: num[uint8](r, m.Proto), PortMin: num[uint16](r, m.PortMin), PortMax: num[uint16](r, m.PortMax),
-			Min: r.addr(m.Min), Max: r.addr(m.Max),
-		}
-		if err := s.Validate(); err != nil {
-			r.fail(err)
-		}
-		out = append(out, s)
-	}
-	return out
 }

@@ -1,13 +1,13 @@
 package v1
 
 import (
-	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/ike/internal/state"
 	ikepb "github.com/evergate/evergate/ike/internal/statepb"
 	"github.com/evergate/evergate/ike/v1/internal/statepb"
 )
@@ -24,18 +24,18 @@ const (
 // tunnel that Route has made and that has seen no Step has nothing to snapshot
 // yet.
 func (t *Tunnel) Snapshot(now time.Time) []byte {
-	w := writer{now}
+	w := writer{state.Writer{Now: now}}
 	m := &statepb.Tunnel{
 		Version: stateVersion, Needs: stateNeeds,
 		Id: uint64(t.id), Connection: t.conn.Name, Initiator: t.initiator, State: uint32(t.state), Takeovers: t.takeovers,
-		Local: endpoint(t.local), Remote: endpoint(t.remote),
+		Local: state.Endpoint(t.local), Remote: state.Endpoint(t.remote),
 		LocalId: identityState(t.localID), RemoteId: identityState(t.remoteID), User: []byte(t.user), Internal: t.internal.AsSlice(),
 		Nat:   &ikepb.NAT{Local: t.nat.local, Remote: t.nat.remote, Encap: t.nat.encap},
 		Peer:  &statepb.Features{Dpd: t.peer.dpd, Natt: t.peer.natt, Fragmentation: t.peer.fragmentation, Xauth: t.peer.xauth},
 		Setup: w.setup(t.setup), Sa: w.sa(t.sa),
 		Probes: t.probes, RekeyTries: uint32(t.rekeyTries), Fragment: uint32(t.fragment), Generation: t.generation,
-		LastIn: w.time(t.lastIn), LastOut: w.time(t.lastOut), EspIn: w.time(t.espIn), EspOut: w.time(t.espOut),
-		Parts: partsState(t.parts), Taken: w.time(t.takenAt), ProbeAt: w.time(t.probeAt),
+		LastIn: w.Time(t.lastIn), LastOut: w.Time(t.lastOut), EspIn: w.Time(t.espIn), EspOut: w.Time(t.espOut),
+		Parts: partsState(t.parts), Taken: w.Time(t.takenAt), ProbeAt: w.Time(t.probeAt),
 	}
 	for _, sa := range t.others {
 		m.Others = append(m.Others, w.sa(sa))
@@ -50,7 +50,7 @@ func (t *Tunnel) Snapshot(now time.Time) []byte {
 		m.Tasks = append(m.Tasks, w.task(k))
 	}
 	if p := t.probe; p != nil {
-		m.Probe = &statepb.Probe{Sequence: p.sequence, Tries: uint32(p.tries), Next: w.time(p.nextAt)}
+		m.Probe = &statepb.Probe{Sequence: p.sequence, Tries: uint32(p.tries), Next: w.Time(p.nextAt)}
 	}
 	m.ProtoReflect().SetUnknown(t.unknown)
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
@@ -62,26 +62,19 @@ func (t *Tunnel) Snapshot(now time.Time) []byte {
 	return b
 }
 
-// writer turns state into messages; times count from now.
-type writer struct{ now time.Time }
-
-func (w writer) time(at time.Time) *int64 {
-	if at.IsZero() {
-		return nil
-	}
-	return proto.Int64(int64(at.Sub(w.now)))
-}
+// writer turns state into messages; times count from its Now.
+type writer struct{ state.Writer }
 
 func (w writer) setup(s *setup) *statepb.Setup {
 	if s == nil {
 		return nil
 	}
 	m := &statepb.Setup{
-		Started: w.time(s.started), Deadline: w.time(s.deadline), Child: s.child,
+		Started: w.Time(s.started), Deadline: w.Time(s.deadline), Child: s.child,
 		InitialContact: s.initialContact, Contact: s.contact, Reported: s.reported,
 	}
 	if s.want != nil {
-		m.Want = selectorState(*s.want)
+		m.Want = state.Selectors(*s.want)
 	}
 	if s.refused != nil {
 		m.Refused = proto.String(s.refused.Error())
@@ -92,12 +85,9 @@ func (w writer) setup(s *setup) *statepb.Setup {
 func (w writer) sa(sa *isakmpSA) *statepb.SA {
 	m := &statepb.SA{
 		CookieI: uint64(sa.cookieI), CookieR: uint64(sa.cookieR), Initiator: sa.initiator, Stage: uint32(sa.stage),
-		Suite: &ikepb.Suite{
-			Encryption: uint32(sa.suite.Encryption), KeyBits: uint32(sa.suite.KeyBits),
-			Integrity: uint32(sa.suite.Integrity), Prf: uint32(sa.suite.PRF), Group: uint32(sa.suite.Group),
-		},
+		Suite:     state.Suite(sa.suite),
 		LastBlock: sa.lastBlock, Phase1: phase1State(sa.phase1), Asked: sa.asked, Proven: sa.proven, Life: int64(sa.life),
-		Began: w.time(sa.began), Born: w.time(sa.born), Soft: w.time(sa.softAt), Hard: w.time(sa.hardAt), GiveUp: w.time(sa.giveUpAt),
+		Began: w.Time(sa.began), Born: w.Time(sa.born), Soft: w.Time(sa.softAt), Hard: w.Time(sa.hardAt), GiveUp: w.Time(sa.giveUpAt),
 		Used: sa.used,
 	}
 	if sa.main != nil {
@@ -131,13 +121,13 @@ func (w writer) exchange(x *exchange) *statepb.Exchange {
 	m := &statepb.Exchange{
 		Kind: uint32(x.kind), Sa: uint64(x.sa.local()), Id: x.id, Initiator: x.initiator, Flags: uint32(x.flags),
 		Step: uint32(x.step), Iv: x.iv, Heard: x.heard[:], Sent: x.sent,
-		Waiting: x.waiting, Next: w.time(x.nextAt), Tries: uint32(x.tries), Forget: w.time(x.forgetAt), Task: w.task(x.task),
+		Waiting: x.waiting, Next: w.Time(x.nextAt), Tries: uint32(x.tries), Forget: w.Time(x.forgetAt), Task: w.task(x.task),
 		Inherited: x.inherited,
 	}
 	if q := x.quick; q != nil {
 		m.Quick = &statepb.Quick{
 			Child: q.conf.Name, Began: q.began, Spi: uint32(q.spi), Ni: q.ni, Nr: q.nr,
-			Group: uint32(q.group), Selectors: selectorState(q.selectors),
+			Group: uint32(q.group), Selectors: state.Selectors(q.selectors),
 		}
 		if q.ke != nil {
 			m.Quick.KePrivate = q.ke.Private().Reveal()
@@ -152,8 +142,8 @@ func (w writer) exchange(x *exchange) *statepb.Exchange {
 
 func (w writer) task(k task) *statepb.Task {
 	return &statepb.Task{
-		Kind: uint32(k.kind), Child: k.child, Selectors: selectorState(k.selectors), Spi: uint32(k.spi),
-		Tries: uint32(k.tries), NotBefore: w.time(k.notBefore),
+		Kind: uint32(k.kind), Child: k.child, Selectors: state.Selectors(k.selectors), Spi: uint32(k.spi),
+		Tries: uint32(k.tries), NotBefore: w.Time(k.notBefore),
 	}
 }
 
@@ -179,36 +169,14 @@ func (w writer) child(c *childSA) *statepb.Child {
 		Group: uint32(c.group), Transport: c.mode == ipsec.Transport,
 		InEncryption: c.inKeys.Encryption.Reveal(), InIntegrity: c.inKeys.Integrity.Reveal(),
 		OutEncryption: c.outKeys.Encryption.Reveal(), OutIntegrity: c.outKeys.Integrity.Reveal(),
-		Selectors: selectorState(c.selectors), SoftLimits: limitState(c.life.Soft), HardLimits: limitState(c.life.Hard),
+		Selectors: state.Selectors(c.selectors), SoftLimits: state.Limits(c.life.Soft), HardLimits: state.Limits(c.life.Hard),
 		Generation: c.generation, Sending: c.sending, Worn: c.worn, Successor: uint32(c.successor),
-		Began: c.began, Made: c.made, Born: w.time(c.born), Soft: w.time(c.softAt), Hard: w.time(c.hardAt), Remove: w.time(c.removeAt), Send: w.time(c.sendAt),
+		Began: c.began, Made: c.made, Born: w.Time(c.born), Soft: w.Time(c.softAt), Hard: w.Time(c.hardAt), Remove: w.Time(c.removeAt), Send: w.Time(c.sendAt),
 	}
 	m.ProtoReflect().SetUnknown(c.unknown)
 	return m
 }
 
-func limitState(l ipsec.Limits) *ikepb.Limits {
-	return &ikepb.Limits{Time: int64(l.Time), Bytes: l.Bytes, Packets: l.Packets}
-}
-
-func endpoint(a netip.AddrPort) *ikepb.Endpoint {
-	return &ikepb.Endpoint{Address: a.Addr().AsSlice(), Port: uint32(a.Port())}
-}
-
 func identityState(id ike.Identity) *ikepb.Identity {
 	return &ikepb.Identity{Type: uint32(id.Type), Data: []byte(id.Data)}
-}
-
-func selectorState(s ipsec.Selectors) *ikepb.Selectors {
-	list := func(list []ipsec.TrafficSelector) []*ikepb.Selector {
-		var out []*ikepb.Selector
-		for _, s := range list {
-			out = append(out, &ikepb.Selector{
-				Proto: uint32(s.Proto), PortMin: uint32(s.PortMin), PortMax: uint32(s.PortMax),
-				Min: s.Min.AsSlice(), Max: s.Max.AsSlice(),
-			})
-		}
-		return out
-	}
-	return &ikepb.Selectors{Local: list(s.Local), Remote: list(s.Remote)}
 }
