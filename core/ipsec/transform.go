@@ -129,6 +129,39 @@ type Algorithms struct {
 	ESN       bool
 }
 
+// Combinations lists all algorithms of an ESP SA that make sense together, with and
+// without ESN. A cipher with one length of key is there with 0 and with that length
+// for KeyBits, as both mean the same.
+func Combinations() []Algorithms {
+	aes := []uint16{128, 192, 256}
+	none := []IntegrityID{AuthNone}
+	macs := []IntegrityID{AuthHMACSHA1_96, AuthHMACSHA2_256_128, AuthHMACSHA2_384_192, AuthHMACSHA2_512_256}
+	var all []Algorithms
+	for _, c := range []struct {
+		cipher EncryptionID
+		bits   []uint16
+		macs   []IntegrityID
+	}{
+		{EncrAESGCM16, aes, none},
+		{EncrAESGCM12, aes, none},
+		{EncrAESGCM8, aes, none},
+		{EncrChaCha20Poly1305, []uint16{0, 256}, none},
+		{EncrAESCBC, aes, macs},
+		{EncrAESCTR, aes, macs},
+		{Encr3DES, []uint16{0, 192}, macs},
+		{EncrNull, []uint16{0}, macs},
+	} {
+		for _, bits := range c.bits {
+			for _, mac := range c.macs {
+				for _, esn := range []bool{false, true} {
+					all = append(all, Algorithms{Encryption: c.cipher, KeyBits: bits, Integrity: mac, ESN: esn})
+				}
+			}
+		}
+	}
+	return all
+}
+
 // EncryptionKeyLen is the octets of KEYMAT that the encryption algorithm takes:
 // the key, and the salt of counter modes behind it (RFC 4106 section 8.1: 4
 // octets for GCM; RFC 3686 section 5.1: 4 for CTR; RFC 7634 section 2: 4 for

@@ -101,3 +101,32 @@ func TestMaxSequence(t *testing.T) { // RFC 4303 section 2.2
 		t.Errorf("ESN prints as %v.", a)
 	}
 }
+
+func TestCombinationsMakeSense(t *testing.T) {
+	seen := make(map[ipsec.Algorithms]int)
+	for _, a := range ipsec.Combinations() {
+		seen[a]++
+		if _, err := a.EncryptionKeyLen(); err != nil {
+			t.Errorf("%v has no length of key: %v.", a, err)
+		}
+		if a.Encryption.AEAD() != (a.Integrity == ipsec.AuthNone) || a.ICVLen() == 0 {
+			t.Errorf("%v has an AEAD with integrity of its own, or no integrity at all.", a)
+		}
+	}
+	for a, n := range seen {
+		other := a
+		other.ESN = !a.ESN
+		if n != 1 || seen[other] != 1 {
+			t.Errorf("%v should be there once with ESN and once without, is %d times, and %d the other way.", a, n, seen[other])
+		}
+	}
+	for _, name := range []string{"aes256-sha512", "3des-sha1", "aes192ctr-sha256", "aes128gcm", "aes256gcm8", "chacha20poly1305", "null-sha384"} {
+		p, err := ipsec.ParseESPProposal(name)
+		if err != nil {
+			t.Fatalf("%s is not understood: %v.", name, err)
+		}
+		if a := algorithms(p); seen[a] != 1 {
+			t.Errorf("%s (%+v) is missing.", name, a)
+		}
+	}
+}

@@ -78,34 +78,15 @@ func (e *Engine) placeAgain(sa *entry) {
 // capabilities are all algorithms of the vocabulary that make sense together.
 func (e *Engine) capabilities() []offload.Capability {
 	var all []offload.Capability
-	add := func(a ipsec.Algorithms) {
-		for _, a.ESN = range []bool{false, true} {
-			c := offload.Capability{Algorithms: a}
-			for _, n := range e.options.NPUs {
-				if n.Algorithms == nil || slices.Contains(n.Algorithms, a) {
-					c.NPUInbound = c.NPUInbound || n.Inbound
-					c.NPUOutbound = c.NPUOutbound || n.Outbound
-				}
+	for _, a := range ipsec.Combinations() {
+		c := offload.Capability{Algorithms: a}
+		for _, n := range e.options.NPUs {
+			if n.Algorithms == nil || slices.Contains(n.Algorithms, a) {
+				c.NPUInbound = c.NPUInbound || n.Inbound
+				c.NPUOutbound = c.NPUOutbound || n.Outbound
 			}
-			all = append(all, c)
 		}
-	}
-	hashes := []ipsec.IntegrityID{
-		ipsec.AuthHMACSHA1_96, ipsec.AuthHMACSHA2_256_128, ipsec.AuthHMACSHA2_384_192, ipsec.AuthHMACSHA2_512_256,
-	}
-	for _, bits := range []uint16{128, 192, 256} {
-		for _, gcm := range []ipsec.EncryptionID{ipsec.EncrAESGCM16, ipsec.EncrAESGCM12, ipsec.EncrAESGCM8} {
-			add(ipsec.Algorithms{Encryption: gcm, KeyBits: bits})
-		}
-		for _, h := range hashes {
-			add(ipsec.Algorithms{Encryption: ipsec.EncrAESCBC, KeyBits: bits, Integrity: h})
-			add(ipsec.Algorithms{Encryption: ipsec.EncrAESCTR, KeyBits: bits, Integrity: h})
-		}
-	}
-	add(ipsec.Algorithms{Encryption: ipsec.EncrChaCha20Poly1305})
-	for _, h := range hashes {
-		add(ipsec.Algorithms{Encryption: ipsec.Encr3DES, Integrity: h})
-		add(ipsec.Algorithms{Encryption: ipsec.EncrNull, Integrity: h})
+		all = append(all, c)
 	}
 	return all
 }

@@ -149,41 +149,11 @@ func (e *Engine) info() offload.Info {
 	return i
 }
 
-// capabilities lists every combination of algorithms, with and without ESN. No
-// NPU takes any of them.
+// capabilities lists every combination of algorithms. No NPU takes any of them.
 func capabilities() []offload.Capability {
-	type cipher struct {
-		id   ipsec.EncryptionID
-		bits []uint16
-	}
-	aes := []uint16{128, 192, 256}
-	ciphers := []cipher{
-		{ipsec.EncrAESCBC, aes},
-		{ipsec.EncrAESCTR, aes},
-		{ipsec.EncrAESGCM8, aes},
-		{ipsec.EncrAESGCM12, aes},
-		{ipsec.EncrAESGCM16, aes},
-		{ipsec.EncrChaCha20Poly1305, []uint16{0, 256}},
-		{ipsec.Encr3DES, []uint16{0, 192}},
-		{ipsec.EncrNull, []uint16{0}},
-	}
-	macs := []ipsec.IntegrityID{
-		ipsec.AuthHMACSHA1_96, ipsec.AuthHMACSHA2_256_128, ipsec.AuthHMACSHA2_384_192, ipsec.AuthHMACSHA2_512_256,
-	}
 	var out []offload.Capability
-	for _, c := range ciphers {
-		with := macs
-		if c.id.AEAD() {
-			with = []ipsec.IntegrityID{ipsec.AuthNone}
-		}
-		for _, bits := range c.bits {
-			for _, m := range with {
-				for _, esn := range []bool{false, true} {
-					a := ipsec.Algorithms{Encryption: c.id, KeyBits: bits, Integrity: m, ESN: esn}
-					out = append(out, offload.Capability{Algorithms: a})
-				}
-			}
-		}
+	for _, a := range ipsec.Combinations() {
+		out = append(out, offload.Capability{Algorithms: a})
 	}
 	return out
 }

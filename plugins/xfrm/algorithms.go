@@ -67,50 +67,12 @@ func setAlgorithms(s *xfrmnl.State, a ipsec.Algorithms, encryption, integrity ip
 	return nil
 }
 
-// combinations lists every set of algorithms that the project knows and that some
-// kernel has.
-func combinations() []ipsec.Algorithms {
-	type cipher struct {
-		id   ipsec.EncryptionID
-		bits []uint16
-	}
-	aes := []uint16{128, 192, 256}
-	ciphers := []cipher{
-		{ipsec.EncrAESCBC, aes},
-		{ipsec.EncrAESCTR, aes},
-		{ipsec.EncrAESGCM8, aes},
-		{ipsec.EncrAESGCM12, aes},
-		{ipsec.EncrAESGCM16, aes},
-		{ipsec.EncrChaCha20Poly1305, []uint16{0, 256}},
-		{ipsec.Encr3DES, []uint16{0, 192}},
-		{ipsec.EncrNull, []uint16{0}},
-	}
-	macs := []ipsec.IntegrityID{
-		ipsec.AuthHMACSHA1_96, ipsec.AuthHMACSHA2_256_128, ipsec.AuthHMACSHA2_384_192, ipsec.AuthHMACSHA2_512_256,
-	}
-	var all []ipsec.Algorithms
-	for _, c := range ciphers {
-		with := macs
-		if c.id.AEAD() {
-			with = []ipsec.IntegrityID{ipsec.AuthNone}
-		}
-		for _, bits := range c.bits {
-			for _, m := range with {
-				for _, esn := range []bool{false, true} {
-					all = append(all, ipsec.Algorithms{Encryption: c.id, KeyBits: bits, Integrity: m, ESN: esn})
-				}
-			}
-		}
-	}
-	return all
-}
-
 // building lists sets of algorithms whose parts are those of all combinations. The
 // kernel puts a cipher and a hash together by itself, so what has both has their
 // combination.
 func building() []ipsec.Algorithms {
 	var all []ipsec.Algorithms
-	for _, c := range combinations() {
+	for _, c := range ipsec.Combinations() {
 		for _, part := range parts(c) {
 			if !slices.Contains(all, part) {
 				all = append(all, part)

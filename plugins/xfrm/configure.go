@@ -116,7 +116,7 @@ func (e *Engine) probe() error {
 		return fmt.Errorf("try an sa over IPv6: %w", explain(over6))
 	}
 	e.transforms = nil
-	for _, a := range combinations() {
+	for _, a := range ipsec.Combinations() {
 		if !slices.ContainsFunc(parts(a), func(part ipsec.Algorithms) bool { return !has[part] }) {
 			e.transforms = append(e.transforms, offload.Capability{Algorithms: a})
 		}

@@ -86,7 +86,7 @@ func New(o Options) (*Engine, error) {
 		sas: make(map[ipsec.SAID]*association), byReqID: make(map[uint32]*association),
 		tunnels: make(map[ipsec.TunnelID][]*association),
 	}
-	for _, a := range combinations() {
+	for _, a := range ipsec.Combinations() {
 		e.transforms = append(e.transforms, offload.Capability{Algorithms: a})
 	}
 	return e, nil
