@@ -2,6 +2,7 @@ package v1
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/ike"
@@ -88,20 +89,32 @@ func (t *Tunnel) there(kind wire.NotifyType, sa *isakmpSA, sequence uint32) *wir
 	}
 }
 
-// onProbe answers the peer's R-U-THERE. Only a number that is higher than all
-// before is news.
-func (t *Tunnel) onProbe(sa *isakmpSA, n *wire.Notify) {
+// onProbe answers the peer's R-U-THERE, which came in the message id.
+func (t *Tunnel) onProbe(sa *isakmpSA, id uint32, n *wire.Notify) {
 	if len(n.Data) != 4 {
 		t.drop(ike.DropMalformed)
 		return
 	}
 	sequence := binary.BigEndian.Uint32(n.Data)
-	if sa.asked == nil || sequence > *sa.asked {
-		sa.asked = &sequence
+	if sa.askedAnew(sequence, id) {
 		t.heard()
 		t.publish()
 	}
 	t.inform(sa, t.there(wire.RUThereAck, sa, sequence))
+}
+
+// askedAnew tells whether an R-U-THERE is news, and no copy of one before: a number that
+// is higher than all before is, and so is the last one in another message. Then the
+// peer has had no answer, perhaps because it has moved since.
+func (sa *isakmpSA) askedAnew(sequence, id uint32) bool {
+	switch {
+	case sa.asked == nil || sequence > *sa.asked:
+		sa.asked, sa.askedIn = &sequence, nil
+	case sequence < *sa.asked || len(sa.askedIn) == 0 || len(sa.askedIn) >= maxAsked || slices.Contains(sa.askedIn, id):
+		return false
+	}
+	sa.askedIn = append(sa.askedIn, id)
+	return true
 }
 
 // onProbeAnswer ends a probe.

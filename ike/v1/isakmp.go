@@ -42,8 +42,10 @@ type isakmpSA struct {
 	// proven: the peer has said something on it, so it has it. The initiator of
 	// aggressive mode does not know by its end.
 	proven bool
-	// asked is the sequence number of the peer's last R-U-THERE, nil before it.
-	asked *uint32
+	// asked is the sequence number of the peer's last R-U-THERE, nil before it, and
+	// askedIn are the message IDs that it came with.
+	asked   *uint32
+	askedIn []uint32
 
 	life     time.Duration // as agreed on, zero for none
 	began    time.Time     // when its phase 1 did

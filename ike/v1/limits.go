@@ -16,6 +16,9 @@ const (
 	// maxUsed is the most exchanges that the peer may begin on one ISAKMP SA. At
 	// half of it we rekey.
 	maxUsed = 2048
+	// maxAsked is the most messages with one R-U-THERE that are known apart from
+	// copies of them.
+	maxAsked = 16
 	// maxConnections is the most pre-shared keys that are tried on the first
 	// encrypted message of a peer whose identity is not known yet.
 	maxConnections = 16

@@ -130,6 +130,39 @@ func TestNATRebinds(t *testing.T) {
 	}
 }
 
+// TestProbeAgainTellsWherePeerIs: what is asked again, because the answer went to where
+// the peer had been, says where it is now; a copy says nothing.
+func TestProbeAgainTellsWherePeerIs(t *testing.T) { // RFC 3706 section 6.2
+	p := v1test.Establish(t, v1test.BehindNAT(), v1test.Twins(v1.Resume), func(c *v1test.Config) {
+		c.A.DPD = ike.DPD{Interval: 10 * time.Second, Retries: 3}
+	})
+	ask := func() v1test.Flight {
+		p.Now = p.Now.Add(10 * time.Second)
+		p.A.Do(ike.Timeout{})
+		return p.InFlight()[0]
+	}
+	first := ask()
+	p.Next()    // B is asked
+	p.DropAll() // and its answer is lost
+	p.Rebind()
+	again := ask()
+	p.Next()
+	if len(p.B.Moves) != 1 || p.B.Moves[0].Remote != again.Datagram.Remote {
+		t.Fatalf("B has followed its peer with %+v, want once, to %v", p.B.Moves, again.Datagram.Remote)
+	}
+	p.Deliver()
+	p.WantUp()
+	for _, copied := range []v1test.Flight{first, again} {
+		copied.Datagram.Remote = addrPort(v1test.AddrA, 9999)
+		p.Release([]v1test.Flight{copied})
+		p.Next()
+		p.DropAll()
+	}
+	if n := len(p.B.Moves); n != 1 {
+		t.Errorf("B has followed its peer %d times, want once: anybody may send a copy", n)
+	}
+}
+
 func TestNATTModes(t *testing.T) {
 	mode := func(m ike.NATT) v1test.Option { return v1test.Both(func(c *ike.Connection) { c.NATT = m }) }
 	p := v1test.Establish(t, mode(ike.NATTForced))

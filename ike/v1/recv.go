@@ -73,7 +73,7 @@ func (t *Tunnel) onInformational(sa *isakmpSA, h wire.Header) {
 		case *wire.Delete:
 			t.onDelete(p)
 		case *wire.Notify:
-			t.onNotify(sa, x, p)
+			t.onNotify(sa, h, p)
 		}
 		if t.state == ike.StateClosed {
 			return
@@ -104,16 +104,15 @@ func (t *Tunnel) onClear(sa *isakmpSA) {
 	}
 }
 
-// onNotify handles an authentic notification. x is the quick mode with its
-// message ID, nil for none.
-func (t *Tunnel) onNotify(sa *isakmpSA, x *exchange, n *wire.Notify) {
+// onNotify handles an authentic notification. h is of the message that it came in.
+func (t *Tunnel) onNotify(sa *isakmpSA, h wire.Header, n *wire.Notify) {
 	switch {
 	case n.Kind == wire.RUThere:
-		t.onProbe(sa, n)
+		t.onProbe(sa, h.MessageID, n)
 	case n.Kind == wire.RUThereAck:
 		t.onProbeAnswer(n)
 	case n.Kind == wire.Connected:
-		if x != nil && x.initiator && x.quick != nil && x.step >= 3 && x.forgetAt.IsZero() {
+		if x := t.exchange(sa, h.MessageID); x != nil && x.initiator && x.quick != nil && x.step >= 3 && x.forgetAt.IsZero() {
 			t.connected(x)
 		}
 	case n.Kind == wire.ResponderLifetime:

@@ -592,7 +592,9 @@ type SA struct {
 	// The message IDs that the peer has used.
 	Used []uint32 `protobuf:"fixed32,19,rep,packed,name=used,proto3" json:"used,omitempty"`
 	// The peer has used it, so it has it.
-	Proven        bool `protobuf:"varint,20,opt,name=proven,proto3" json:"proven,omitempty"`
+	Proven bool `protobuf:"varint,20,opt,name=proven,proto3" json:"proven,omitempty"`
+	// The message IDs that asked came with.
+	AskedIn       []uint32 `protobuf:"fixed32,21,rep,packed,name=asked_in,json=askedIn,proto3" json:"asked_in,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -765,6 +767,13 @@ func (x *SA) GetProven() bool {
 		return x.Proven
 	}
 	return false
+}
+
+func (x *SA) GetAskedIn() []uint32 {
+	if x != nil {
+		return x.AskedIn
+	}
+	return nil
 }
 
 // Phase1 is what is known until an ISAKMP SA is authenticated.
@@ -1882,7 +1891,7 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\b_startedB\v\n" +
 	"\t_deadlineB\n" +
 	"\n" +
-	"\b_refused\"\xd7\x04\n" +
+	"\b_refused\"\xf2\x04\n" +
 	"\x02SA\x12\x19\n" +
 	"\bcookie_i\x18\x01 \x01(\x06R\acookieI\x12\x19\n" +
 	"\bcookie_r\x18\x02 \x01(\x06R\acookieR\x12\x1c\n" +
@@ -1905,7 +1914,8 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\x04hard\x18\x11 \x01(\x12H\x04R\x04hard\x88\x01\x01\x12\x1c\n" +
 	"\agive_up\x18\x12 \x01(\x12H\x05R\x06giveUp\x88\x01\x01\x12\x12\n" +
 	"\x04used\x18\x13 \x03(\aR\x04used\x12\x16\n" +
-	"\x06proven\x18\x14 \x01(\bR\x06provenB\b\n" +
+	"\x06proven\x18\x14 \x01(\bR\x06proven\x12\x19\n" +
+	"\basked_in\x18\x15 \x03(\aR\aaskedInB\b\n" +
 	"\x06_askedB\b\n" +
 	"\x06_beganB\a\n" +
 	"\x05_bornB\a\n" +
