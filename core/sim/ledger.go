@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/binary"
 	"hash/maphash"
+	"maps"
 	"time"
 
 	"github.com/evergate/evergate/core/engine"
@@ -50,14 +51,22 @@ type exchange struct {
 
 // chain is what each end said in an exchange, the cluster as one.
 type chain struct {
-	byClient        bool // the client began
-	client, cluster map[uint64]bool
+	byClient bool // the client began
+	client   map[uint64]bool
+	cluster  map[uint64]answer
 	// alone are the cluster's answers of which the next owner need not know, and
 	// divided is that two held the tunnel to be theirs when one was given.
 	alone   map[uint64]bool
 	divided bool
 	// first are the messages of the cluster by their first block of ciphertext.
 	first map[[16]byte]uint64
+}
+
+// answer is who said something, and the state of the IKE SA that says so.
+type answer struct {
+	member ipsec.MemberID
+	life   int
+	state  uint64
 }
 
 // acceptance is a packet of a client that a dataplane has taken.
@@ -181,7 +190,8 @@ func (l *ledger) sealed(c *Cluster, who string, payload []byte) {
 //
 // Only answers may share an IV, those of two owners to one message of the client,
 // where the second cannot know of the first: nobody was told, or the group was
-// divided. CBC shows how many leading blocks of the two are alike, which is none.
+// divided, or all have died that were told, who are MinAcks and need not be more. CBC
+// shows how many leading blocks of the two are alike, which is none.
 // What the cluster begins has an IV of its own, whoever begins it.
 func (l *ledger) chained(by *member, payload []byte) {
 	const header, encrypted = 28, 0x01
@@ -195,7 +205,7 @@ func (l *ledger) chained(by *member, payload []byte) {
 	ch := l.chains[x]
 	if ch == nil {
 		ch = &chain{
-			byClient: by == nil, client: make(map[uint64]bool), cluster: make(map[uint64]bool), alone: make(map[uint64]bool),
+			byClient: by == nil, client: make(map[uint64]bool), cluster: make(map[uint64]answer), alone: make(map[uint64]bool),
 			first: make(map[[16]byte]uint64),
 		}
 		l.chains[x] = ch
@@ -213,16 +223,31 @@ func (l *ledger) chained(by *member, payload []byte) {
 	if ch.alone[sum] = ch.alone[sum] || ch.byClient && by.unprotected; ch.alone[sum] {
 		return
 	}
-	ch.cluster[sum] = true
+	p, known := l.promises[message{by.id, by.daemon.life, sum}]
+	ch.divided = ch.divided || ch.byClient && (!known || by.c.owners(p.tunnel) != 1)
+	if _, again := ch.cluster[sum]; !again {
+		if ch.byClient {
+			maps.DeleteFunc(ch.cluster, func(_ uint64, a answer) bool { return !by.c.remembers(a) })
+		}
+		ch.cluster[sum] = answer{by.id, by.daemon.life, p.state}
+	}
 	may := len(ch.client)
 	if !ch.byClient {
 		may++
 	}
-	p, known := l.promises[message{by.id, by.daemon.life, sum}]
-	ch.divided = ch.divided || ch.byClient && (!known || by.c.owners(p.tunnel) != 1)
 	if len(ch.cluster) > may && !ch.divided {
 		by.c.breach("I1: %s: two messages of exchange %08x of %x are encrypted with one IV", by.name, x.id, x.cookies)
 	}
+}
+
+// remembers tells whether a member that lives has said a, or was told that it was said.
+func (c *Cluster) remembers(a answer) bool {
+	for _, m := range c.members {
+		if m.daemon.up && (m.id == a.member && m.daemon.life == a.life || m.memory.states[a.state]) {
+			return true
+		}
+	}
+	return false
 }
 
 // owners counts the members that hold a tunnel to be theirs.

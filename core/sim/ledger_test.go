@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 )
 
 // sealedV1 is a message of quick mode with two blocks of ciphertext.
@@ -12,6 +13,32 @@ func sealedV1(id, first, second byte) []byte {
 	b[0], b[8], b[17], b[18], b[19], b[23] = 1, 2, 0x10, 32, 1, id
 	b = append(b, bytes.Repeat([]byte{first}, 16)...)
 	return append(b, bytes.Repeat([]byte{second}, 16)...)
+}
+
+// TestAnswersAreForgottenWithThoseWhoKnow: an answer is remembered by the life that gave
+// it, and by whoever was told.
+func TestAnswersAreForgottenWithThoseWhoKnow(t *testing.T) { // B2
+	c := New(Config{Seed: 1, Members: 2, Clients: 1, Dialect: IKEv1, Calm: true})
+	c.Start()
+	c.Play(time.Second)
+	const state = 7
+	said := answer{member: 0, life: c.members[0].daemon.life, state: state}
+	if !c.remembers(said) {
+		t.Error("A member that lives does not remember its answer.")
+	}
+	c.Crash(0)
+	if c.remembers(said) {
+		t.Error("An answer is remembered although its member is dead and nobody was told.")
+	}
+	c.members[1].memory.states[state] = true
+	if !c.remembers(said) {
+		t.Error("An answer is forgotten although a member that lives was told.")
+	}
+	c.Boot(0, true)
+	c.Crash(1)
+	if c.remembers(said) {
+		t.Error("The next life remembers what the last one said.")
+	}
 }
 
 // TestMessagesOfOneIVAreFound has members say what must not be said with one IV.
