@@ -11,6 +11,7 @@ import (
 	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/programs"
 	"github.com/evergate/evergate/core/netlab/strongswan"
 )
 
@@ -53,7 +54,7 @@ func keepUp(t *testing.T) *adopted {
 // the same name.
 func (a *adopted) put(version string) {
 	a.t.Helper()
-	b, err := os.ReadFile(program("evergated"))
+	b, err := os.ReadFile(programs.Path("evergated"))
 	if err == nil {
 		err = os.WriteFile(a.binary+".new", append(b, version...), 0o755)
 	}

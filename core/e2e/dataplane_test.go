@@ -12,6 +12,7 @@ import (
 
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/programs"
 )
 
 // plugin is the process of a gateway's dataplane; 0 while there is none.
@@ -176,7 +177,7 @@ func TestPluginRefuses(t *testing.T) {
 func faulty(t *testing.T, fault string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "evergate-plugin-"+fault)
-	if err := os.Link(program("plugin"), path); err != nil {
+	if err := os.Link(programs.Path("plugin"), path); err != nil {
 		t.Fatalf("name the plugin after its fault: %v", err)
 	}
 	return path
@@ -198,7 +199,7 @@ func TestGatewayOutwaitsItsDataplane(t *testing.T) { // B7
 	t.Parallel()
 	site := gateway.NewSite(netlab.New(t))
 	device := filepath.Join(t.TempDir(), "fpga0")
-	dying := script(t, "dying", fmt.Sprintf("[ -e %s ] || { echo no such device: fpga0 >&2; exit 3; }\nexec %s", device, program("evergate-plugin-softesp")))
+	dying := script(t, "dying", fmt.Sprintf("[ -e %s ] || { echo no such device: fpga0 >&2; exit 3; }\nexec %s", device, programs.Path("evergate-plugin-softesp")))
 	server := launchGateway(site.Gateway, dialupConfig+metricsConfig+fmt.Sprintf("dataplane: {plugin: %s}\n", dying))
 	stopped := launchGateway(site.Client, officeConfig+fmt.Sprintf("dataplane: {plugin: %s}\n", dying))
 	for _, d := range []*gateway.Daemon{server, stopped} {

@@ -12,6 +12,7 @@ import (
 	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/programs"
 )
 
 // dialup is a server for clients from anywhere, and office one of its clients.
@@ -121,7 +122,7 @@ func identity(t diag.Tunnel) string {
 // tool runs the operator's tool against a gateway, and returns what it prints.
 func tool(ctx context.Context, d *gateway.Daemon, args ...string) (stdout string, err error) {
 	var errs strings.Builder
-	cmd := exec.CommandContext(ctx, program("evergate"), append([]string{"--socket", d.Socket()}, args...)...)
+	cmd := exec.CommandContext(ctx, programs.Path("evergate"), append([]string{"--socket", d.Socket()}, args...)...)
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/programs"
 )
 
 // boot is the last boot number that a gateway has used.
@@ -92,9 +93,9 @@ func TestStaleRoutes(t *testing.T) {
 // path, and by name in plugin-dirs. B8.
 func TestSeparatePlugin(t *testing.T) {
 	t.Parallel()
-	byPath := fmt.Sprintf("dataplane: {plugin: %s}\n", program("evergate-plugin-softesp"))
+	byPath := fmt.Sprintf("dataplane: {plugin: %s}\n", programs.Path("evergate-plugin-softesp"))
 	dir := t.TempDir()
-	if err := os.Link(program("evergate-plugin-softesp"), filepath.Join(dir, "evergate-plugin-ours")); err != nil {
+	if err := os.Link(programs.Path("evergate-plugin-softesp"), filepath.Join(dir, "evergate-plugin-ours")); err != nil {
 		t.Fatal(err)
 	}
 	p := connectEvergates(t, byPath, fmt.Sprintf("dataplane: {plugin: ours}\nplugin-dirs: [%s]\n", dir))
@@ -127,7 +128,7 @@ func TestUnusablePlugin(t *testing.T) { // B7
 		{"missing file", "{plugin: " + dir + "/evergate-plugin-none}", `dataplane\.plugin: .*evergate-plugin-none: no such file`},
 		{"missing name", "{plugin: none}", `dataplane\.plugin: .*no evergate-plugin-none in .*PATH`},
 		{"not executable", "{plugin: " + text + "}", `dataplane\.plugin: .*evergate-plugin-text is not executable`},
-		{"wrong hash", "{plugin: " + program("evergate-plugin-softesp") + ", sha256: " + wrong + "}", `dataplane\.plugin: .*has SHA-256 [0-9a-f]{64}, want ` + wrong},
+		{"wrong hash", "{plugin: " + programs.Path("evergate-plugin-softesp") + ", sha256: " + wrong + "}", `dataplane\.plugin: .*has SHA-256 [0-9a-f]{64}, want ` + wrong},
 		{"another version", "{plugin: " + newer + "}", `dataplane\.plugin: .*does not fit.*version: 99`},
 		{"unknown setting", "{settings: {colour: red}}", `dataplane\.settings: .*colour`},
 	} {
@@ -152,7 +153,7 @@ func refuse(t *testing.T, ns *netlab.Namespace, config string) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := ns.Start(exec.Command(program("evergated"), "--config", path))
+	p := ns.Start(exec.Command(programs.Path("evergated"), "--config", path))
 	err = p.Wait(limit)
 	if p.Kill(); strings.Contains(fmt.Sprint(err), "still running") {
 		t.Errorf("evergated goes on with a dataplane that cannot start: %v", err)

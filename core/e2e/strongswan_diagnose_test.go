@@ -11,6 +11,7 @@ import (
 	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/programs"
 	"github.com/evergate/evergate/core/netlab/strongswan"
 )
 
@@ -91,7 +92,7 @@ func (d *ends) wantSameSA() {
 // wantPrinted looks for the SPIs and keys in what the operator's tool prints.
 func (d *ends) wantPrinted(sa diag.SA) {
 	d.t.Helper()
-	cmd := exec.CommandContext(d.t.Context(), program("evergate"), "--socket", d.evergate.Socket(),
+	cmd := exec.CommandContext(d.t.Context(), programs.Path("evergate"), "--socket", d.evergate.Socket(),
 		"diagnose", "vpn", "tunnel", "list", "name", "vpn1_0", "--show-keys")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/evergate/evergate/core/diag"
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/programs"
 )
 
 // wantText wants each expression in what a command printed.
@@ -55,7 +56,7 @@ func TestTool(t *testing.T) {
 	t.Run("completion", func(t *testing.T) { completes(t, p) })
 	t.Run("tunnel", func(t *testing.T) { operate(t, p) })
 	t.Run("no gateway", func(t *testing.T) {
-		cmd := exec.CommandContext(t.Context(), program("evergate"), "--socket", filepath.Join(t.TempDir(), "none"), "status")
+		cmd := exec.CommandContext(t.Context(), programs.Path("evergate"), "--socket", filepath.Join(t.TempDir(), "none"), "status")
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "is evergated running") {
 			t.Errorf("without a gateway, evergate status ends with %v and says %q", err, out)
@@ -156,7 +157,7 @@ func TestCheck(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(t.Context(), program("evergate"), "check", path).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), programs.Path("evergate"), "check", path).CombinedOutput()
 		return string(out), err
 	}
 	if out, err := check(dialupConfig); err != nil || !strings.Contains(out, "1 phase1, 1 phase2: no mistakes") {

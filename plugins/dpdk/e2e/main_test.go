@@ -6,60 +6,26 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/gateway"
+	"github.com/evergate/evergate/core/netlab/programs"
 )
 
 // limit is how long tests wait for what must come.
 const limit = 2 * time.Minute
 
-// binEnv tells the tests where TestMain has put the programs.
-const binEnv = "EVERGATE_TEST_BIN"
-
-func TestMain(m *testing.M) { os.Exit(start(m)) }
-
-func start(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "evergate-bin-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		err = os.Setenv(binEnv, dir)
-	}
-	if err == nil {
-		err = build(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	status := m.Run()
-	if err := goleak.Find(); err != nil && status == 0 {
-		fmt.Fprintln(os.Stderr, err)
-		status = 1
-	}
-	return status
-}
-
-func build(dir string) error {
-	cmd := exec.Command("go", "build", "-tags", "dpdk", "-buildvcs=false", "-o", dir,
-		"github.com/evergate/evergate/cmd/evergated", "github.com/evergate/evergate/cmd/evergate-plugin-dpdk")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the programs under test: %w\n%s", err, out)
-	}
-	return nil
+func TestMain(m *testing.M) {
+	os.Exit(programs.Run(m, "-tags", "dpdk", "/cmd/evergated", "/cmd/evergate-plugin-dpdk"))
 }
 
 // startDPDK runs evergated on DPDK in a host whose port2 rewire has prepared, with
 // more settings of the dataplane.
 func startDPDK(ns *netlab.Namespace, config, more string) *gateway.Daemon {
-	dir := os.Getenv(binEnv)
 	return gateway.Start(ns, gateway.Settings{
-		Binary: filepath.Join(dir, "evergated"),
+		Binary: programs.Path("evergated"),
 		Config: config + fmt.Sprintf(`
 plugin-dirs: [%s]
 dataplane:
@@ -69,13 +35,13 @@ dataplane:
     host-interfaces: port2
     buffers: 2048
     max-sas: 256
-%s`, dir, more),
+%s`, programs.Dir(), more),
 	})
 }
 
 // startSoft runs evergated on the dataplane in Go.
 func startSoft(ns *netlab.Namespace, config string) *gateway.Daemon {
-	return gateway.Start(ns, gateway.Settings{Binary: filepath.Join(os.Getenv(binEnv), "evergated"), Config: config})
+	return gateway.Start(ns, gateway.Settings{Binary: programs.Path("evergated"), Config: config})
 }
 
 // rewire makes port2 of a host, with its addresses and routes, the host's end of a

@@ -1,12 +1,11 @@
 package e2e_test
 
 import (
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/evergate/evergate/bench/throughput"
+	"github.com/evergate/evergate/core/netlab/programs"
 )
 
 // TestThroughputIsMeasured makes short measurements where the kernel has ESP. In the
@@ -14,7 +13,7 @@ import (
 func TestThroughputIsMeasured(t *testing.T) {
 	tests := []string{"tcp-1", "udp-1400"}
 	r, err := throughput.Run(t.Context(), throughput.Options{
-		Plugin: filepath.Join(os.Getenv(binEnv), "evergate-plugin-xfrm"),
+		Plugin: programs.Path("evergate-plugin-xfrm"),
 		Tests:  tests, Ciphers: []string{}, Queues: []int{}, Rounds: 1, Time: 100 * time.Millisecond, Logf: t.Logf,
 	})
 	if err != nil {
