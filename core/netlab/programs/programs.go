@@ -1,6 +1,7 @@
 package programs
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,7 +36,7 @@ func Build(args ...string) (remove func(), err error) {
 		}
 		build = append(build, a)
 	}
-	if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "go", build...).CombinedOutput(); err != nil {
 		remove()
 		return nil, fmt.Errorf("build the programs under test: %w\n%s", err, out)
 	}
