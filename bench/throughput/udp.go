@@ -24,13 +24,16 @@ const (
 	sendBatch = 32
 	// paceEvery is how often a sender with a rate sends.
 	paceEvery = 200 * time.Microsecond
+	// mostLate is how much of its time a sender with a rate makes up for. What it did not
+	// send before, because it had no processor, would be a flood.
+	mostLate = 10 * time.Millisecond
 )
 
 // stream is what a UDP test sends.
 type stream struct {
 	// sizes of the IP packets in octets, in turns.
 	sizes []int
-	// rate in bits of IP packets per second, 0 for as much as goes.
+	// rate in bits of IP packets per second, of one size, 0 for as much as goes.
 	rate float64
 	// flows is to how many clients, burst datagrams to each in a row.
 	flows, burst int
@@ -98,29 +101,61 @@ func newUDPSender(conn *net.UDPConn, s stream, began time.Time) *udpSender {
 }
 
 func (t *udpSender) run() {
-	var octets float64 // of IP packets
+	if t.rate == 0 {
+		for t.send(sendBatch) {
+		}
+		return
+	}
+	p := pacer{rate: t.rate / 8 / float64(t.sizes[0])}
 	for {
-		n := sendBatch
-		if t.rate > 0 {
-			time.Sleep(paceEvery)
-			due := time.Since(t.began).Seconds()*t.rate/8 - octets
-			n = min(sendBatch, int(due)/t.sizes[0])
-		}
-		for i := range n {
-			octets += float64(t.fill(&t.ms[i]))
-		}
-		for ms := t.ms[:n]; len(ms) > 0; {
-			sent, err := t.conn.WriteBatch(ms, 0)
-			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EMSGSIZE) {
+		pause()
+		for n := p.due(time.Since(t.began)); n > 0; n -= sendBatch {
+			if !t.send(min(n, sendBatch)) {
 				return
 			}
-			ms = ms[max(sent, 1):]
 		}
 	}
 }
 
-// fill makes the next datagram, and returns the length of its IP packet.
-func (t *udpSender) fill(m *ipv4.Message) int {
+// pacer keeps a rate, in datagrams per second.
+type pacer struct {
+	rate, sent float64
+}
+
+// due is how many datagrams are to be sent now, so long after the first.
+func (p *pacer) due(after time.Duration) int {
+	due := after.Seconds() * p.rate
+	p.sent = max(p.sent, due-mostLate.Seconds()*p.rate)
+	n := int(due - p.sent)
+	p.sent += float64(n)
+	return n
+}
+
+// pause sleeps for paceEvery. A timer of Go's is a millisecond late while the process has
+// nothing else to do, and in time while it has: the rate would be that of the receiver,
+// which a contestant that delivers in trains wakes up less often.
+func pause() {
+	t := unix.NsecToTimespec(int64(paceEvery))
+	_ = unix.Nanosleep(&t, nil) // a signal ends it early, and no harm is done
+}
+
+// send sends n datagrams; false when the socket is closed.
+func (t *udpSender) send(n int) bool {
+	for i := range n {
+		t.fill(&t.ms[i])
+	}
+	for ms := t.ms[:n]; len(ms) > 0; {
+		sent, err := t.conn.WriteBatch(ms, 0)
+		if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EMSGSIZE) {
+			return false
+		}
+		ms = ms[max(sent, 1):]
+	}
+	return true
+}
+
+// fill makes the next datagram.
+func (t *udpSender) fill(m *ipv4.Message) {
 	flow := int(t.sent/uint64(t.burst)) % t.flows
 	size := t.sizes[t.sent%uint64(len(t.sizes))]
 	b := m.Buffers[0][:size-headers]
@@ -130,5 +165,4 @@ func (t *udpSender) fill(m *ipv4.Message) int {
 	binary.BigEndian.PutUint64(b[12:], t.seq[flow])
 	m.Buffers[0], m.Addr = b, t.to[flow]
 	t.sent++
-	return size
 }
