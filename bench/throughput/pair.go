@@ -28,7 +28,7 @@ func clientAddr(i int) netip.Addr {
 
 // pair is a contestant: two ends of a tunnel.
 type pair struct {
-	name            string
+	name, version   string
 	gateway, client end
 	// sas is how many of clientAddr lead through the tunnel.
 	sas int

@@ -67,7 +67,7 @@ func openPlugin(tb netlab.TB, o Options, v variant, mtu int) (*pair, error) {
 	if err == nil && mtu > 0 && info.PlaintextInterface != "" {
 		err = errors.Join(p.gateway.setMTU(info.PlaintextInterface, mtu), p.client.setMTU(info.PlaintextInterface, mtu))
 	}
-	p.sas, p.name, p.few = v.sas, v.name(info.Name), v.few
+	p.sas, p.name, p.version, p.few = v.sas, v.name(info.Name), info.Version, v.few
 	return p, err
 }
 

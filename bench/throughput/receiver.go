@@ -93,9 +93,9 @@ func (r *udpReceiver) note(b []byte, now time.Duration) {
 
 // drain waits for the last of so many datagrams, until none has come for a while.
 func (r *udpReceiver) drain(ctx context.Context, sent uint64) {
-	for before := ^uint64(0); before != r.packets.Load() && before != sent; {
-		before = r.packets.Load()
-		if rig.Rest(ctx, patience) != nil {
+	for r.packets.Load() < sent {
+		before := r.packets.Load()
+		if rig.Rest(ctx, patience) != nil || r.packets.Load() == before {
 			return
 		}
 	}

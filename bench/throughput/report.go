@@ -50,8 +50,9 @@ func (s Span) String() string { return fmt.Sprintf("%.2f (%.2f-%.2f)", s.Median,
 func (f Figures) String() string {
 	s := fmt.Sprintf("%.2f Gbit/s, processor seconds per GB %.2f and %.2f", f.Bits/1e9, f.Gateway, f.Client)
 	if f.Packets > 0 {
-		s += fmt.Sprintf(", %.0f of %.0f packets/s, %.1f%% lost, 99%% within %v", f.Packets, f.Offered, f.Lost*100, f.P99.Round(time.Microsecond))
+		s += fmt.Sprintf(", %.0f of %.0f packets/s, %.1f%% lost", f.Packets, f.Offered, f.Lost*100)
 	}
+	s += fmt.Sprintf(", 99%% within %s, %.0f%% idle", lateness(f.P99), f.Idle*100)
 	if f.Disordered > 0 {
 		s += fmt.Sprintf(", %.4f%% DISORDERED", f.Disordered*100)
 	}
@@ -128,6 +129,7 @@ func medians(fs []Figures) Figures {
 		Gateway: of(func(f Figures) float64 { return f.Gateway }),
 		Client:  of(func(f Figures) float64 { return f.Client }),
 		Lost:    of(func(f Figures) float64 { return f.Lost }),
+		Idle:    of(func(f Figures) float64 { return f.Idle }),
 		// What must not be shows even if it happened once.
 		Disordered: slices.MaxFunc(fs, func(a, b Figures) int { return int((a.Disordered - b.Disordered) * 1e9) }).Disordered,
 		P50:        time.Duration(of(func(f Figures) float64 { return float64(f.P50) })),
@@ -139,57 +141,49 @@ func medians(fs []Figures) Figures {
 
 // Report is r for readers.
 func (r Result) Report() report.Report {
-	sums := report.Table{Header: []string{
-		"test", "contestant", "Gbit/s", "packets/s", "lost", "disordered", "50%", "90%", "99%", "99.9%", "CPU s/GB: gateway", "client",
-	}}
-	for _, s := range r.Sums {
-		sums.Add(s.Test, s.Contestant, fmt.Sprintf("%.2f", s.Bits/1e9), fmt.Sprintf("%.0f", s.Packets), fmt.Sprintf("%.1f%%", s.Lost*100),
-			fmt.Sprintf("%.4f%%", s.Disordered*100), s.P50.Round(time.Microsecond), s.P90.Round(time.Microsecond),
-			s.P99.Round(time.Microsecond), s.P999.Round(time.Microsecond),
-			fmt.Sprintf("%.2f", s.Gateway), fmt.Sprintf("%.2f", s.Client))
-	}
-	tables := []report.Table{sums}
+	tables := []report.Table{r.sumTable()}
 	if len(r.Ratios) > 0 {
-		ratios := report.Table{Header: []string{"test", r.Ratios[0].Of + " to", "speed", "CPU per GB: gateway", "client"}}
-		for _, q := range r.Ratios {
-			ratios.Add(q.Test, q.To, q.Speed, q.GatewayCPU, q.ClientCPU)
-		}
-		tables = append(tables, ratios)
+		tables = append(tables, r.ratioTable())
 	}
 	if len(r.Scaling) > 0 {
 		what := fmt.Sprintf("SAs with a queue each, TCP, %d cores for both ends", r.Conditions.Cores)
-		tables = append(tables, tableOf(what, r.Scaling))
+		tables = append(tables, stepTable(what, r.Scaling))
 	}
 	if len(r.Ciphers) > 0 {
-		tables = append(tables, tableOf("algorithms, TCP", r.Ciphers))
+		tables = append(tables, stepTable("algorithms, TCP", r.Ciphers))
 	}
-	contestants := report.Table{Header: []string{"contestant", "peak memory: gateway", "client", "started in"}}
-	for _, c := range r.Contestants {
-		contestants.Add(c.Name, fmt.Sprintf("%d MiB", c.Gateway>>20), fmt.Sprintf("%d MiB", c.Client>>20), c.Started.Round(time.Millisecond))
-	}
-	for _, name := range r.Missing {
-		contestants.Add(name, "not measured", "", "")
+	if len(r.Framings) > 0 {
+		tables = append(tables, stepTable("ESP, TCP", r.Framings))
 	}
 	out := report.Report{
-		Title: "Throughput from the gateway to the client, " + r.Proposal, Conditions: r.Conditions.Lines(),
-		Tables: append(tables, contestants), Result: r,
+		Title: "Throughput from the gateway to the client, " + r.Proposal, Conditions: append(r.Conditions.Lines(), r.settings()),
+		Tables: append(tables, r.contestantTable()), Result: r,
 		Plots: []report.Plot{
 			r.plot("What arrives", "Gbit/s", func(f Figures) float64 { return f.Bits / 1e9 }),
 			r.plot("What it costs the gateway", "processor seconds per GB", func(f Figures) float64 { return f.Gateway }),
 		},
-		Samples: append(samplesOf("Scaling", r.Scaling), samplesOf("Cipher", r.Ciphers)...),
+		Samples: slices.Concat(samplesOf("Scaling", r.Scaling), samplesOf("Cipher", r.Ciphers), samplesOf("Framing", r.Framings)),
 	}
 	out.Plots = append(out.Plots, r.waits()...)
 	for _, s := range r.Samples {
 		name := strings.ReplaceAll(s.Contestant, ",", "")
-		out.Samples = append(out.Samples, report.Sample{Name: "Throughput/test=" + s.Test + "/of=" + name, Values: []report.Value{
-			{Number: s.Bits, Unit: "bit/s"},
-			{Number: s.Packets, Unit: "packet/s"},
-			{Number: s.Gateway, Unit: "gateway-s/GB"},
-			{Number: s.Client, Unit: "client-s/GB"},
-		}})
+		out.Samples = append(out.Samples, report.Sample{Name: "Throughput/test=" + s.Test + "/of=" + name, Values: s.values()})
 	}
 	return out
+}
+
+// values are what benchstat compares.
+func (f Figures) values() []report.Value {
+	vs := []report.Value{
+		{Number: f.Bits, Unit: "bit/s"}, {Number: f.Gateway, Unit: "gateway-s/GB"}, {Number: f.Client, Unit: "client-s/GB"},
+	}
+	if f.Packets > 0 {
+		vs = append(vs, report.Value{Number: f.Packets, Unit: "packet/s"})
+	}
+	if f.P50 > 0 {
+		vs = append(vs, report.Value{Number: f.P50.Seconds(), Unit: "p50-s"}, report.Value{Number: f.P99.Seconds(), Unit: "p99-s"})
+	}
+	return vs
 }
 
 // plot has the medians of a figure with their spread: a group of bars for each

@@ -28,6 +28,7 @@ type Step struct {
 type setting struct {
 	name string
 	sas  int
+	raw  bool
 	o    Options
 }
 
@@ -40,7 +41,7 @@ func (o Options) queues() (out []setting) {
 			with.Settings = make(map[string]string)
 		}
 		with.Settings["queues"] = strconv.Itoa(n)
-		out = append(out, setting{fmt.Sprintf("queues=%d", n), n, with})
+		out = append(out, setting{name: fmt.Sprintf("queues=%d", n), sas: n, o: with})
 	}
 	return out
 }
@@ -50,9 +51,14 @@ func (o Options) ciphers() (out []setting) {
 	for _, proposal := range o.Ciphers {
 		with := o
 		with.Proposal = proposal
-		out = append(out, setting{proposal, 1, with})
+		out = append(out, setting{name: proposal, sas: 1, o: with})
 	}
 	return out
+}
+
+// framings are settings of what carries ESP: UDP, or IP itself.
+func (o Options) framings() []setting {
+	return []setting{{name: "in UDP", sas: 1, o: o}, {name: "protocol 50", sas: 1, raw: true, o: o}}
 }
 
 // steps measures the plugin with several settings, by turns.
@@ -61,7 +67,7 @@ func (r *Result) steps(tb netlab.TB, o Options, settings []setting) ([]Step, err
 	var steps []Step
 	for _, s := range settings {
 		open := opener(func(mtu int) (*pair, error) {
-			return openPlugin(tb, s.o, variant{path: o.Plugin, sas: s.sas, encap: true}, mtu)
+			return openPlugin(tb, s.o, variant{path: o.Plugin, sas: s.sas, encap: !s.raw}, mtu)
 		})
 		p, err := open.ready(tb.Context(), 0)
 		var cannot unable
@@ -96,22 +102,11 @@ func (r *Result) steps(tb netlab.TB, o Options, settings []setting) ([]Step, err
 	return steps, nil
 }
 
-// tableOf shows steps; what says in which they differ.
-func tableOf(what string, steps []Step) report.Table {
-	table := report.Table{Header: []string{what, "Gbit/s", "to the first", "CPU s/GB: gateway", "client"}}
-	for _, s := range steps {
-		table.Add(s.Name, fmt.Sprintf("%.2f", s.Bits/1e9), s.Speed, fmt.Sprintf("%.2f", s.Gateway), fmt.Sprintf("%.2f", s.Client))
-	}
-	return table
-}
-
 // samplesOf are those of steps.
 func samplesOf(name string, steps []Step) (out []report.Sample) {
 	for _, s := range steps {
 		for _, f := range s.Rounds {
-			out = append(out, report.Sample{Name: name + "/" + s.Name, Values: []report.Value{
-				{Number: f.Bits, Unit: "bit/s"}, {Number: f.Gateway, Unit: "gateway-s/GB"}, {Number: f.Client, Unit: "client-s/GB"},
-			}})
+			out = append(out, report.Sample{Name: name + "/" + s.Name, Values: f.values()})
 		}
 	}
 	return out

@@ -6,6 +6,7 @@ import (
 
 	"github.com/evergate/evergate/core/netlab"
 	"github.com/evergate/evergate/core/netlab/strongswan"
+	"github.com/evergate/evergate/core/netlab/vici"
 )
 
 const strongSwan = "strongswan kernel-libipsec"
@@ -32,6 +33,11 @@ func openStrongSwan(tb netlab.TB, proposal string) (*pair, error) {
 	if err := gateway.Initiate("net"); err != nil {
 		return nil, fmt.Errorf("throughput: %w", err)
 	}
+	version, err := gateway.Call("version", vici.Message{})
+	if err != nil {
+		return nil, fmt.Errorf("throughput: ask strongSwan for its version: %w", err)
+	}
+	p.version = version.Get("version")
 	return p, nil
 }
 

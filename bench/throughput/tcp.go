@@ -24,7 +24,7 @@ const (
 	warmUp = 0.25
 )
 
-// tcp sends over n connections at once.
+// tcp sends over n connections at once, and probes beside them.
 func (p *pair) tcp(ctx context.Context, n int, length time.Duration) (f Figures, err error) {
 	l, err := p.client.ns.Listen(fmt.Sprintf("0.0.0.0:%d", testPort))
 	if err != nil {
@@ -44,11 +44,18 @@ func (p *pair) tcp(ctx context.Context, n int, length time.Duration) (f Figures,
 		defer conn.Close()
 		tasks.Go(func() { pump(conn) })
 	}
-	w, err := p.watch(ctx, length, received.Load)
+	c, err := p.begin(probes())
 	if err != nil {
 		return f, err
 	}
-	return w.figures(), nil
+	w, err := p.watch(ctx, length, received.Load)
+	c.end(ctx)
+	if err != nil {
+		return f, err
+	}
+	f = w.figures()
+	c.late(&f)
+	return f, nil
 }
 
 // accept counts what comes over the connections of l until all of them end.
@@ -87,6 +94,7 @@ type window struct {
 	length          time.Duration
 	count           uint64
 	gateway, client time.Duration // processor time
+	idle            float64       // part of the time of all processors
 }
 
 // watch waits for the first octets and the warm-up, and then measures for a time
@@ -100,14 +108,17 @@ func (p *pair) watch(ctx context.Context, length time.Duration, counter func() u
 	}
 	began, count := time.Now(), counter()
 	gateway, client, err1 := p.cpu()
+	processors, err2 := rig.LookAtProcessors()
 	// A machine with much else to do may need longer for anything at all.
-	if err := errors.Join(err1, rig.Rest(ctx, length), grow(ctx, counter, count)); err != nil {
+	if err := errors.Join(err1, err2, rig.Rest(ctx, length), grow(ctx, counter, count)); err != nil {
 		return w, err
 	}
 	w.length, w.count = time.Since(began), counter()-count
-	gatewayEnd, clientEnd, err := p.cpu()
+	gatewayEnd, clientEnd, err1 := p.cpu()
 	w.gateway, w.client = gatewayEnd-gateway, clientEnd-client
-	return w, err
+	now, err2 := rig.LookAtProcessors()
+	w.idle = now.IdleSince(processors)
+	return w, errors.Join(err1, err2)
 }
 
 // grow waits until a counter is above a count.
@@ -126,5 +137,6 @@ func (w window) figures() Figures {
 	return Figures{
 		Bits:    float64(w.count) * 8 / w.length.Seconds(),
 		Gateway: w.gateway.Seconds() / gb, Client: w.client.Seconds() / gb,
+		Idle: w.idle,
 	}
 }

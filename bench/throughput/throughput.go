@@ -25,8 +25,10 @@ type Options struct {
 	Settings map[string]string
 	// Proposal are the algorithms of ESP: aes128gcm. WireGuard has its own.
 	Proposal string
-	// Raw adds the plugin with ESP as protocol 50, without UDP.
+	// Raw adds the plugin with ESP as protocol 50, without UDP, to all tests.
 	Raw bool
+	// Framings compares TCP with ESP as protocol 50 with that in UDP.
+	Framings bool
 	// SAs are the numbers of SA pairs to measure the plugin with: 1, 100 and 10000.
 	// The peers have one, and all but the first number make those tests only in which
 	// it matters.
@@ -95,6 +97,11 @@ type Result struct {
 	Benchmark  string         `json:"benchmark"`
 	Conditions rig.Conditions `json:"conditions"`
 	Proposal   string         `json:"proposal"`
+	// Settings are the plugin's, where it did not have its defaults.
+	Settings map[string]string `json:"settings,omitempty"`
+	// Rounds and Time are how often and for how long each test was made.
+	Rounds int           `json:"rounds"`
+	Time   time.Duration `json:"time_ns"`
 	// Contestants in the order in which they were measured.
 	Contestants []Contestant `json:"contestants"`
 	// Missing are the peers that were not measured, with a reason that is worth telling.
@@ -104,15 +111,18 @@ type Result struct {
 	// contestant with each of the others.
 	Sums   []Sum   `json:"sums"`
 	Ratios []Ratio `json:"ratios"`
-	// Scaling is how speed grows with queues, fewest first, and Ciphers how it differs
-	// with the algorithms.
-	Scaling []Step `json:"scaling,omitempty"`
-	Ciphers []Step `json:"ciphers,omitempty"`
+	// Scaling is how speed grows with queues, fewest first, Ciphers how it differs with
+	// the algorithms, and Framings with ESP as protocol 50 instead of in UDP.
+	Scaling  []Step `json:"scaling,omitempty"`
+	Ciphers  []Step `json:"ciphers,omitempty"`
+	Framings []Step `json:"framings,omitempty"`
 }
 
 // Contestant is one of those that were measured.
 type Contestant struct {
 	Name string `json:"name"`
+	// Version is what it says of itself.
+	Version string `json:"version"`
 	// Started is how long it took from the start of the processes until the
 	// tunnel carried a packet.
 	Started time.Duration `json:"started_ns"`
@@ -133,11 +143,11 @@ type Sample struct {
 // Figures of one measurement, or their medians.
 type Figures struct {
 	// Bits and Packets are what the client got per second: bits of payload, and
-	// datagrams (0 for TCP).
+	// datagrams.
 	Bits    float64 `json:"bits_per_second"`
-	Packets float64 `json:"packets_per_second"`
+	Packets float64 `json:"packets_per_second,omitempty"`
 	// Offered is how many datagrams were sent per second.
-	Offered float64 `json:"offered_per_second"`
+	Offered float64 `json:"offered_per_second,omitempty"`
 	// Gateway and Client are the processor time of the processes at each end per
 	// 10^9 octets of payload delivered, in seconds.
 	Gateway float64 `json:"gateway_cpu_seconds_per_gb"`
@@ -147,17 +157,20 @@ type Figures struct {
 	Lost       float64 `json:"lost"`
 	Disordered float64 `json:"disordered"`
 	// P50 and the others are percentiles of the time from sending a datagram to
-	// receiving it; P999 is that of 99.9 %.
+	// receiving it; P999 is that of 99.9 %. In a test of TCP they are those of small
+	// datagrams beside it, 0 where none arrived.
 	P50  time.Duration `json:"p50_ns"`
 	P90  time.Duration `json:"p90_ns"`
 	P99  time.Duration `json:"p99_ns"`
 	P999 time.Duration `json:"p999_ns"`
+	// Idle is the part of the time of all processors in which nothing ran.
+	Idle float64 `json:"idle"`
 }
 
 // Run measures. It needs root, and leaves nothing behind, also when ctx ends.
 func Run(ctx context.Context, o Options) (Result, error) {
 	o = o.withDefaults()
-	r := Result{Benchmark: "throughput", Proposal: o.Proposal}
+	r := Result{Benchmark: "throughput", Proposal: o.Proposal, Settings: o.Settings, Rounds: o.Rounds, Time: o.Time}
 	if err := o.check(); err != nil {
 		return r, err
 	}
@@ -210,7 +223,10 @@ func (r *Result) measure(tb netlab.TB, o Options) error {
 	if r.Scaling, err = r.steps(tb, o, o.queues()); err != nil {
 		return err
 	}
-	r.Ciphers, err = r.steps(tb, o, o.ciphers())
+	if r.Ciphers, err = r.steps(tb, o, o.ciphers()); err != nil || !o.Framings {
+		return err
+	}
+	r.Framings, err = r.steps(tb, o, o.framings())
 	return err
 }
 
@@ -241,7 +257,7 @@ func (r *Result) setUp(tb netlab.TB, o Options) ([]*pair, error) {
 			return err
 		}
 		pairs = append(pairs, p)
-		r.Contestants = append(r.Contestants, Contestant{Name: p.name, Started: time.Since(began)})
+		r.Contestants = append(r.Contestants, Contestant{Name: p.name, Version: p.version, Started: time.Since(began)})
 		return nil
 	}
 	for _, v := range o.variants() {

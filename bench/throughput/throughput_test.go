@@ -39,7 +39,7 @@ func TestEverybodyTakesTurns(t *testing.T) {
 		Plugin:    build(t, "softesp", "github.com/evergate/evergate/cmd/evergate-plugin-softesp"),
 		WireGuard: build(t, "wireguard-go", "golang.zx2c4.com/wireguard", "-modfile=../../tools.mod"), StrongSwan: true,
 		Others: []string{build(t, "evergate-plugin-xfrm", "github.com/evergate/evergate/cmd/evergate-plugin-xfrm")},
-		Raw:    true, SAs: []int{20}, Queues: []int{1, 2}, Ciphers: []string{"aes128gcm", "aes128-sha1"}, Tests: tests, Rounds: rounds, Time: 30 * time.Millisecond, Logf: t.Logf,
+		Raw:    true, SAs: []int{20}, Framings: true, Queues: []int{1, 2}, Ciphers: []string{"aes128gcm", "aes128-sha1"}, Tests: tests, Rounds: rounds, Time: 30 * time.Millisecond, Logf: t.Logf,
 	})
 	if err != nil {
 		t.Fatalf("The measurement failed: %v.", err)
@@ -49,6 +49,9 @@ func TestEverybodyTakesTurns(t *testing.T) {
 		names = append(names, c.Name)
 		if c.Gateway == 0 || c.Client == 0 {
 			t.Errorf("The memory of %s was not measured: %+v.", c.Name, c)
+		}
+		if c.Version == "" {
+			t.Errorf("%s has no version in the result.", c.Name)
 		}
 	}
 	want := "evergate softesp, 20 SAs; evergate softesp, protocol 50, 20 SAs; wireguard-go; strongswan kernel-libipsec"
@@ -70,8 +73,10 @@ func TestEverybodyTakesTurns(t *testing.T) {
 		t.Errorf("There are %d samples, %d sums and %d ratios of %d tests.", len(r.Samples), len(r.Sums), len(r.Ratios), n)
 	}
 	cpu := make(map[string]float64)
+	probed := false
 	for _, s := range r.Samples {
 		cpu[s.Contestant] += s.Gateway + s.Client
+		probed = probed || s.Test == "tcp-1" && s.P50 > 0
 		if s.Bits <= 0 || s.Test != "tcp-1" && (s.Packets <= 0 || s.P99 <= 0 || s.P999 < s.P99) {
 			t.Errorf("%s of %s has no figures: %+v.", s.Test, s.Contestant, s.Figures)
 		}
@@ -79,7 +84,10 @@ func TestEverybodyTakesTurns(t *testing.T) {
 			t.Errorf("In %s of %s %v of the packets changed places within their flow.", s.Test, s.Contestant, s.Disordered)
 		}
 	}
-	for what, steps := range map[string][]throughput.Step{"queues=2": r.Scaling, "aes128-sha1": r.Ciphers} {
+	if !probed {
+		t.Error("Of no contestant it was seen how late packets are beside TCP.")
+	}
+	for what, steps := range map[string][]throughput.Step{"queues=2": r.Scaling, "aes128-sha1": r.Ciphers, "protocol 50": r.Framings} {
 		if len(steps) != 2 || steps[1].Name != what || steps[1].Bits <= 0 || steps[0].Speed.Median != 1 {
 			t.Errorf("%s was not compared with the first of its kind: %+v.", what, steps)
 		}

@@ -22,7 +22,7 @@ const (
 	stamp = 8 + 4 + 8
 	// sendBatch is how many datagrams a sender gives to the kernel at once.
 	sendBatch = 32
-	// paceEvery is how often a sender with a rate sends.
+	// paceEvery is how often a sender with a rate sends, at most.
 	paceEvery = 200 * time.Microsecond
 	// mostLate is how much of its time a sender with a rate makes up for. What it did not
 	// send before, because it had no processor, would be a flood.
@@ -39,43 +39,76 @@ type stream struct {
 	flows, burst int
 }
 
+// probes are sent beside what is no datagrams itself, to see how late a packet is that
+// has to wait for all others.
+func probes() stream {
+	const size, perSecond = 64, 1000
+	return stream{sizes: []int{size}, rate: perSecond * size * 8, flows: 1, burst: 1}
+}
+
 // udp sends a stream.
 func (p *pair) udp(ctx context.Context, s stream, length time.Duration) (f Figures, err error) {
-	in, err := p.client.ns.ListenUDP(fmt.Sprintf("0.0.0.0:%d", testPort))
+	c, err := p.begin(s)
 	if err != nil {
-		return f, fmt.Errorf("listen: %w", err)
+		return f, err
 	}
-	r := &udpReceiver{conn: in, base: time.Now(), newest: make([]uint64, s.flows)}
-	if err := r.enlarge(); err != nil {
-		return f, errors.Join(err, in.Close())
-	}
-	out, err := p.gateway.ns.ListenUDP(senderAddr + ":0")
-	if err != nil {
-		return f, errors.Join(fmt.Errorf("open the sender: %w", err), in.Close())
-	}
-	var receiving, sending sync.WaitGroup
-	receiving.Go(r.run)
-	t := newUDPSender(out, s, r.base)
-	sending.Go(t.run)
-	w, err := p.watch(ctx, length, r.octets.Load)
-	seconds := time.Since(t.began).Seconds()
-	out.Close()
-	sending.Wait()
-	r.drain(ctx, t.sent)
-	in.Close()
-	receiving.Wait()
+	w, err := p.watch(ctx, length, c.receiver.octets.Load)
+	c.end(ctx)
 	if err != nil {
 		return f, err
 	}
 	f = w.figures()
-	got := r.packets.Load()
-	f.Packets = f.Bits / 8 / (float64(r.octets.Load()) / float64(got))
-	f.Lost = 1 - float64(got)/float64(t.sent)
-	f.Disordered = float64(r.disordered) / float64(got)
-	f.P50, f.P90 = r.late.quantile(0.5), r.late.quantile(0.9)
-	f.P99, f.P999 = r.late.quantile(0.99), r.late.quantile(0.999)
-	f.Offered = float64(t.sent) / seconds
+	c.late(&f)
+	got := c.receiver.packets.Load()
+	f.Packets = f.Bits / 8 / (float64(c.receiver.octets.Load()) / float64(got))
+	f.Lost = 1 - float64(got)/float64(c.sender.sent)
+	f.Disordered = float64(c.receiver.disordered) / float64(got)
+	f.Offered = float64(c.sender.sent) / c.sent.Seconds()
 	return f, nil
+}
+
+// course is a stream under way.
+type course struct {
+	receiver           *udpReceiver
+	sender             *udpSender
+	receiving, sending sync.WaitGroup
+	sent               time.Duration // how long it was sent, when it has ended
+}
+
+// begin sends a stream until its end is asked for.
+func (p *pair) begin(s stream) (*course, error) {
+	in, err := p.client.ns.ListenUDP(fmt.Sprintf("0.0.0.0:%d", testPort))
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	c := &course{receiver: &udpReceiver{conn: in, base: time.Now(), newest: make([]uint64, s.flows)}}
+	if err := c.receiver.enlarge(); err != nil {
+		return nil, errors.Join(err, in.Close())
+	}
+	out, err := p.gateway.ns.ListenUDP(senderAddr + ":0")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open the sender: %w", err), in.Close())
+	}
+	c.sender = newUDPSender(out, s, c.receiver.base)
+	c.receiving.Go(c.receiver.run)
+	c.sending.Go(c.sender.run)
+	return c, nil
+}
+
+// end stops it and waits for what is under way.
+func (c *course) end(ctx context.Context) {
+	c.sent = time.Since(c.sender.began)
+	c.sender.conn.Close()
+	c.sending.Wait()
+	c.receiver.drain(ctx, c.sender.sent)
+	c.receiver.conn.Close()
+	c.receiving.Wait()
+}
+
+// late notes how late datagrams were, when it has ended.
+func (c *course) late(f *Figures) {
+	of := c.receiver.late.quantile
+	f.P50, f.P90, f.P99, f.P999 = of(0.5), of(0.9), of(0.99), of(0.999)
 }
 
 // udpSender sends until its socket is closed.
@@ -107,8 +140,9 @@ func (t *udpSender) run() {
 		return
 	}
 	p := pacer{rate: t.rate / 8 / float64(t.sizes[0])}
+	every := max(paceEvery, time.Duration(float64(time.Second)/p.rate))
 	for {
-		pause()
+		pause(every)
 		for n := p.due(time.Since(t.began)); n > 0; n -= sendBatch {
 			if !t.send(min(n, sendBatch)) {
 				return
@@ -131,11 +165,11 @@ func (p *pacer) due(after time.Duration) int {
 	return n
 }
 
-// pause sleeps for paceEvery. A timer of Go's is a millisecond late while the process has
+// pause sleeps. A timer of Go's is a millisecond late while the process has
 // nothing else to do, and in time while it has: the rate would be that of the receiver,
 // which a contestant that delivers in trains wakes up less often.
-func pause() {
-	t := unix.NsecToTimespec(int64(paceEvery))
+func pause(d time.Duration) {
+	t := unix.NsecToTimespec(int64(d))
 	_ = unix.Nanosleep(&t, nil) // a signal ends it early, and no harm is done
 }
 

@@ -30,12 +30,16 @@ const wireGuardOverhead = 80
 // openWireGuard starts wireguard-go at both ends. The mtu is as newPair has it.
 func openWireGuard(tb netlab.TB, path string, mtu int) (*pair, error) {
 	p := newPair(tb, wireGuard, mtu)
+	var err error
+	if p.version, err = wireGuardVersion(tb.Context(), path); err != nil {
+		return nil, err
+	}
 	gateway, err1 := ecdh.X25519().GenerateKey(rand.Reader)
 	client, err2 := ecdh.X25519().GenerateKey(rand.Reader)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, fmt.Errorf("throughput: make keys: %w", err)
 	}
-	err := p.gateway.startWireGuard(tb, path, gateway, client.PublicKey(), clientOuter, clientsNet)
+	err = p.gateway.startWireGuard(tb, path, gateway, client.PublicKey(), clientOuter, clientsNet)
 	if err == nil {
 		err = p.client.startWireGuard(tb, path, client, gateway.PublicKey(), gatewayOuter, senderAddr+"/32")
 	}
@@ -43,6 +47,16 @@ func openWireGuard(tb netlab.TB, path string, mtu int) (*pair, error) {
 		err = errors.Join(p.gateway.setMTU(wireGuardTUN, mtu-wireGuardOverhead), p.client.setMTU(wireGuardTUN, mtu-wireGuardOverhead))
 	}
 	return p, err
+}
+
+// wireGuardVersion is the second word of what it says of itself.
+func wireGuardVersion(ctx context.Context, path string) (string, error) {
+	out, err := exec.CommandContext(ctx, path, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("throughput: ask wireguard-go for its version: %w", err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimPrefix(line, wireGuard+" "), nil
 }
 
 // startWireGuard starts wireguard-go in e, configures it and leads the traffic to it.

@@ -22,8 +22,9 @@ func throughputFlags(f *pflag.FlagSet, o *benchOptions) {
 	f.StringVar(&t.Proposal, "proposal", "", "algorithms of ESP, as in a phase2 (aes128gcm)")
 	f.BoolVar(&t.Raw, "raw", false, "measure the plugin without UDP, too")
 	f.IntSliceVar(&t.SAs, "sas", nil, "`numbers` of SA pairs to measure the plugin with (1,100,10000)")
-	f.StringSliceVar(&t.Ciphers, "ciphers", nil, "`proposals` between which the speed of the plugin is compared (aes128gcm,aes256gcm,chacha20poly1305,aes128-sha1)")
-	f.IntSliceVar(&t.Queues, "queues", nil, "`numbers` of SA pairs with a queue each, whose speeds are compared (1,2,4)")
+	f.StringSliceVar(&t.Ciphers, "ciphers", nil, "`proposals` between which the speed of the plugin is compared (aes128gcm,aes256gcm,chacha20poly1305,aes128-sha1); '' for no such comparison")
+	f.IntSliceVar(&t.Queues, "queues", nil, "`numbers` of SA pairs with a queue each, whose speeds are compared (1,2,4); 0 for no such comparison")
+	f.BoolVar(&t.Framings, "framings", true, "compare ESP as protocol 50 with that in UDP")
 	f.StringSliceVar(&t.Tests, "tests", nil, fmt.Sprintf("`names` of tests, of %s (all of them)", strings.Join(throughput.Tests(), ",")))
 	f.DurationVar(&t.Time, "time", 0, "how long each test takes (1s)")
 	f.StringVar(&t.WireGuard, "wireguard", "", "wireguard-go to measure (the one beside this program, or on PATH)")
@@ -37,6 +38,9 @@ func runThroughput(ctx context.Context, o *benchOptions) (reporter, error) {
 		t.Plugin = "softesp"
 	}
 	t.Others = slices.Clone(t.Others)
+	if slices.Equal(t.Queues, []int{0}) {
+		t.Queues = []int{}
+	}
 	paths := []*string{&t.Plugin}
 	for i := range t.Others {
 		paths = append(paths, &t.Others[i])
