@@ -35,22 +35,18 @@ func newAEAD(a ipsec.Algorithms, g Geometry, key []byte) (mode, error) {
 	return m, err
 }
 
-func (m *aeadMode) setIV(p []byte, iv uint64) { binary.BigEndian.PutUint64(p[fixedHeader:], iv) }
-
-func (m *aeadMode) seal(p []byte, high uint32) {
+func (m *aeadMode) seal(p []byte, iv uint64, high uint32) {
+	binary.BigEndian.PutUint64(p[fixedHeader:], iv)
+	binary.BigEndian.PutUint64(m.nonce[saltLen:], iv)
 	body := p[fixedHeader+8:]
-	m.aead.Seal(body[:0], m.nonceOf(p), body[:len(body)-m.icv], m.additional(p, high))
+	m.aead.Seal(body[:0], m.nonce[:], body[:len(body)-m.icv], m.additional(p, high))
 }
 
 func (m *aeadMode) open(p []byte, high uint32) bool {
 	body := p[fixedHeader+8:]
-	_, err := m.aead.Open(body[:0], m.nonceOf(p), body, m.additional(p, high))
-	return err == nil
-}
-
-func (m *aeadMode) nonceOf(p []byte) []byte {
 	copy(m.nonce[saltLen:], p[fixedHeader:fixedHeader+8])
-	return m.nonce[:]
+	_, err := m.aead.Open(body[:0], m.nonce[:], body, m.additional(p, high))
+	return err == nil
 }
 
 // additional is SPI and sequence number; with ESN the high half, which is not
@@ -59,8 +55,7 @@ func (m *aeadMode) additional(p []byte, high uint32) []byte {
 	if !m.esn {
 		return p[:fixedHeader]
 	}
-	copy(m.aad[:4], p[:4])
-	binary.BigEndian.PutUint32(m.aad[4:], high)
+	binary.BigEndian.PutUint64(m.aad[:], uint64(binary.BigEndian.Uint32(p))<<32|uint64(high))
 	copy(m.aad[8:], p[4:8])
 	return m.aad[:]
 }

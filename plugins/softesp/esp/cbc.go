@@ -76,14 +76,16 @@ func newBlock(e ipsec.EncryptionID, key []byte) (cipher.Block, error) {
 	}
 }
 
-func (m *cbcMode) setIV(p []byte, iv uint64) {
+// putIV writes the IV, which nobody can foretell: a number, encrypted.
+func (m *cbcMode) putIV(p []byte, iv uint64) {
 	clear(m.counter[:8])
 	binary.BigEndian.PutUint64(m.counter[8:], iv)
 	m.ivs.Encrypt(m.counter[:], m.counter[:])
 	copy(p[fixedHeader:fixedHeader+m.block], m.counter[:])
 }
 
-func (m *cbcMode) seal(p []byte, high uint32) {
+func (m *cbcMode) seal(p []byte, iv uint64, high uint32) {
+	m.putIV(p, iv)
 	m.crypt(m.enc, p)
 	m.mac.sign(p, high)
 }

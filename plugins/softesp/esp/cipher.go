@@ -31,10 +31,9 @@ type Cipher struct {
 // mode is how an algorithm, or a pair of them, protects a packet that lies
 // complete in memory: header, IV, plaintext and room for the ICV.
 type mode interface {
-	// setIV writes the IV of a packet; iv is unique for the key.
-	setIV(p []byte, iv uint64)
-	// seal encrypts the part between header and ICV and writes the ICV.
-	seal(p []byte, high uint32)
+	// seal writes the IV, encrypts the part between header and ICV and writes the ICV;
+	// iv is unique for the key.
+	seal(p []byte, iv uint64, high uint32)
 	// open checks the ICV and decrypts the part before it, or returns false and
 	// leaves nothing decrypted behind.
 	open(p []byte, high uint32) bool
@@ -92,11 +91,10 @@ func newMode(a ipsec.Algorithms, g Geometry, encryption, integrity []byte) (mode
 // full sequence number; iv is unique for the SA's key (IVPrefix.IV).
 func (c *Cipher) Seal(p []byte, n int, next uint8, spi ipsec.SPI, seq, iv uint64) int {
 	p = p[:c.Len(n)]
-	binary.BigEndian.PutUint32(p, uint32(spi))
-	binary.BigEndian.PutUint32(p[4:], uint32(seq))
-	c.mode.setIV(p, iv)
+	// As one: what authenticates the packet reads both at once.
+	binary.BigEndian.PutUint64(p, uint64(spi)<<32|uint64(uint32(seq)))
 	c.pad(p[c.HeaderLen():len(p)-c.icv], n, next)
-	c.mode.seal(p, uint32(seq>>32))
+	c.mode.seal(p, iv, uint32(seq>>32))
 	return len(p)
 }
 
@@ -118,7 +116,7 @@ func (c *Cipher) pad(b []byte, n int, next uint8) {
 // error the contents of p are undefined.
 func (c *Cipher) Open(p []byte, seq uint64) (payload []byte, next uint8, err error) {
 	n := len(p) - c.HeaderLen() - c.icv
-	if n < c.align || n%c.align != 0 {
+	if n < c.align || n&(c.align-1) != 0 {
 		return nil, 0, ErrMalformed
 	}
 	if !c.mode.open(p, uint32(seq>>32)) {

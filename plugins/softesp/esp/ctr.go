@@ -29,9 +29,8 @@ func newCTR(_ Geometry, m *mac, key []byte) (mode, error) {
 	return c, nil
 }
 
-func (m *ctrMode) setIV(p []byte, iv uint64) { binary.BigEndian.PutUint64(p[fixedHeader:], iv) }
-
-func (m *ctrMode) seal(p []byte, high uint32) {
+func (m *ctrMode) seal(p []byte, iv uint64, high uint32) {
+	binary.BigEndian.PutUint64(p[fixedHeader:], iv)
 	m.xor(p)
 	m.mac.sign(p, high)
 }

@@ -16,7 +16,8 @@ const (
 
 // Geometry says how large packets of an SA are. The zero value is invalid.
 type Geometry struct {
-	iv, icv, align int
+	iv, icv int
+	align   int // a power of two
 }
 
 // GeometryOf returns the geometry of a.
@@ -42,5 +43,6 @@ func (g Geometry) MaxPayload(room int) int {
 	return room/g.align*g.align - trailer
 }
 
-// padded is the octets of payload, padding and trailer.
-func (g Geometry) padded(n int) int { return (n + trailer + g.align - 1) / g.align * g.align }
+// padded is the octets of payload, padding and trailer. To divide by a power of two that
+// the compiler does not know takes a tenth of the time of sealing a small packet.
+func (g Geometry) padded(n int) int { return (n + trailer + g.align - 1) &^ (g.align - 1) }

@@ -65,6 +65,5 @@ func (m *mac) compute(p []byte, high uint32) []byte {
 // nullMode authenticates and encrypts nothing (RFC 2410).
 type nullMode struct{ mac *mac }
 
-func (m *nullMode) setIV([]byte, uint64)            {}
-func (m *nullMode) seal(p []byte, high uint32)      { m.mac.sign(p, high) }
-func (m *nullMode) open(p []byte, high uint32) bool { return m.mac.verify(p, high) }
+func (m *nullMode) seal(p []byte, _ uint64, high uint32) { m.mac.sign(p, high) }
+func (m *nullMode) open(p []byte, high uint32) bool      { return m.mac.verify(p, high) }

@@ -235,16 +235,31 @@ GLOBL four<>(SB), RODATA|NOPTR, $16
 	MOVL            $16, R13; \
 	VPXOR           X15, X15, X15
 
-// ADDITIONAL hashes additional data, block by block: ESP has one.
-#define ADDITIONAL(next, done) \
+// ADDITIONAL hashes additional data, block by block. ESP has one, of 8 octets, or 12
+// with extended sequence numbers, which was written right before. It is read the way in
+// which it was written: a load of 16 octets would wait for all that was stored until
+// then, the end of the packet before included.
+#define ADDITIONAL(next, eight, twelve, hash, done) \
 	TESTQ       R10, R10; \
 	JLE         done; \
+	CMPQ        R10, $8; \
+	JEQ         eight; \
+	CMPQ        R10, $12; \
+	JEQ         twelve; \
 	MOVQ        R10, R12; \
 	CMPQ        R12, R13; \
 	CMOVQGT     R13, R12; \
 	BZHIQ       R12, R11, R12; \
 	KMOVQ       R12, K1; \
 	VMOVDQU8.Z  (R9), K1, X4; \
+	JMP         hash; \
+twelve: \
+	VMOVQ       (R9), X4; \
+	VPINSRD     $2, 8(R9), X4, X4; \
+	JMP         hash; \
+eight: \
+	VMOVQ       (R9), X4; \
+hash: \
 	VPSHUFB     X18, X4, X4; \
 	VPXOR       X15, X4, X4; \
 	VMOVDQU     H1(AX), X5; \
@@ -335,7 +350,7 @@ TEXT ·seal(SB), NOSPLIT, $0-64
 	BEGIN
 
 sealAdditional:
-	ADDITIONAL(sealAdditional, sealFirst)
+	ADDITIONAL(sealAdditional, sealEight, sealTwelve, sealHash, sealFirst)
 
 sealFirst:
 	CMPQ CX, $256
@@ -389,7 +404,7 @@ TEXT ·open(SB), NOSPLIT, $0-64
 	BEGIN
 
 openAdditional:
-	ADDITIONAL(openAdditional, openFirst)
+	ADDITIONAL(openAdditional, openEight, openTwelve, openHash, openFirst)
 
 openFirst:
 	CMPQ CX, $256
