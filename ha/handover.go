@@ -149,14 +149,20 @@ func (n *Node) reveal(now time.Time, s seized) {
 	}
 }
 
-// outdated tells p that t has another owner by now. Where that is us and nobody has
-// heard of it, p hears the claim first, and supplies what it has published since.
-func (n *Node) outdated(now time.Time, p *peer, t *tunnel) {
+// revealEarly announces t before our dataplane sends on it, if it was handed to us and
+// nobody has heard of it.
+func (n *Node) revealEarly(now time.Time, t *tunnel) {
 	if i := slices.IndexFunc(n.seized, func(s seized) bool { return s.tunnel == t }); i >= 0 {
 		s := n.seized[i]
 		n.seized = slices.Delete(n.seized, i, i+1)
 		n.reveal(now, s)
 	}
+}
+
+// outdated tells p that t has another owner by now. Where that is us and nobody has
+// heard of it, p hears the claim first, and supplies what it has published since.
+func (n *Node) outdated(now time.Time, p *peer, t *tunnel) {
+	n.revealEarly(now, t)
 	n.note(p, t.owned(now, p))
 }
 

@@ -9,12 +9,17 @@ import (
 
 // onInventory makes the dataplane hold again what stands by, after it lost its
 // state or its events. What is ours is the engine's to put back: tunnels whose
-// claim is under way come to life at once, so that it knows of them.
+// claim is under way come to life at once, so that it knows of them, and so do those
+// that were handed to us: the dataplane that they waited for may be gone.
 func (n *Node) onInventory(now time.Time, in Inventory) {
 	n.planeUp, n.bare = true, n.bare || len(in.SAs) == 0
 	if n.estate != nil {
 		maps.DeleteFunc(n.estate.left, func(id ipsec.SAID, _ Left) bool { return !in.SAs[id] })
 	}
+	for _, s := range n.seized {
+		n.reveal(now, s)
+	}
+	n.seized = nil
 	for _, t := range n.restoring {
 		t.restoreBy = now
 	}

@@ -168,8 +168,10 @@ func (n *Node) insists(now time.Time, t *tunnel, theirs Title) bool {
 
 // reclaim takes a tunnel of ours back from one who has claimed it, with numbers
 // above all that it may have used. For a later life of ours that is a takeover
-// from the claimer: it is on disk before (I3).
+// from the claimer: it is on disk before (I3). What was handed to us and waits to be
+// announced would wait for ever under its new epoch.
 func (n *Node) reclaim(now time.Time, t *tunnel, theirs Title, bounds []Bound) {
+	n.revealEarly(now, t)
 	n.stats.Reclaims++
 	t.raiseBounds(bounds)
 	t.past |= theirs.Past

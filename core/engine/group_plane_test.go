@@ -130,3 +130,23 @@ func TestTunnelIsTakenFromAMemberWithoutDataplane(t *testing.T) { // F5
 		t.Errorf("the dataplane that came back holds %v, want two SAs that stand by", r)
 	}
 }
+
+func TestClaimedSAsComeBackAfterAReset(t *testing.T) { // F5, B6
+	g := newGroup(t, 2)
+	g.dial()
+	a, b := g.members[0], g.members[1]
+	a.dead, b.frozen = true, true
+	g.pass(ha.DefaultAdoptAfter + 10*time.Second)
+	if st := b.replica.node.Stats(); st.Claims != 1 || len(b.tunnels()) != 0 {
+		t.Fatalf("the survivor claimed %d tunnels and runs %d, want one claimed that waits for the dataplane", st.Claims, len(b.tunnels()))
+	}
+	b.resetPlane(2) // what was ordered before finds nothing here
+	b.thaw()
+	g.deliver()
+	if r := b.roles(); r[offload.Active] != 2 {
+		t.Errorf("the dataplane that came meanwhile holds %v, want the two SAs of the tunnel, active", r)
+	}
+	if n := len(b.tunnels()); n != 1 {
+		t.Errorf("the survivor runs %d tunnels, want the one that it claimed", n)
+	}
+}

@@ -44,6 +44,9 @@ type member struct {
 	frames  []ha.Frame
 	relayed []Relay
 	saved   ha.HardState
+	// frozen: the replication machine's orders wait, in owed.
+	frozen bool
+	owed   []ReplicaReady
 }
 
 func newGroup(t testing.TB, n int, change ...func(*Connection)) *group {
@@ -164,11 +167,12 @@ func (m *member) stepReplica(in ReplicaInput) {
 	if rd.Hard != nil {
 		m.saved = *rd.Hard
 	}
-	if len(rd.Orders) > 0 {
-		e := &Engine{o: Options{Plane: m.plane, Log: slog.New(slog.DiscardHandler)}}
-		e.epoch.Store(uint64(rd.Epoch))
-		refused := e.order(context.Background(), rd.Orders)
-		defer m.stepReplica(Node{ha.Carried{Serial: rd.Serial, Refused: refused}})
+	switch {
+	case len(rd.Orders) == 0:
+	case m.frozen:
+		m.owed = append(m.owed, rd)
+	default:
+		defer m.carryOut(rd)()
 	}
 	m.changeRoutes(rd.AddRoutes, nil)
 	m.frames = append(m.frames, rd.Frames...)
@@ -184,6 +188,23 @@ func (m *member) stepReplica(in ReplicaInput) {
 		m.step(Inventory{rd.Inventory})
 	}
 	m.changeRoutes(nil, rd.DelRoutes)
+}
+
+// carryOut does what the replication machine orders, and returns what tells it so.
+func (m *member) carryOut(rd ReplicaReady) (tell func()) {
+	e := &Engine{o: Options{Plane: m.plane, Log: slog.New(slog.DiscardHandler)}}
+	e.epoch.Store(uint64(rd.Epoch))
+	refused := e.order(context.Background(), rd.Orders)
+	return func() { m.stepReplica(Node{ha.Carried{Serial: rd.Serial, Refused: refused}}) }
+}
+
+// thaw carries out the orders that waited.
+func (m *member) thaw() {
+	m.frozen = false
+	for _, rd := range m.owed {
+		m.carryOut(rd)()
+	}
+	m.owed = nil
 }
 
 // deliver carries messages, frames and events until there are none.

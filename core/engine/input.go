@@ -31,6 +31,9 @@ type (
 		Age time.Duration
 		// Routes are those that it had here as a standby.
 		Routes []Route
+		// Have are the SAs that the dataplane has, by their generations, where it was
+		// asked since the tunnel became ours; what it lacks is put back. Nil: it was not.
+		Have map[ipsec.SAID]uint64
 	}
 
 	// Lose is above.

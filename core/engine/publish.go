@@ -116,6 +116,9 @@ func (s *Shard) onRestore(now time.Time, in Restore) {
 	for _, id := range missing {
 		s.step(now, t, ike.CloseChild{ID: id})
 	}
+	if in.Have != nil {
+		s.reinstall(now, t, in.Have)
+	}
 	if s.journaled && f.Hash != t.conn.Hash {
 		s.step(now, t, ike.Close{Reason: "its configuration changed"})
 	}

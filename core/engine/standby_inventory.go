@@ -22,6 +22,7 @@ func (r *Replica) onInventory(now time.Time, counters []offload.Counters) {
 		in.SAs[c.ID] = true
 	}
 	r.step(now, in)
+	r.recount(counters)
 	for _, c := range counters {
 		if !r.standsBy(c.ID) && !r.node.Inherits(c.ID) {
 			r.rd.Inventory = append(r.rd.Inventory, c)
@@ -29,6 +30,24 @@ func (r *Replica) onInventory(now time.Time, counters []offload.Counters) {
 	}
 	r.rd.Inventoried = true
 	r.keepRoutes()
+}
+
+// recount tells tunnels that wait for their orders what the dataplane has of them: it
+// may be another one than the orders before these were for.
+func (r *Replica) recount(counters []offload.Counters) {
+	if len(r.restoring) == 0 {
+		return
+	}
+	have := make(map[ipsec.SAID]uint64, len(counters))
+	for _, c := range counters {
+		have[c.ID] = c.Generation
+	}
+	for _, w := range r.restoring {
+		if in, ok := w.inputs[0].(Restore); ok {
+			in.Have = have
+			w.inputs[0] = in
+		}
+	}
 }
 
 // keepRoutes takes back the removal of routes that are needed: a pair that is put

@@ -74,6 +74,14 @@ func TestFoundSeeds(t *testing.T) { // I1, I2, I7
 			t.Errorf("Seed %d: %v.", seed, err)
 		}
 	}
+	// A dataplane that was frozen did not answer for a tunnel that was handed to its
+	// member, and ended. The member took the tunnel back from another one that claimed it
+	// meanwhile; it never ran after that, and the next dataplane lacked its SAs.
+	v1 := configOf(5295)
+	v1.Dialect = sim.IKEv1
+	if err := sim.New(v1).Run(); err != nil {
+		t.Errorf("Seed %d with IKEv1: %v.", v1.Seed, err)
+	}
 }
 
 // TestFoundIKEv1Seeds repeats runs of IKEv1 that once failed.
