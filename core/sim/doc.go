@@ -22,7 +22,7 @@
 // # What is checked
 //
 // The invariants I1 to I9 of package ha's documentation at the step at which they
-// could break (ledger.go, check.go), that no queue grows without bound, and after
+// could break (ledger.go, numbers.go, check.go), that no queue grows without bound, and after
 // everything has healed that the cluster comes to rest: every tunnel has one
 // owner, all others stand by for it, no dataplane and no routing table holds what
 // nobody needs, and every client's packets pass both ways (rest.go). A tunnel

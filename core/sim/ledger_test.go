@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/evergate/evergate/core/ipsec"
 )
 
 // sealedV1 is a message of quick mode with two blocks of ciphertext.
@@ -74,6 +76,38 @@ func TestMessagesOfOneIVAreFound(t *testing.T) { // B1
 			t.Errorf("When %s, there is a breach: %v.", tt.what, err)
 		case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
 			t.Errorf("When %s, the breach is %v, want one that says %q.", tt.what, err, tt.want)
+		}
+	}
+}
+
+// TestNumbersThatWereSentAreFoundWhereTheyAreOffered has a dataplane get numbers on an SA
+// on which member 1, who made it, has sent 1 to 64, and member 0 65 to 70 after that.
+func TestNumbersThatWereSentAreFoundWhereTheyAreOffered(t *testing.T) { // B1
+	const theirs, ours, before = 1, 0, 3
+	for _, tt := range []struct {
+		what          string
+		boot          uint32 // of member 0's dataplane
+		next, ceiling uint64
+		fresh, want   bool
+	}{
+		{"numbers that nobody had", 4, 71, 128, true, false},
+		{"none", 4, 1 << 32, 1<<32 - 1, true, false},
+		{"another member's numbers", 4, 1, 64, true, true},
+		{"another member's numbers, later", 4, 64, 128, false, true},
+		{"no ceiling, below another member's numbers", 4, 1, 0, true, true},
+		{"the numbers of an earlier dataplane", 4, 65, 128, false, true},
+		{"its own numbers, for an SA that it lost", before, 65, 128, true, true},
+		{"its own numbers, for one that it has", before, 65, 128, false, false},
+	} {
+		c := New(Config{Seed: 1, Members: 2, Clients: 1, Calm: true})
+		m, key := c.members[ours], ipsec.NewKey([]byte("secret"))
+		c.disjoint, m.plane.boot = true, tt.boot
+		c.ledger.uses[c.ledger.sum(key.Reveal())] = []use{
+			{from: 1, to: 64, member: theirs, maker: true}, {from: 65, to: 70, member: ours, boot: before},
+		}
+		c.ledger.offered(m, &planeSA{desc: ipsec.SA{Encryption: key}, next: tt.next, ceiling: tt.ceiling}, tt.fresh)
+		if err := c.Err(); (err != nil) != tt.want {
+			t.Errorf("A dataplane that is offered %s: the breach is %v, want one: %t.", tt.what, err, tt.want)
 		}
 	}
 }

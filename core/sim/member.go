@@ -90,6 +90,7 @@ func (m *member) start(withDisk bool) {
 	outlived := ha.Plane{Up: true, Left: m.left()}
 	if outlived.Bare = outlived.Left == nil; outlived.Bare {
 		m.plane = newPlane(c, m.name, m.now, c.drawKind())
+		m.plane.member = m
 		m.plane.start(m.id, m.nextBoot(), gatewayAddr())
 	}
 	addresses := engine.NewMemberAddressTable(m.id)

@@ -26,7 +26,8 @@ type plane struct {
 
 	c      *Cluster
 	of     string
-	down   bool // there is no process
+	member *member // nil for a client's
+	down   bool    // there is no process
 	frozen bool
 	boot   uint32
 	sas    map[ipsec.SAID]*planeSA
@@ -145,10 +146,19 @@ func (p *plane) Install(ctx context.Context, e offload.Epoch, role offload.Role,
 	p.stale(err)
 	for i, pl := range placed {
 		if pl.Err == nil {
+			fresh := p.sas[sas[i].ID] == nil
 			p.note(sas[i], pl.Role)
+			p.offer(sas[i].ID, fresh)
 		}
 	}
 	return placed, err
+}
+
+// offer has the ledger check which numbers an SA may send now.
+func (p *plane) offer(id ipsec.SAID, fresh bool) {
+	if sa := p.sas[id]; p.member != nil && !sa.standby && sa.desc.Direction == ipsec.Outbound {
+		p.c.ledger.offered(p.member, sa, fresh)
+	}
 }
 
 // spoil does to the numbers of an SA what the run's fault says.
@@ -209,6 +219,7 @@ func (p *plane) Update(ctx context.Context, e offload.Epoch, changes ...offload.
 	for i, pl := range placed {
 		if sa := p.sas[pl.ID]; sa != nil && pl.Err == nil {
 			sa.change(changes[i])
+			p.offer(pl.ID, false)
 		}
 	}
 	return placed, err
