@@ -214,7 +214,7 @@ func (n *Node) restore(now time.Time, t *tunnel) {
 		pair := c.aged(now)
 		pair.In.Group, pair.Out.Group = n.cfg.Member, n.cfg.Member
 		pair.In.Sender, pair.Out.Sender = n.cfg.Member, n.cfg.Member
-		pair.Out.Sequence = ipsec.Sequence{Ceiling: c.ceiling}
+		pair.Out.Sequence = ipsec.Sequence{Next: c.floor, Ceiling: c.ceiling}
 		r.Children = append(r.Children, pair)
 	}
 	n.rd.Restore = append(n.rd.Restore, r)

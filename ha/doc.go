@@ -55,6 +55,9 @@
 //     same number. Otherwise they may, and the dataplane keeps nonces apart by
 //     the member and boot number in the IV; the peer drops the duplicates, and
 //     the winner moves above (contest).
+//   - Every order that raises a ceiling says above which number the owner sends. The
+//     dataplane may not have had the SA when it was told first: where a pair is in use
+//     step by step, others hold its outbound SA before the owner sends on it.
 //   - More than that one lease needs a Grant of every configured member, as a
 //     successor cannot know whom the maker had entrusted. A holder that may have
 //     used numbers itself says so (Refuse), and the owner goes above them.

@@ -263,7 +263,10 @@ func (n *Node) goOn(t *tunnel, c *child) {
 		}
 	}
 	n.order(Order{Kind: Update, Changes: []Change{{ID: c.In.ID, Group: &me, Active: &yes}, {ID: c.Out.ID, Group: &me, Active: &yes}}})
-	if !n.unbounded && (seq.Next > c.ceiling || c.ceiling-seq.Next < n.cfg.Lease/2) {
+	if seq.Next >= last {
+		c.spent = Exhausted // our last life, or another before it, has put it there
+	}
+	if c.spent != 0 || !n.unbounded && (seq.Next > c.ceiling || c.ceiling-seq.Next < n.cfg.Lease/2) {
 		n.raise(c) // it may have asked while nobody listened
 	}
 }

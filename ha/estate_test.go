@@ -8,6 +8,38 @@ import (
 	"github.com/evergate/evergate/ha"
 )
 
+// outlived starts two members, of which the first goes on with a tunnel of its last life:
+// its journal knows it, and its dataplane has the pair, the outbound SA at seq. The last
+// life of the other one had armed what armed says.
+func outlived(t *testing.T, armed ha.Members, seq ipsec.Sequence) *group {
+	t.Helper()
+	in, out := pair()
+	g := &group{
+		t: t, now: time.Unix(1000, 0), nodes: make(map[ipsec.MemberID]*ha.Node), rd: make(map[ipsec.MemberID][]ha.Ready),
+		refer: func(ipsec.MemberID) []ipsec.SAID { return nil },
+	}
+	for id, hard := range []ha.HardState{{Disk: 1, Life: 1, Count: 1}, {Disk: 2, Life: 1, Count: 2, Armed: armed}} {
+		n, err := ha.New(ha.Config{Member: ipsec.MemberID(id), Members: ha.MembersOf(0, 1)}, hard)
+		if err != nil {
+			t.Fatalf("Member %d was not made: %v.", id, err)
+		}
+		g.nodes[ipsec.MemberID(id)] = n
+	}
+	g.step(0, ha.Plane{Up: true, Left: map[ipsec.SAID]ha.Left{
+		in.ID: {Tunnel: tunnel}, out.ID: {Tunnel: tunnel, Sequence: seq},
+	}})
+	g.step(0, ha.Remembered{Return: ha.Return{
+		Tunnel: tunnel, Version: ha.Version{Epoch: ha.NewEpoch(1, 0), Change: 2}, Title: ha.Title{Past: ha.MembersOf(0)},
+		IKE:      ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike 1"))},
+		Children: []ha.Child{{In: in, Out: out, Holders: ha.MembersOf(0, 1), Bound: ipsec.LeaseSize}},
+	}})
+	for id := range ipsec.MemberID(2) {
+		g.step(id, ha.Configure{Classes: map[string]uint64{"dialup": 1}})
+	}
+	g.pass(2 * time.Second)
+	return g
+}
+
 // TestTunnelOfTheLastLifeIsJudged: while our daemon was away, another member took the
 // tunnel over, sent with the numbers above ours, and died with all memory of it. Our
 // journal knows nothing of that. The pair goes on with the numbers that its dataplane
@@ -23,29 +55,7 @@ func TestTunnelOfTheLastLifeIsJudged(t *testing.T) { // B6, I1, I2
 		{"may have taken it over", ha.MembersOf(0), 1},
 	} {
 		t.Run("the other member "+was.what, func(t *testing.T) {
-			g := &group{
-				t: t, now: time.Unix(1000, 0), nodes: make(map[ipsec.MemberID]*ha.Node), rd: make(map[ipsec.MemberID][]ha.Ready),
-				refer: func(ipsec.MemberID) []ipsec.SAID { return nil },
-			}
-			for id, hard := range []ha.HardState{{Disk: 1, Life: 1, Count: 1}, {Disk: 2, Life: 1, Count: 2, Armed: was.armed}} {
-				n, err := ha.New(ha.Config{Member: ipsec.MemberID(id), Members: ha.MembersOf(0, 1)}, hard)
-				if err != nil {
-					t.Fatalf("Member %d was not made: %v.", id, err)
-				}
-				g.nodes[ipsec.MemberID(id)] = n
-			}
-			g.step(0, ha.Plane{Up: true, Left: map[ipsec.SAID]ha.Left{
-				in.ID: {Tunnel: tunnel}, out.ID: {Tunnel: tunnel, Sequence: ipsec.Sequence{Next: 35, Ceiling: ipsec.LeaseSize}},
-			}})
-			g.step(0, ha.Remembered{Return: ha.Return{
-				Tunnel: tunnel, Version: ha.Version{Epoch: ha.NewEpoch(1, 0), Change: 2}, Title: ha.Title{Past: ha.MembersOf(0)},
-				IKE:      ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike 1"))},
-				Children: []ha.Child{{In: in, Out: out, Holders: ha.MembersOf(0, 1), Bound: ipsec.LeaseSize}},
-			}})
-			for id := range ipsec.MemberID(2) {
-				g.step(id, ha.Configure{Classes: map[string]uint64{"dialup": 1}})
-			}
-			g.pass(2 * time.Second)
+			g := outlived(t, was.armed, ipsec.Sequence{Next: 35, Ceiling: ipsec.LeaseSize})
 			if st, _ := g.nodes[0].Tunnel(tunnel); !st.Owned || len(st.Children) != 1 {
 				t.Fatalf("Member 0 should go on with its tunnel, it has %+v.", st)
 			}
@@ -71,5 +81,24 @@ func TestTunnelOfTheLastLifeIsJudged(t *testing.T) { // B6, I1, I2
 				t.Errorf("The dataplane was given more numbers %d times, want %d.", raised, wants)
 			}
 		})
+	}
+}
+
+// TestSpentPairOfTheLastLifeIsSpent: its dataplane was put at the end of the numbers, and
+// is there still. It gets none, and new keys as often as it asks.
+func TestSpentPairOfTheLastLifeIsSpent(t *testing.T) { // B6, I2
+	const last = 1<<32 - 1
+	in, out := pair()
+	g := outlived(t, 0, ipsec.Sequence{Next: last, Ceiling: last - 1})
+	for i := range 2 {
+		g.step(0, ha.LeaseLow{SA: out.ID})
+		g.pass(time.Second)
+		sends, why, _ := g.asked(0)
+		if len(sends) != 0 {
+			t.Errorf("Request %d: a pair without numbers was given %v.", i, sends)
+		}
+		if len(why) == 0 || why[0] != ha.Exhausted {
+			t.Errorf("Request %d: new keys for %v were asked for because %v, want %v.", i, in.ID, why, ha.Exhausted)
+		}
 	}
 }

@@ -280,10 +280,10 @@ func (n *Node) settle(c *child) {
 	if c.proposal == nil || c.Holders.Without(n.cfg.Member)&^c.proposal.granted != 0 {
 		return
 	}
-	seq := ipsec.Sequence{Ceiling: c.proposal.to}
 	if c.proposal.from != c.ceiling {
-		seq.Next = c.proposal.from + 1 // others may have used what is between
+		c.floor = c.proposal.from + 1 // others may have used what is between
 	}
+	seq := ipsec.Sequence{Next: c.floor, Ceiling: c.proposal.to}
 	c.ceiling, c.proposal = c.proposal.to, nil
 	n.stats.Raised++
 	n.order(Order{Kind: Update, Changes: []Change{{ID: c.Out.ID, Sequence: &seq}}})

@@ -161,9 +161,10 @@ func (n *Node) announce(now time.Time, t *tunnel) {
 // insists tells whether we go on with a tunnel of ours although another has
 // claimed it: we have heard the peer since. A claim that was not made against a
 // dead member's silence, but against ours in a part of the network where we
-// could not be heard, does not stop a tunnel that works (B5).
+// could not be heard, does not stop a tunnel that works (B5). Without a dataplane
+// none does.
 func (n *Node) insists(now time.Time, t *tunnel, theirs Title) bool {
-	return n.owns(t) && !n.leaving && !n.subordinate() && !theirs.Reclaimed && t.title(now).Quiet < theirs.Quiet
+	return n.owns(t) && n.planeUp && !n.leaving && !n.subordinate() && !theirs.Reclaimed && t.title(now).Quiet < theirs.Quiet
 }
 
 // reclaim takes a tunnel of ours back from one who has claimed it, with numbers
@@ -236,7 +237,7 @@ func (n *Node) start(c *child) {
 		last := c.Out.Algorithms.MaxSequence()
 		seq = ipsec.Sequence{Next: last, Ceiling: last - 1}
 	}
-	c.ceiling, c.Bound = seq.Ceiling, n.beyond(c, c.base)
+	c.floor, c.ceiling, c.Bound = seq.Next, seq.Ceiling, n.beyond(c, c.base)
 	// Whom else its owner has given it to, we cannot know.
 	c.Holders, c.proposal, c.worn = n.cfg.Members, nil, 0
 	n.order(Order{Kind: Update, Changes: []Change{

@@ -52,8 +52,10 @@ type child struct {
 	of *tunnel
 	Child
 	since time.Time // when the lifetimes' ages were as they stand
-	// ceiling is what the owner may send up to.
-	ceiling uint64
+	// ceiling is what the owner may send up to, floor where it began with that, zero for
+	// the first number. Every order that raises the ceiling has it: our dataplane may not
+	// have had the SA when it was told first.
+	ceiling, floor uint64
 	// base is where our share of another's numbers begins in the dataplane: not
 	// below Bound. used is how far our dataplane may have sent by itself.
 	base, used uint64

@@ -1,6 +1,7 @@
 package ha_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -97,5 +98,25 @@ func TestFrozenOwnerDoesNotTakeItsTunnelBack(t *testing.T) { // F23, B5, I8
 	}
 	if n := g.nodes[0].Stats().Reclaims; n != 0 {
 		t.Errorf("Member 0 took the tunnel back %d times when it woke up.", n)
+	}
+}
+
+// TestOwnerWithoutDataplaneDoesNotTakeItsTunnelBack: it has heard the client more
+// recently than the member that took its tunnel over, but can do nothing for it now.
+func TestOwnerWithoutDataplaneDoesNotTakeItsTunnelBack(t *testing.T) { // F5, F23, B5
+	for what, c := range map[string]struct {
+		up    bool
+		owner ipsec.MemberID
+	}{"with": {true, 0}, "without": {false, 1}} {
+		g := gather(t, 2, func(cfg *ha.Config) { cfg.AdoptAfter = time.Second })
+		g.establish()
+		g.step(0, ha.Plane{Up: c.up})
+		g.deaf = ha.MembersOf(0)
+		g.pass(2 * time.Second) // it is adopted, without a packet
+		g.deaf = 0
+		g.pass(2 * time.Second)
+		if got := g.owners(); !slices.Equal(got, []ipsec.MemberID{c.owner}) {
+			t.Errorf("An owner %s a dataplane was not heard for a while: the tunnel is owned by %v, want member %d.", what, got, c.owner)
+		}
 	}
 }

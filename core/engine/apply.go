@@ -56,7 +56,7 @@ func (s *Shard) apply(now time.Time, t *tunnel, rd ike.Ready) {
 		desc.Sequence = s.firstLease(t, desc)
 		op.Install[i] = desc
 		s.add(now, t, desc)
-		if _, again := t.idleAbove(desc.ID); again {
+		if t.idleOf(desc.ID) != nil {
 			s.note(now, t, desc.ID) // it has another lease than the journal knows
 		}
 	}
@@ -258,6 +258,7 @@ func (s *Shard) remove(t *tunnel, ids []ipsec.SAID) {
 	for _, id := range ids {
 		e := t.sa(id)
 		if e == nil {
+			t.forgetIdle(id) // it is of a pair that we do not have
 			continue
 		}
 		if e.installed && t.conn != nil && t.conn.AddRoute {
@@ -275,18 +276,6 @@ func (s *Shard) remove(t *tunnel, ids []ipsec.SAID) {
 	if len(op.Delete) > 0 {
 		s.rd.Plane = append(s.rd.Plane, op)
 	}
-}
-
-// rest notes how far an outbound SA may have counted that is taken out. Where its
-// pair stays it may come back, and then goes on above (invariant I2).
-func (t *tunnel) rest(e *sa) {
-	if e.desc.Direction == ipsec.Outbound {
-		if t.pairOf(e) != nil {
-			t.setIdle(e.desc.ID, e.desc.Sequence.Ceiling)
-		}
-		return
-	}
-	t.idle = slices.DeleteFunc(t.idle, func(o idleSA) bool { return o.id.SPI == e.desc.Pair })
 }
 
 func (s *Shard) delRoutes(t *tunnel, desc ipsec.SA) {

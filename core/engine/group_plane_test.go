@@ -131,15 +131,23 @@ func TestTunnelIsTakenFromAMemberWithoutDataplane(t *testing.T) { // F5
 	}
 }
 
-func TestClaimedSAsComeBackAfterAReset(t *testing.T) { // F5, B6
-	g := newGroup(t, 2)
-	g.dial()
+// freezeInATakeover has the second member claim the client's tunnel with a dataplane
+// that does not answer.
+func (g *group) freezeInATakeover() {
+	g.t.Helper()
 	a, b := g.members[0], g.members[1]
 	a.dead, b.frozen = true, true
 	g.pass(ha.DefaultAdoptAfter + 10*time.Second)
 	if st := b.replica.node.Stats(); st.Claims != 1 || len(b.tunnels()) != 0 {
-		t.Fatalf("the survivor claimed %d tunnels and runs %d, want one claimed that waits for the dataplane", st.Claims, len(b.tunnels()))
+		g.t.Fatalf("the survivor claimed %d tunnels and runs %d, want one claimed that waits for the dataplane", st.Claims, len(b.tunnels()))
 	}
+}
+
+func TestClaimedSAsComeBackAfterAReset(t *testing.T) { // F5, B6
+	g := newGroup(t, 2)
+	g.dial()
+	b := g.members[1]
+	g.freezeInATakeover()
 	b.resetPlane(2) // what was ordered before finds nothing here
 	b.thaw()
 	g.deliver()
@@ -148,5 +156,18 @@ func TestClaimedSAsComeBackAfterAReset(t *testing.T) { // F5, B6
 	}
 	if n := len(b.tunnels()); n != 1 {
 		t.Errorf("the survivor runs %d tunnels, want the one that it claimed", n)
+	}
+}
+
+func TestLostEventsCostNoSAsThatWereClaimed(t *testing.T) { // F5, B5
+	g := newGroup(t, 2)
+	g.dial()
+	b := g.members[1]
+	g.freezeInATakeover()
+	b.loseEvents() // no shard knows the tunnel yet
+	b.thaw()
+	g.deliver()
+	if r := b.roles(); r[offload.Active] != 2 || len(b.tunnels()) != 1 {
+		t.Errorf("the dataplane holds %v and %d tunnels run, want two active SAs of one", r, len(b.tunnels()))
 	}
 }

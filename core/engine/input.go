@@ -43,10 +43,12 @@ type (
 		Gone bool
 	}
 
-	// Raised is a lease that the other members agreed to.
+	// Raised is a lease that the other members agreed to: its Ceiling, and the Next with
+	// which it begins, zero where it goes on from the one before.
 	Raised struct {
-		SA      ipsec.SAID
-		Ceiling uint64
+		Tunnel   ipsec.TunnelID
+		SA       ipsec.SAID
+		Sequence ipsec.Sequence
 	}
 
 	// Ceilings says whether the dataplane stops at the ceilings of leases. For one that

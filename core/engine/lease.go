@@ -14,11 +14,12 @@ import (
 // one that was used before goes on above, where other members may have, too, once
 // they agree: it must ask.
 func (s *Shard) firstLease(t *tunnel, desc ipsec.SA) ipsec.Sequence {
-	if ceiling, used := t.idleAbove(desc.ID); used {
-		if last := desc.Algorithms.MaxSequence(); !s.replicates(t) && ceiling < last {
-			return ipsec.Sequence{Next: ceiling + 1, Ceiling: raised(ceiling, last, s.lease)}
+	if o := t.idleOf(desc.ID); o != nil {
+		seq := o.sequence(desc.Algorithms)
+		if last := desc.Algorithms.MaxSequence(); !s.replicates(t) && o.above < last {
+			seq.Ceiling = raised(o.above, last, s.lease)
 		}
-		return ipsec.Sequence{Next: ceiling + 1, Ceiling: ceiling}
+		return seq
 	}
 	if desc.Direction != ipsec.Outbound || desc.Sequence.Next != 0 {
 		return desc.Sequence

@@ -8,6 +8,7 @@ import (
 	"github.com/evergate/evergate/core/ipsec"
 	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
+	"github.com/evergate/evergate/offload"
 )
 
 // Publication is what one step of a synchronized tunnel means for the members
@@ -135,6 +136,7 @@ func (s *Shard) restoreChildren(now time.Time, t *tunnel, r ha.Restored) (missin
 		known[c.In] = c
 		if !slices.ContainsFunc(r.Children, func(have ha.Child) bool { return have.In.ID == c.In }) {
 			missing = append(missing, c.In)
+			t.setIdle(unheldSA(c.In, c.Out, c.Algorithms))
 		}
 	}
 	idle, unknown := Op{ID: s.nextOp()}, Publication{Tunnel: r.Tunnel}
@@ -153,7 +155,7 @@ func (s *Shard) restoreChildren(now time.Time, t *tunnel, r ha.Restored) (missin
 			// may have done so too.
 			s.restoreSA(now, t, c.In)
 			idle.Delete = append(idle.Delete, c.Out.ID)
-			t.setIdle(c.Out.ID, c.Out.Sequence.Ceiling)
+			t.setIdle(restingSA(c.In.ID, c.Out))
 		}
 	}
 	if len(idle.Delete) > 0 {
@@ -233,12 +235,25 @@ func (s *Shard) onLose(id ipsec.TunnelID) {
 	s.log.Warn("tunnel belongs to another member now", "tunnel", t.name)
 }
 
-// onRaised notes a lease that the other members have agreed to.
-func (s *Shard) onRaised(id ipsec.SAID, ceiling uint64) {
-	if t := s.bySA[id]; t != nil {
-		if e := t.sa(id); ceiling > e.desc.Sequence.Ceiling {
-			e.desc.Sequence.Ceiling = ceiling
-			s.stats.LeasesRaised++
-		}
+// onRaised notes a lease that the other members have agreed to. The dataplane may not
+// have had the SA when it was told where that begins.
+func (s *Shard) onRaised(in Raised) {
+	t := s.tunnels[in.Tunnel]
+	if t == nil {
+		return
+	}
+	e := t.sa(in.SA)
+	if e == nil {
+		t.raiseIdle(in.SA, in.Sequence)
+		return
+	}
+	seq := &e.desc.Sequence
+	if in.Sequence.Ceiling > seq.Ceiling {
+		seq.Ceiling = in.Sequence.Ceiling
+		s.stats.LeasesRaised++
+	}
+	if in.Sequence.Next > seq.Next {
+		seq.Next = in.Sequence.Next
+		s.rd.Plane = append(s.rd.Plane, Op{ID: s.nextOp(), Update: []offload.Change{{ID: in.SA, Sequence: &in.Sequence}}})
 	}
 }

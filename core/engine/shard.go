@@ -161,7 +161,7 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 			}
 		}
 	case Raised:
-		s.onRaised(in.SA, in.Ceiling)
+		s.onRaised(in)
 	case Ceilings:
 		s.lease = s.leaseSize
 		if in.Unbounded {

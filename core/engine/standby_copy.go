@@ -40,8 +40,9 @@ func (r *Replica) onOrder(o ha.Order) {
 	case ha.Update:
 		for _, c := range o.Changes {
 			if c.Sequence != nil && c.Sequence.Ceiling != 0 && r.bySA[c.ID] == nil {
-				if id, ok := r.node.TunnelOf(c.ID); ok {
-					r.toShard(id, Raised{SA: c.ID, Ceiling: c.Sequence.Ceiling})
+				id, ok := r.node.TunnelOf(c.ID)
+				if owner, _ := r.node.Owner(id); ok && owner == r.member {
+					r.toShard(id, Raised{Tunnel: id, SA: c.ID, Sequence: *c.Sequence})
 				}
 			}
 		}

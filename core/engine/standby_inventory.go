@@ -24,7 +24,7 @@ func (r *Replica) onInventory(now time.Time, counters []offload.Counters) {
 	r.step(now, in)
 	r.recount(counters)
 	for _, c := range counters {
-		if !r.standsBy(c.ID) && !r.node.Inherits(c.ID) {
+		if !r.standsBy(c.ID) && !r.restores(c.ID) && !r.node.Inherits(c.ID) {
 			r.rd.Inventory = append(r.rd.Inventory, c)
 		}
 	}
@@ -48,6 +48,13 @@ func (r *Replica) recount(counters []offload.Counters) {
 			w.inputs[0] = in
 		}
 	}
+}
+
+// restores tells whether an SA is of a tunnel that is ours, but waits for its orders.
+// Its shard does not know it yet.
+func (r *Replica) restores(id ipsec.SAID) bool {
+	tunnel, ok := r.node.TunnelOf(id)
+	return ok && r.restoring[tunnel] != nil
 }
 
 // keepRoutes takes back the removal of routes that are needed: a pair that is put

@@ -66,13 +66,6 @@ func (e *sa) total() (packets, bytes uint64) {
 	return e.earlier.packets + e.count.packets, e.earlier.bytes + e.count.bytes
 }
 
-// idleSA is an outbound SA that was taken over and was not in use then, and up to
-// which number others may have sent on it.
-type idleSA struct {
-	id      ipsec.SAID
-	ceiling uint64
-}
-
 // needed is a route, and how many children need it.
 type needed struct {
 	prefix   netip.Prefix
@@ -115,23 +108,6 @@ func (t *tunnel) ids() []ipsec.SAID {
 		out[i] = e.desc.ID
 	}
 	return out
-}
-
-// idleAbove tells up to which number others may have sent on an SA, where it was
-// taken over and not in use.
-func (t *tunnel) idleAbove(id ipsec.SAID) (ceiling uint64, ok bool) {
-	for _, o := range t.idle {
-		if o.id == id {
-			return o.ceiling, true
-		}
-	}
-	return 0, false
-}
-
-// setIdle notes it.
-func (t *tunnel) setIdle(id ipsec.SAID, ceiling uint64) {
-	t.idle = slices.DeleteFunc(t.idle, func(o idleSA) bool { return o.id == id })
-	t.idle = append(t.idle, idleSA{id, ceiling})
 }
 
 // need notes that another child needs a route, and tells whether it is the first.
