@@ -317,7 +317,7 @@ func (s *Shard) forget(now time.Time, t *tunnel, why error) {
 	s.remove(t, t.ids())
 	s.timers.set(&t.timer, time.Time{})
 	delete(s.tunnels, t.ike.ID())
-	delete(s.takeovers, t.ike.ID())
+	s.takeovers.end(now, t.ike.ID())
 	s.machines.forget(t.ike)
 	t.queue = nil
 	if t.name != "" {

@@ -176,13 +176,6 @@ func (s *Shard) restoreSA(now time.Time, t *tunnel, desc ipsec.SA) {
 	s.addRoutes(t, desc)
 }
 
-// countTakeover is ike.Env.Takeovers. A tunnel that has ended is forgotten; its
-// keys are, too.
-func (s *Shard) countTakeover(id ipsec.TunnelID, seen uint32) uint32 {
-	s.takeovers[id] = max(s.takeovers[id], seen) + 1
-	return s.takeovers[id]
-}
-
 // lostForGood ends a tunnel that cannot be brought to life: its SAs go, and the
 // peer will dial again.
 func (s *Shard) lostForGood(r ha.Restored, err error) {

@@ -35,9 +35,8 @@ type Shard struct {
 	dial    map[string]*dialing
 	lastOp  OpID
 
-	totals totals
-	// takeovers are how often each tunnel came to us in this process.
-	takeovers map[ipsec.TunnelID]uint32
+	totals    totals
+	takeovers takeovers
 	// probes are when the peers of tunnels that were taken over are asked.
 	probes pace
 	// overflows are pairs that wait for their rekeying, in order.
@@ -109,7 +108,7 @@ func NewShard(o ShardOptions) *Shard {
 		dial:    make(map[string]*dialing),
 		totals:  newTotals(),
 
-		takeovers: make(map[ipsec.TunnelID]uint32),
+		takeovers: takeovers{counts: make(map[ipsec.TunnelID]uint32)},
 		probes:    pace{every: time.Duration(o.Count) * time.Second / probesPerSecond},
 		rekeys:    pace{every: time.Duration(o.Count) * time.Second / rekeysPerSecond},
 	}
@@ -155,7 +154,7 @@ func (s *Shard) Step(now time.Time, in Input) Ready {
 	case Lose:
 		s.onLose(in.Tunnel)
 		if in.Gone {
-			delete(s.takeovers, in.Tunnel)
+			s.takeovers.end(now, in.Tunnel)
 			if s.addresses != nil {
 				s.addresses.Release(in.Tunnel)
 			}

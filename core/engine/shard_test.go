@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
+	"github.com/evergate/evergate/ha"
 	"github.com/evergate/evergate/ike"
 	"github.com/evergate/evergate/offload"
 	"github.com/evergate/evergate/offload/mem"
@@ -297,6 +298,26 @@ func TestTakeoversOfATunnelAreCountedPastOldSnapshots(t *testing.T) { // B1
 		if got := s.countTakeover(c.id, c.seen); got != c.want {
 			t.Errorf("takeover %d, of tunnel %v whose snapshot says %d, is number %d, want %d", i, c.id, c.seen, got, c.want)
 		}
+	}
+}
+
+// TestTakeoversOfATunnelThatEndedAreCountedOn: it ended here, but another member had it
+// already, and gives it to us again with the keys that we have used.
+func TestTakeoversOfATunnelThatEndedAreCountedOn(t *testing.T) { // B1
+	p := newPair(t)
+	_, server := p.dial()
+	s := p.server.shard
+	first := s.countTakeover(server.ID, 0)
+	p.client.step(Down{Name: "office"})
+	p.deliver()
+	p.server.wantSAs(0)
+	if again := s.countTakeover(server.ID, 0); again != first+1 {
+		t.Errorf("after takeover %d the tunnel ended and came again as takeover %d", first, again)
+	}
+	s.takeovers.end(p.now.Add(ha.DefaultTombstoneLife), 1)
+	s.takeovers.end(p.now.Add(ha.DefaultTombstoneLife+time.Second), 1)
+	if n := len(s.takeovers.counts) + len(s.takeovers.ended); n != 0 {
+		t.Errorf("%d entries are left of tunnels that cannot come back", n)
 	}
 }
 

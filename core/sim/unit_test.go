@@ -37,6 +37,9 @@ func TestFoundUnitSeeds(t *testing.T) { // I1, I2
 		// and took the ceilings that this had been told, which are lower by as many, for
 		// where it had stopped.
 		96,
+		// A subordinate ended a tunnel that the primary had taken back, as its client asked for
+		// that, became primary, and sent in the same tunnel with the nonces that it had used.
+		20112,
 	} {
 		if err := sim.New(unitConfig(seed)).Run(); err != nil {
 			t.Errorf("Seed %d: %v.", seed, err)
