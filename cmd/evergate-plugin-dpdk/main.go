@@ -7,23 +7,17 @@ package main
 import (
 	"log/slog"
 	"os"
-	"runtime/debug"
 
 	"github.com/evergate/evergate/offload/pluginrpc"
 	"github.com/evergate/evergate/plugins/dpdk"
 )
 
+// version is set by the linker.
+var version = "devel"
+
 func main() { os.Exit(run()) }
 
 func run() int {
 	log := pluginrpc.NewLogger(os.Stderr, dpdk.Name, slog.LevelDebug)
-	return pluginrpc.Serve(dpdk.New(dpdk.Options{Version: version(), Log: log}), log)
-}
-
-// version is that of the module that this was built from.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
+	return pluginrpc.Serve(dpdk.New(dpdk.Options{Version: version, Log: log}), log)
 }

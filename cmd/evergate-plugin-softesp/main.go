@@ -5,18 +5,20 @@ package main
 import (
 	"log/slog"
 	"os"
-	"runtime/debug"
 
 	"github.com/evergate/evergate/core/heap"
 	"github.com/evergate/evergate/offload/pluginrpc"
 	"github.com/evergate/evergate/plugins/softesp"
 )
 
+// version is set by the linker.
+var version = "devel"
+
 func main() { os.Exit(run()) }
 
 func run() int {
 	log := pluginrpc.NewLogger(os.Stderr, softesp.Name, slog.LevelDebug)
-	e, err := softesp.New(softesp.Options{Version: version(), Log: log})
+	e, err := softesp.New(softesp.Options{Version: version, Log: log})
 	if err != nil {
 		log.Error("dataplane did not start", "error", err)
 		return 1
@@ -24,12 +26,4 @@ func run() int {
 	var status int
 	heap.Around(func() { status = pluginrpc.Serve(e, log) })
 	return status
-}
-
-// version is that of the module that this was built from.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }
