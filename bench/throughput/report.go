@@ -156,7 +156,7 @@ func (r Result) Report() report.Report {
 		tables = append(tables, stepTable("ESP, TCP", r.Framings))
 	}
 	out := report.Report{
-		Title: "Throughput from the gateway to the client, " + r.Proposal, Conditions: append(r.Conditions.Lines(), r.settings()),
+		Title: "Throughput from the gateway to the client, " + r.Proposal, Conditions: r.conditions(),
 		Tables: append(tables, r.contestantTable()), Result: r,
 		Plots: []report.Plot{
 			r.plot("What arrives", "Gbit/s", func(f Figures) float64 { return f.Bits / 1e9 }),

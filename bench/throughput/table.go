@@ -13,6 +13,15 @@ import (
 // without is what a table shows where there is no such figure.
 const without = "-"
 
+// conditions are those of the run, and what it lacks, a line each.
+func (r Result) conditions() []string {
+	lines := append(r.Conditions.Lines(), r.settings())
+	for _, name := range r.Missing {
+		lines = append(lines, "not measured: "+name)
+	}
+	return lines
+}
+
 // settings are those of the run, as a line.
 func (r Result) settings() string {
 	line := fmt.Sprintf("%d rounds of %v of each test, %s", r.Rounds, r.Time, r.Proposal)
@@ -62,14 +71,11 @@ func (r Result) ratioTable() report.Table {
 	return table
 }
 
-// contestantTable has a row for each contestant, and for each that is missing.
+// contestantTable has a row for each contestant.
 func (r Result) contestantTable() report.Table {
 	table := report.Table{Header: []string{"contestant", "version", "peak memory: gateway", "client", "started in"}}
 	for _, c := range r.Contestants {
 		table.Add(c.Name, c.Version, fmt.Sprintf("%d MiB", c.Gateway>>20), fmt.Sprintf("%d MiB", c.Client>>20), c.Started.Round(time.Millisecond))
-	}
-	for _, name := range r.Missing {
-		table.Add(name, "not measured", without, without, without)
 	}
 	return table
 }

@@ -17,7 +17,7 @@ import (
 // throughputFlags are those of throughput alone.
 func throughputFlags(f *pflag.FlagSet, o *benchOptions) {
 	t := &o.throughput
-	f.StringSliceVar(&t.Others, "with", nil, "names or `paths` of plugins to measure next to it, such as xfrm or an earlier build")
+	f.StringSliceVar(&t.Others, "with", nil, "names or `paths` of plugins to measure next to it, such as an earlier build (xfrm where it is beside this program)")
 	f.StringToStringVar(&t.Settings, "set", nil, "settings of the plugin: `name=value`")
 	f.StringVar(&t.Proposal, "proposal", "", "algorithms of ESP, as in a phase2 (aes128gcm)")
 	f.BoolVar(&t.Raw, "raw", false, "measure the plugin without UDP, too")
@@ -37,7 +37,9 @@ func runThroughput(ctx context.Context, o *benchOptions) (reporter, error) {
 	if t.Plugin == "" {
 		t.Plugin = "softesp"
 	}
-	t.Others = slices.Clone(t.Others)
+	if t.Others = slices.Clone(t.Others); t.Others == nil {
+		t.Others = kernels(t.Plugin)
+	}
 	if slices.Equal(t.Queues, []int{0}) {
 		t.Queues = []int{}
 	}
@@ -58,6 +60,20 @@ func runThroughput(ctx context.Context, o *benchOptions) (reporter, error) {
 		t.WireGuard = findWireGuard()
 	}
 	return throughput.Run(ctx, t)
+}
+
+// kernels is the plugin of the kernel's ESP, to measure next to another one, if it was
+// built. Where this kernel has none, the result says so.
+func kernels(plugin string) []string {
+	const name = "xfrm"
+	path, err := beside("evergate-plugin-" + name)
+	if err != nil || plugin == name || plugin == path {
+		return nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil
+	}
+	return []string{name}
 }
 
 // findWireGuard is the path of wireguard-go, or "" when there is none.
