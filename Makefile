@@ -27,7 +27,7 @@ PACKAGES ?= \
 	systemd procps
 
 # What the dataplane on DPDK is built from, behind a tag of its own.
-DPDK_PACKAGES ?= libdpdk-dev pkgconf gcc libc6-dev ethtool
+DPDK_PACKAGES ?= libdpdk-dev libipsec-mb-dev pkgconf gcc libc6-dev ethtool
 DPDK := ./plugins/dpdk/... ./cmd/evergate-plugin-dpdk ./bench/dpdk
 # Tags of the plugin with both engines, and what building nff-go asks for.
 DPDK_TAGS := dpdk,nffgo

@@ -80,6 +80,11 @@
 // SAs each, and the ports that it names get a card played by software, with as many
 // slots and what npu-offload says. Info says that they are emulated.
 //
+// An SA with AES-GCM, or AES-CBC with an HMAC, whose session is at crypto_aesni_gcm or
+// crypto_aesni_mb, has its packets encrypted by their library itself, IPsec-MB, and not
+// by way of the session, because that takes less time (core/adr/0018-ipsec-mb.md).
+// Placement is the same: that of the session, which is made nevertheless.
+//
 // # IVs
 //
 // Explicit IVs are made in the loop and hold member, boot and a counter of the key

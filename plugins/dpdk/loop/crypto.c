@@ -162,7 +162,19 @@ int crypto_session(struct evg_plane *p, int dev, struct rte_crypto_sym_xform *x,
 	return c->session == NULL ? -rte_errno : 0;
 }
 
+// crypto_shortcut lets a cipher with a session call the library itself, where that does
+// the same in less time.
+int crypto_shortcut(struct evg_plane *p, const struct evg_transform *t, struct cipher *c) {
+	struct rte_cryptodev_info info;
+	rte_cryptodev_info_get(c->dev, &info);
+	if (!c->cpu || !ipsecmb_does(info.driver_name, t))
+		return 0;
+	c->direct = ipsecmb_key_new(p->mb, t);
+	return c->direct == NULL ? -ENOMEM : 0;
+}
+
 void crypto_session_free(const struct cipher *c) {
+	ipsecmb_key_free(c->direct);
 	rte_cryptodev_sym_session_free(c->dev, c->session);
 }
 
@@ -179,26 +191,6 @@ int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint1
 	l->queue = queue;
 	l->ops = rte_crypto_op_pool_create(pool, RTE_CRYPTO_OP_TYPE_SYMMETRIC, OPS, 0, sizeof(struct scratch), SOCKET_ID_ANY);
 	return l->ops == NULL ? -ENOMEM : 0;
-}
-
-// span is what of a job a cipher reads: all for separate algorithms, which
-// authenticate the header too, and what is behind the IV for AEADs, which get the
-// header as associated data.
-static uint32_t span(const struct cipher *c, const struct job *j, uint8_t **base) {
-	uint32_t skip = c->aead ? MIN_ESP + c->iv_len : 0;
-	*base = j->esp + skip;
-	return j->len - skip;
-}
-
-// A cipher in CBC mode encrypts the IV as its first block, under a zero IV: what is
-// on the wire then is unpredictable because the block held a unique number (NIST
-// SP 800-38A, appendix C).
-static uint16_t cipher_head(const struct cipher *c, bool out) {
-	return MIN_ESP + (c->encryption == ENCR_AES_CBC && out ? 0 : c->iv_len);
-}
-
-static uint16_t cipher_tail(const struct cipher *c) {
-	return c->esn ? 4 : 0;
 }
 
 static void run_cpu(struct lane *l, const struct cipher *c, uint32_t n, bool out) {
@@ -282,7 +274,9 @@ static void run_lookaside(struct lane *l, const struct cipher *c, uint32_t n, bo
 // crypto_run carries out the first n jobs of a lane, all of one key, and leaves 0 in
 // its status of those that succeeded.
 void crypto_run(struct lane *l, const struct cipher *c, uint32_t n, bool out) {
-	if (c->cpu)
+	if (c->direct != NULL)
+		ipsecmb_run(l->mb, l, c, n, out);
+	else if (c->cpu)
 		run_cpu(l, c, n, out);
 	else
 		run_lookaside(l, c, n, out);

@@ -27,7 +27,7 @@
 // port spreads packets by address, nobody else wants it.
 //
 // Files: types.h is what a plane is made of; eal.c and crypto.c start what a process
-// has once; security.c is what cards do, card.c one that software plays; plane.c
+// has once; ipsecmb_amd64.c calls the library behind two cryptodevs; security.c is what cards do, card.c one that software plays; plane.c
 // makes and ends planes; worker.c is the turn, flow.c how frames of ports begin it,
 // open.c, seal.c and tx.c the ways in it, frame.c what is put around inner packets,
 // onward.c which port inner packets leave by, spread.c how workers share a queue;

@@ -6,6 +6,7 @@ package loop
 #cgo pkg-config: libdpdk
 #cgo CFLAGS: -D_GNU_SOURCE -DEVG_LOOP -DALLOW_EXPERIMENTAL_API -O3 -Wall -Wextra
 #cgo LDFLAGS: -lrte_bus_vdev -lpthread
+#cgo amd64 LDFLAGS: -lIPSec_MB
 #include <stdlib.h>
 #include "loop.h"
 */

@@ -98,10 +98,45 @@ void retire(struct evg_plane *p, void *memory);
 struct sa_list *list_with(const struct sa_list *l, struct evg_sa *sa);
 struct sa_list *list_without(const struct sa_list *l, const struct evg_sa *sa);
 
+// wipe overwrites what nobody reads any more, as a compiler would leave out.
+static inline void wipe(void *memory, size_t n) {
+	memset(memory, 0, n);
+	__asm__ volatile("" : : "r"(memory) : "memory");
+}
+
+// span is what of a job a cipher reads: all for separate algorithms, which
+// authenticate the header too, and what is behind the IV for AEADs, which get the
+// header as associated data.
+static inline uint32_t span(const struct cipher *c, const struct job *j, uint8_t **base) {
+	uint32_t skip = c->aead ? MIN_ESP + c->iv_len : 0;
+	*base = j->esp + skip;
+	return j->len - skip;
+}
+
+// A cipher in CBC mode encrypts the IV as its first block, under a zero IV: what is
+// on the wire then is unpredictable because the block held a unique number (NIST
+// SP 800-38A, appendix C).
+static inline uint16_t cipher_head(const struct cipher *c, bool out) {
+	return MIN_ESP + (c->encryption == ENCR_AES_CBC && out ? 0 : c->iv_len);
+}
+
+static inline uint16_t cipher_tail(const struct cipher *c) {
+	return c->esn ? 4 : 0;
+}
+
+// ipsecmb_amd64.c
+int ipsecmb_open(struct ipsecmb **mb);
+void ipsecmb_close(struct ipsecmb *mb);
+bool ipsecmb_does(const char *driver, const struct evg_transform *t);
+struct ipsecmb_key *ipsecmb_key_new(struct ipsecmb *mb, const struct evg_transform *t);
+void ipsecmb_key_free(struct ipsecmb_key *k);
+void ipsecmb_run(struct ipsecmb *mb, struct lane *l, const struct cipher *c, uint32_t n, bool out);
+
 // crypto.c
 void crypto_run(struct lane *l, const struct cipher *c, uint32_t n, bool out);
 struct rte_crypto_sym_xform *crypto_transforms(const struct evg_transform *t, struct rte_crypto_sym_xform x[2]);
 int crypto_session(struct evg_plane *p, int dev, struct rte_crypto_sym_xform *x, struct cipher *c);
+int crypto_shortcut(struct evg_plane *p, const struct evg_transform *t, struct cipher *c);
 void crypto_session_free(const struct cipher *c);
 uint32_t crypto_session_size(void);
 int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint16_t queue);

@@ -44,7 +44,10 @@ static int make_worker(struct evg_plane *p, uint16_t index, int cpu) {
 	w->tun_fd = -1;
 	w->too_big_tokens = 1;
 	w->fragments = rte_ip_frag_table_create(FRAGMENT_FLOWS, 4, FRAGMENT_FLOWS, FRAGMENT_SECONDS * 1000, SOCKET_ID_ANY);
-	return w->fragments == NULL ? -ENOMEM : lane_init(&w->lane, p, "ops", index);
+	if (w->fragments == NULL)
+		return -ENOMEM;
+	int err = ipsecmb_open(&w->lane.mb);
+	return err != 0 ? err : lane_init(&w->lane, p, "ops", index);
 }
 
 // evg_plane_new makes a plane without ports; cpus has one for each worker, below 0
@@ -72,6 +75,8 @@ struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpu
 	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	events_init(&p->events, fd);
 	*err = fd < 0 ? -errno : make_pools(p, c);
+	if (*err == 0)
+		*err = ipsecmb_open(&p->mb);
 	for (uint16_t i = 0; *err == 0 && i < c->workers; i++)
 		*err = make_worker(p, i, cpus[i]);
 	if (*err != 0) {
@@ -230,6 +235,7 @@ static void free_worker(struct worker *w) {
 	if (w->fragments != NULL)
 		rte_ip_frag_table_destroy(w->fragments);
 	rte_mempool_free(w->lane.ops);
+	ipsecmb_close(w->lane.mb);
 	inbox_free(w->inbox);
 	free(w);
 }
@@ -277,6 +283,7 @@ uint32_t evg_plane_free(struct evg_plane *p) {
 	uint32_t lost = close_ports(p) + left(p->sessions) + left(p->mbufs);
 	rte_mempool_free(p->sessions);
 	rte_mempool_free(p->mbufs);
+	ipsecmb_close(p->mb);
 	if (p->events.fd >= 0)
 		close(p->events.fd);
 	free(atomic_load(&p->addresses));

@@ -70,11 +70,6 @@ void evg_sa_free(struct evg_sa *sa) {
 	free(sa);
 }
 
-static void wipe(void *memory, size_t n) {
-	memset(memory, 0, n);
-	__asm__ volatile("" : : "r"(memory) : "memory");
-}
-
 // icv_len is the integrity check value in octets.
 uint8_t icv_len(const struct evg_transform *t) {
 	switch (t->encryption) {
@@ -109,6 +104,11 @@ struct evg_desc *evg_desc_new(struct evg_plane *p, int dev, const struct evg_tra
 	*err = crypto_session(p, dev, crypto_transforms(t, x), &d->c);
 	if (*err != 0) {
 		free(d);
+		return NULL;
+	}
+	*err = crypto_shortcut(p, t, &d->c);
+	if (*err != 0) {
+		evg_desc_free(d);
 		return NULL;
 	}
 	d->c.encryption = t->encryption;

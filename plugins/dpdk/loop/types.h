@@ -37,10 +37,15 @@
 enum { ENCR_NULL = 11, ENCR_AES_CBC = 12, ENCR_AES_CTR = 13, ENCR_GCM8 = 18, ENCR_GCM12 = 19, ENCR_GCM16 = 20, ENCR_CHACHA = 28 };
 enum { AUTH_NONE = 0, AUTH_SHA1 = 2, AUTH_SHA256 = 12, AUTH_SHA384 = 13, AUTH_SHA512 = 14 };
 
+struct ipsecmb;
+struct ipsecmb_key;
+
 // cipher is what encrypts or decrypts with one key: a session of a cryptodev, and
-// what ESP must know of the algorithms.
+// what ESP must know of the algorithms. direct is for the library behind the cryptodev
+// itself, NULL where the session does the work.
 struct cipher {
 	void *session;
+	struct ipsecmb_key *direct;
 	uint16_t encryption;
 	bool aead, esn, cpu;
 	uint8_t dev, iv_len, icv_len;
@@ -251,6 +256,7 @@ struct job {
 struct lane {
 	uint16_t queue; // pair of cryptodevs
 	struct rte_mempool *ops;
+	struct ipsecmb *mb; // of workers: no card calls it
 	struct job jobs[BURST];
 	uint8_t digests[BURST][64];
 	int32_t status[BURST]; // 0 for what succeeded
@@ -298,6 +304,7 @@ struct evg_plane {
 	uint32_t frame, serial, max_sas;
 	uint32_t filled; // packets of the host, or attempts, of a graph
 	struct rte_mempool *mbufs, *sessions;
+	struct ipsecmb *mb; // for keys
 	struct port ports[MAX_PORTS];
 	struct worker *workers[MAX_WORKERS];
 	_Atomic(struct address_set *) addresses;
