@@ -41,7 +41,13 @@ func Serve(e offload.Engine) (client *pluginrpc.Client, stop func() error, err e
 	server := pluginrpc.NewServer()
 	pluginrpc.Register(server, e)
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	go func() {
+		err := server.Serve(listener)
+		if errors.Is(err, grpc.ErrServerStopped) {
+			err = nil // it was to end before this goroutine began
+		}
+		served <- err
+	}()
 	conn, err := grpc.NewClient("passthrough:///offload",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
