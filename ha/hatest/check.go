@@ -113,9 +113,10 @@ func (c *Cluster) checkStep(m *member, rd ha.Ready) {
 
 // checkCommitted checks that what is about to be told to a client, as
 // protected, is on enough other members (I6). A member that has just crashed
-// may have acknowledged it.
+// may have acknowledged it. A peer that has ended its tunnel meanwhile has no use for
+// what it was to hear before, and nobody must go on with that.
 func (c *Cluster) checkCommitted(m *member, h held) {
-	if c.clock.Now().Sub(c.crashed) < time.Second {
+	if c.clock.Now().Sub(c.crashed) < time.Second || !h.gone && m.buried[h.tunnel] {
 		return
 	}
 	have := 0
