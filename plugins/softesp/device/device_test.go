@@ -26,7 +26,7 @@ var loopbacks = map[string]netip.Addr{
 }
 
 // open opens a socket inside a host.
-func open(t *testing.T, ns *netlab.Namespace, c device.SocketConfig) *device.Socket {
+func open(t testing.TB, ns *netlab.Namespace, c device.SocketConfig) *device.Socket {
 	t.Helper()
 	var s *device.Socket
 	err := ns.Do(func() (err error) {
