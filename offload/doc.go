@@ -237,10 +237,10 @@
 // fails (invariant I1). Info.IVSource says how a dataplane takes part:
 //
 //   - IVMember: the explicit IV of counter modes (RFC 4106 section 3.1) holds
-//     SA.Sender in its top four bits [iv.sender] and Config.Boot below them. The
-//     rest counts, and does not start again for an SA that is deleted and
-//     installed again: a boot is the dataplane's whole life, not the SA's
-//     [iv.unique].
+//     SA.Sender in its top four bits [iv.sender] and Config.Boot below them, so that
+//     a dataplane that starts again repeats none [iv.boot]. The rest counts, and does
+//     not start again for an SA that is deleted and installed again: a boot is the
+//     dataplane's whole life, not the SA's [iv.unique].
 //   - IVSequence: the IV is the sequence number, so the leases alone keep
 //     members apart.
 //   - IVRandomSalt: collisions are improbable only.

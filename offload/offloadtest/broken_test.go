@@ -575,6 +575,9 @@ func trafficBugs() []bug {
 				s.IV = binary.BigEndian.AppendUint64(nil, n)
 			})(ctx, b)
 		}},
+		{"iv.boot", "leaves the boot out of its IVs", changesSent(func(s *offloadtest.Sent) {
+			s.IV[0], s.IV[1], s.IV[2], s.IV[3] = s.IV[0]&0xf0, 0, 0, s.IV[3]&0x0f
+		})},
 		{"iv.sender", "leaves the sender out of its IVs", changesSent(func(s *offloadtest.Sent) {
 			s.IV = binary.BigEndian.AppendUint64(nil, s.Seq)
 		})},
@@ -678,5 +681,21 @@ func changesChanges(change func(*offload.Change)) func(context.Context, *broken)
 			}
 			return b.Engine.Update(ctx, e, changes...)
 		}
+	}
+}
+
+// TestEventsOfTheHostAreNoFault: a kernel sends packets of its own through a new
+// interface, and each may be an Acquire while a clause waits for something else.
+func TestEventsOfTheHostAreNoFault(t *testing.T) {
+	clauses, err := offloadtest.Select("events.single")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := clauses[0].Check(t.Context(), func(ctx context.Context) (*offloadtest.Harness, error) {
+		b := &broken{Engine: mem.New(mem.Options{})}
+		return &offloadtest.Harness{Engine: b, Close: b.Close}, b.Flood(ctx, 3)
+	})
+	if r.Outcome != offloadtest.Passed {
+		t.Errorf("A plane with three events that nobody caused should pass events.single, but the clause %s: %q.", r.Outcome, r.Notes)
 	}
 }

@@ -118,23 +118,29 @@ func eventsSingle(p *probe) {
 	older := p.watch()
 	newer := p.watch()
 	// Which of the two reaches the plane first is open, so either may be the one
-	// that goes on.
-	select {
-	case _, open := <-older.events:
-		p.wantEnded(older, open)
-	case _, open := <-newer.events:
-		p.wantEnded(newer, open)
-	case <-p.ctx.Done():
-		p.fatalf("Two streams of events are open at the same time.")
-	}
-}
-
-func (p *probe) wantEnded(s *stream, open bool) {
-	switch {
-	case open:
-		p.errorf("An event came, but nothing had happened.")
-	case s.err != nil:
-		p.errorf("A stream of events that a newer one replaced ended with an error: %v.", s.err)
+	// that goes on. Events may come meanwhile: a host has packets of its own, such as
+	// those by which it looks for routers, and a plane asks for SAs for them.
+	for {
+		var ended *stream
+		select {
+		case _, open := <-older.events:
+			if !open {
+				ended = older
+			}
+		case _, open := <-newer.events:
+			if !open {
+				ended = newer
+			}
+		case <-p.ctx.Done():
+			p.fatalf("Two streams of events are open at the same time.")
+		}
+		if ended == nil {
+			continue
+		}
+		if ended.err != nil {
+			p.errorf("A stream of events that a newer one replaced ended with an error: %v.", ended.err)
+		}
+		return
 	}
 }
 

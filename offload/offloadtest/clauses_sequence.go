@@ -24,6 +24,7 @@ func sequenceClauses() []Clause {
 		{"lifetime.soft", "A soft limit is reported once, and the SA goes on.", traffic, lifetimeSoft},
 		{"lifetime.hard", "A hard limit is reported once, and the SA carries nothing more.", traffic, lifetimeHard},
 		{"iv.unique", "An SA that is deleted and installed again repeats no IV.", traffic, ivUnique},
+		{"iv.boot", "A dataplane that starts again, with a higher boot counter, repeats no IV.", traffic, ivBoot},
 		{"iv.sender", "The top four bits of an IV are the sending member.", traffic, ivSender},
 	}
 }
@@ -376,6 +377,18 @@ func ivUnique(p *probe) {
 		p.install(epoch(1), offload.Active, out)
 		p.wantFreshIVs("Deleted and installed again", p.send(out, 20), seen)
 	}
+}
+
+func ivBoot(p *probe) {
+	p.memberIVs(p.configured())
+	out := p.outbound(1)
+	seen := make(map[string]bool)
+	p.install(epoch(1), offload.Active, out)
+	p.wantFreshIVs("In the first boot", p.send(out, 20), seen)
+	p.restart()
+	p.configured()
+	p.install(epoch(1), offload.Active, out)
+	p.wantFreshIVs("Started again with a higher boot counter", p.send(out, 20), seen)
 }
 
 func ivSender(p *probe) {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -34,6 +35,17 @@ func (p *probe) openPlane() *Harness {
 	}
 	p.opened = append(p.opened, h)
 	return h.withDefaults()
+}
+
+// restart ends the dataplane and opens another in its place, for the next boot.
+func (p *probe) restart() {
+	ended := p.Harness
+	p.opened = slices.DeleteFunc(p.opened, func(h *Harness) bool { return h == ended })
+	if err := ended.close(); err != nil {
+		p.errorf("The dataplane did not end cleanly: %v.", err)
+	}
+	p.Harness = p.openPlane()
+	p.Config.Boot = ended.Config.Boot + 1
 }
 
 func (p *probe) closeAll() {
