@@ -68,6 +68,10 @@ func (t *Tunnel) ask() {
 		t.probes++
 		t.probe = &probe{sequence: t.probes}
 	case p.tries >= orDefault(t.conn.DPD.Retries, 3):
+		if old := t.elsewhere(); old != nil {
+			t.goBack(old)
+			return
+		}
 		t.env.Stats.DeadPeers++
 		t.log.Warn("peer is dead", "unanswered", p.tries+1, "remote", t.remote)
 		t.finish(ike.ErrDeadPeer)
@@ -97,7 +101,7 @@ func (t *Tunnel) onProbe(sa *isakmpSA, id uint32, n *wire.Notify) {
 	}
 	sequence := binary.BigEndian.Uint32(n.Data)
 	if sa.askedAnew(sequence, id) {
-		t.heard()
+		t.heard(sa)
 		t.publish()
 	}
 	t.inform(sa, t.there(wire.RUThereAck, sa, sequence))
@@ -118,11 +122,12 @@ func (sa *isakmpSA) askedAnew(sequence, id uint32) bool {
 }
 
 // onProbeAnswer ends a probe.
-func (t *Tunnel) onProbeAnswer(n *wire.Notify) {
+func (t *Tunnel) onProbeAnswer(sa *isakmpSA, n *wire.Notify) {
 	if t.probe == nil || len(n.Data) != 4 || binary.BigEndian.Uint32(n.Data) != t.probe.sequence {
 		t.drop(ike.DropUnexpected)
 		return
 	}
-	t.heard()
+	t.probe = nil
+	t.heard(sa)
 	t.publish()
 }

@@ -42,6 +42,8 @@ type isakmpSA struct {
 	// proven: the peer has said something on it, so it has it. The initiator of
 	// aggressive mode does not know by its end.
 	proven bool
+	// heard is when the peer last said something fresh on it, zero for never.
+	heard time.Time
 	// asked is the sequence number of the peer's last R-U-THERE, nil before it, and
 	// askedIn are the message IDs that it came with.
 	asked   *uint32

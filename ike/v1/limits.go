@@ -45,6 +45,9 @@ const (
 	// carryOverTime is how long a rekeyed ISAKMP SA of ours stays, so that the peer
 	// has moved the ESP SAs to the new one when it hears that the old one ends.
 	carryOverTime = 10 * time.Second
+	// doubtTime is how much longer it stays at a time while the peer speaks on it, and is
+	// asked whether it knows its successor.
+	doubtTime = 3 * time.Second
 	// failedTime is how long a refused peer finds us silent before the half-open
 	// tunnel goes.
 	failedTime = 10 * time.Second

@@ -262,7 +262,7 @@ func (t *Tunnel) main6(sa *isakmpSA, m wire.Message) bool {
 	sa.main.iv = next
 	sa.main.step++
 	sa.main.sent, sa.proven = nil, true
-	t.heard()
+	t.heard(sa)
 	t.complete(sa, id)
 	return true
 }

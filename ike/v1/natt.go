@@ -105,10 +105,14 @@ func (t *Tunnel) natOriginal(mode ipsec.Mode, initiator bool) []wire.Payload {
 	return []wire.Payload{&wire.NATOA{Addr: i}, &wire.NATOA{Addr: r}}
 }
 
-// heard notes that a fresh authentic message came, and from where.
-func (t *Tunnel) heard() {
-	t.lastIn, t.probeAt = t.now, time.Time{}
-	t.probe = nil
+// heard notes that a fresh authentic message came on sa, and from where. On another one
+// than the current it does not tell that the peer knows that, so the question goes on
+// whether it is there.
+func (t *Tunnel) heard(sa *isakmpSA) {
+	t.lastIn, t.probeAt, sa.heard = t.now, time.Time{}, t.now
+	if sa == t.sa || sa.stage < stageUp {
+		t.probe = nil
+	}
 	if t.setup != nil {
 		t.local, t.remote = t.from.Local, t.from.Remote
 		return

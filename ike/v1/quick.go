@@ -142,7 +142,7 @@ func (t *Tunnel) onPhase2(sa *isakmpSA, h wire.Header) {
 			return
 		}
 	}
-	t.heard()
+	t.heard(sa)
 	sa.proven = true
 	x.iv, x.heard, x.waiting = next, digest, false
 	x.step++

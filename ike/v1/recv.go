@@ -110,7 +110,7 @@ func (t *Tunnel) onNotify(sa *isakmpSA, h wire.Header, n *wire.Notify) {
 	case n.Kind == wire.RUThere:
 		t.onProbe(sa, h.MessageID, n)
 	case n.Kind == wire.RUThereAck:
-		t.onProbeAnswer(n)
+		t.onProbeAnswer(sa, n)
 	case n.Kind == wire.Connected:
 		if x := t.exchange(sa, h.MessageID); x != nil && x.initiator && x.quick != nil && x.step >= 3 && x.forgetAt.IsZero() {
 			t.connected(x)

@@ -71,8 +71,21 @@ func (t *Tunnel) take(sa *isakmpSA) {
 	t.publish()
 }
 
+// elsewhere is the ISAKMP SA, replaced or one of two rivals, on which the peer was heard
+// since it was last heard on the current one, nil for none.
+func (t *Tunnel) elsewhere() *isakmpSA {
+	var last *isakmpSA
+	for _, sa := range t.others {
+		if (sa.stage == stageUp || sa.stage == stageReplaced) && sa.heard.After(t.sa.heard) && (last == nil || sa.heard.After(last.heard)) {
+			last = sa
+		}
+	}
+	return last
+}
+
 // goBack uses the ISAKMP SA again that was replaced by one of which the peer knows
-// nothing: the last message of aggressive mode has got lost, or whom it was for.
+// nothing: the last message of aggressive mode has got lost, or whom it was for, or
+// what that one knew.
 func (t *Tunnel) goBack(old *isakmpSA) {
 	lost := t.sa
 	t.log.Warn("peer does not know the new phase 1", "cookie_i", lost.cookieI.String(), "remote", t.remote)

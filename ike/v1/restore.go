@@ -130,7 +130,7 @@ func (r *reader) sa(m *statepb.SA) *isakmpSA {
 	sa := &isakmpSA{
 		cookieI: ipsec.IKESPI(m.CookieI), cookieR: ipsec.IKESPI(m.CookieR), initiator: m.Initiator, stage: state.Number[stage](r, m.Stage),
 		suite:     r.Suite(m.Suite),
-		lastBlock: m.LastBlock, phase1: r.phase1(m.Phase1), asked: m.Asked, askedIn: m.AskedIn, proven: m.Proven, life: time.Duration(m.Life),
+		lastBlock: m.LastBlock, phase1: r.phase1(m.Phase1), asked: m.Asked, askedIn: m.AskedIn, proven: m.Proven, heard: r.Time(m.Heard), life: time.Duration(m.Life),
 		began: r.Time(m.Began), born: r.Time(m.Born), softAt: r.Time(m.Soft), hardAt: r.Time(m.Hard), giveUpAt: r.Time(m.GiveUp),
 		used: m.Used, unknown: m.ProtoReflect().GetUnknown(),
 	}

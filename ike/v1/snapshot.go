@@ -86,7 +86,7 @@ func (w writer) sa(sa *isakmpSA) *statepb.SA {
 	m := &statepb.SA{
 		CookieI: uint64(sa.cookieI), CookieR: uint64(sa.cookieR), Initiator: sa.initiator, Stage: uint32(sa.stage),
 		Suite:     state.Suite(sa.suite),
-		LastBlock: sa.lastBlock, Phase1: phase1State(sa.phase1), Asked: sa.asked, AskedIn: sa.askedIn, Proven: sa.proven, Life: int64(sa.life),
+		LastBlock: sa.lastBlock, Phase1: phase1State(sa.phase1), Asked: sa.asked, AskedIn: sa.askedIn, Proven: sa.proven, Heard: w.Time(sa.heard), Life: int64(sa.life),
 		Began: w.Time(sa.began), Born: w.Time(sa.born), Soft: w.Time(sa.softAt), Hard: w.Time(sa.hardAt), GiveUp: w.Time(sa.giveUpAt),
 		Used: sa.used,
 	}

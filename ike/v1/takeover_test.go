@@ -2,6 +2,7 @@ package v1_test
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -82,6 +83,33 @@ func TestTakeover(t *testing.T) { // B2, F5, C7
 	p.WantSameIKE()
 	if n := len(p.B.Established); n != 1 {
 		t.Errorf("B announced %d peers, want one: phase 1 outlives its owner", n)
+	}
+}
+
+// TestSuccessorThatDiedWithItsOwner: a member dies, and with it all that it had told of
+// the phase 1 that it has just rekeyed. The next one has the old one, and is heard
+// there; so the peer goes back to it.
+func TestSuccessorThatDiedWithItsOwner(t *testing.T) { // B2
+	for name, options := range modes() {
+		for by := range 2 {
+			t.Run(fmt.Sprintf("%s, rekeyed by %c", name, 'A'+by), func(t *testing.T) {
+				p := v1test.Establish(t, append(options, v1test.Both(func(c *ike.Connection) {
+					c.DPD = ike.DPD{Interval: 10 * time.Second, Retries: 2}
+				}))...)
+				older := p.B.Snapshot
+				[]*v1test.End{p.A, p.B}[by].Do(ike.RekeyIKE{})
+				p.Pass(time.Second)
+				p.B.CrashBack(older)
+				rekeyChild(p.A)
+				p.Pass(5 * time.Minute)
+				p.WantUp()
+				p.WantSameIKE()
+				p.WantPairs(1)
+				rekeyChild(p.B)
+				p.Pass(time.Minute)
+				p.WantPairs(1)
+			})
+		}
 	}
 }
 

@@ -174,6 +174,9 @@ func (t *Tunnel) onGiveUp(sa *isakmpSA) {
 		t.candidateFailed(sa)
 	case !t.sa.proven && !t.probeDue().IsZero():
 		t.goBack(sa)
+	case sa == t.elsewhere() && t.now.Sub(t.sa.heard) > doubtTime && !t.probeDue().IsZero():
+		sa.giveUpAt = t.now.Add(doubtTime) // does the peer know the current one?
+		t.suspect()
 	default:
 		t.deleteISAKMP(sa)
 		t.forget(sa)

@@ -92,6 +92,14 @@ func (e *End) Crash() {
 	e.Succeed(ike.Takeover{})
 }
 
+// CrashBack is Crash, and all that the end has published of its tunnel since older is
+// lost, which the new owner begins with. It asks its peer at once.
+func (e *End) CrashBack(older []byte) {
+	e.Pair.TB.Helper()
+	e.snapshots[e.Tunnel.ID()] = older
+	e.Succeed(ike.Takeover{Probe: e.Pair.Now, Behind: true})
+}
+
 // Succeed is Crash with what the new owner is told.
 func (e *End) Succeed(in ike.Takeover) {
 	e.Pair.TB.Helper()

@@ -594,7 +594,9 @@ type SA struct {
 	// The peer has used it, so it has it.
 	Proven bool `protobuf:"varint,20,opt,name=proven,proto3" json:"proven,omitempty"`
 	// The message IDs that asked came with.
-	AskedIn       []uint32 `protobuf:"fixed32,21,rep,packed,name=asked_in,json=askedIn,proto3" json:"asked_in,omitempty"`
+	AskedIn []uint32 `protobuf:"fixed32,21,rep,packed,name=asked_in,json=askedIn,proto3" json:"asked_in,omitempty"`
+	// When the peer was last heard on it.
+	Heard         *int64 `protobuf:"zigzag64,22,opt,name=heard,proto3,oneof" json:"heard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -774,6 +776,13 @@ func (x *SA) GetAskedIn() []uint32 {
 		return x.AskedIn
 	}
 	return nil
+}
+
+func (x *SA) GetHeard() int64 {
+	if x != nil && x.Heard != nil {
+		return *x.Heard
+	}
+	return 0
 }
 
 // Phase1 is what is known until an ISAKMP SA is authenticated.
@@ -1891,7 +1900,7 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\b_startedB\v\n" +
 	"\t_deadlineB\n" +
 	"\n" +
-	"\b_refused\"\xf2\x04\n" +
+	"\b_refused\"\x97\x05\n" +
 	"\x02SA\x12\x19\n" +
 	"\bcookie_i\x18\x01 \x01(\x06R\acookieI\x12\x19\n" +
 	"\bcookie_r\x18\x02 \x01(\x06R\acookieR\x12\x1c\n" +
@@ -1915,14 +1924,16 @@ const file_ikev1_v1_state_proto_rawDesc = "" +
 	"\agive_up\x18\x12 \x01(\x12H\x05R\x06giveUp\x88\x01\x01\x12\x12\n" +
 	"\x04used\x18\x13 \x03(\aR\x04used\x12\x16\n" +
 	"\x06proven\x18\x14 \x01(\bR\x06proven\x12\x19\n" +
-	"\basked_in\x18\x15 \x03(\aR\aaskedInB\b\n" +
+	"\basked_in\x18\x15 \x03(\aR\aaskedIn\x12\x19\n" +
+	"\x05heard\x18\x16 \x01(\x12H\x06R\x05heard\x88\x01\x01B\b\n" +
 	"\x06_askedB\b\n" +
 	"\x06_beganB\a\n" +
 	"\x05_bornB\a\n" +
 	"\x05_softB\a\n" +
 	"\x05_hardB\n" +
 	"\n" +
-	"\b_give_up\"\xaa\x02\n" +
+	"\b_give_upB\b\n" +
+	"\x06_heard\"\xaa\x02\n" +
 	"\x06Phase1\x12 \n" +
 	"\vconnections\x18\x01 \x03(\tR\vconnections\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\rR\x06method\x12\x0e\n" +
