@@ -11,16 +11,20 @@ import (
 
 // memory is what one life of a member has known.
 type memory struct {
-	states map[uint64]bool             // of IKE SAs
-	sas    map[ipsec.SAID]bool         // in its dataplane
-	gone   map[ipsec.TunnelID]bool     // tunnels that it knows to be removed
-	final  map[ipsec.TunnelID]bool     // those whose client knows it, too
-	epochs map[ipsec.TunnelID]ha.Epoch // the highest that it has owned each with
+	states map[uint64]bool         // of IKE SAs
+	newest map[line]int            // of them, by their age
+	sas    map[ipsec.SAID]bool     // in its dataplane
+	gone   map[ipsec.TunnelID]bool // tunnels that it knows to be removed
+	// removed are the epochs up to which they are.
+	removed map[ipsec.TunnelID]ha.Epoch
+	final   map[ipsec.TunnelID]bool     // those whose client knows it, too
+	epochs  map[ipsec.TunnelID]ha.Epoch // the highest that it has owned each with
 }
 
 func newMemory() memory {
 	return memory{
-		states: make(map[uint64]bool), sas: make(map[ipsec.SAID]bool), gone: make(map[ipsec.TunnelID]bool), final: make(map[ipsec.TunnelID]bool),
+		states: make(map[uint64]bool), newest: make(map[line]int), sas: make(map[ipsec.SAID]bool),
+		gone: make(map[ipsec.TunnelID]bool), removed: make(map[ipsec.TunnelID]ha.Epoch), final: make(map[ipsec.TunnelID]bool),
 		epochs: make(map[ipsec.TunnelID]ha.Epoch),
 	}
 }
@@ -58,11 +62,15 @@ func (m *member) remember(in engine.ReplicaInput, held map[ipsec.TunnelID]bool) 
 				m.c.breach("I8: %s takes %v back, which was removed for good, as it knows", m.name, rec.Tunnel)
 			}
 			if st, ok := m.node.Tunnel(rec.Tunnel); !ok || st.Version.Compare(rec.Version) >= 0 { // it may have gone since
-				m.memory.states[m.c.ledger.sum(rec.IKE.State.Reveal())] = true
+				m.memory.learn(m.c, m.c.ledger.sum(rec.IKE.State.Reveal()))
+				if !m.memory.final[rec.Tunnel] && rec.Version.Epoch > m.memory.removed[rec.Tunnel] {
+					delete(m.memory.gone, rec.Tunnel) // somebody has claimed it since
+				}
 			}
 		case ha.Remove:
 			if _, there := m.node.Owner(rec.Tunnel); !there && held[rec.Tunnel] {
 				m.memory.gone[rec.Tunnel] = true
+				m.memory.removed[rec.Tunnel] = max(m.memory.removed[rec.Tunnel], rec.Epoch)
 				m.memory.final[rec.Tunnel] = m.memory.final[rec.Tunnel] || rec.Final
 			}
 		}
@@ -184,7 +192,7 @@ func (k memory) knows(m *member, p promise) bool {
 	if _, there := m.node.Owner(p.tunnel); p.over {
 		return k.gone[p.tunnel] || !there
 	}
-	if p.state != 0 && !k.states[p.state] {
+	if p.state != 0 && !k.knowsState(m.c, p.state) {
 		return false
 	}
 	for _, pair := range p.pairs {
@@ -195,6 +203,21 @@ func (k memory) knows(m *member, p promise) bool {
 		}
 	}
 	return true
+}
+
+// learn notes a state of an IKE SA.
+func (k memory) learn(c *Cluster, state uint64) {
+	k.states[state] = true
+	if a, known := c.ledger.ages[state]; known {
+		k.newest[a.line] = max(k.newest[a.line], a.n)
+	}
+}
+
+// knowsState tells whether a state was here, or a later one of its line: who syncs is
+// told of the last one only.
+func (k memory) knowsState(c *Cluster, state uint64) bool {
+	a, known := c.ledger.ages[state]
+	return k.states[state] || known && k.newest[a.line] >= a.n
 }
 
 // bury notes who knows that a tunnel was removed. Who forgets it with a crash

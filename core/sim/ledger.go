@@ -25,6 +25,9 @@ type ledger struct {
 	chains map[exchange]*chain
 	// promises are the messages to clients that wait for other members.
 	promises map[message]promise
+	// ages are the places of all states of IKE SAs among those of one owner.
+	ages map[uint64]age
+	last map[line]int
 	// taken are the numbers of inbound SAs that a life of a member has accepted.
 	taken map[acceptance]bool
 	// ended are the tunnels that were removed with their client's knowledge: the
@@ -99,6 +102,20 @@ type message struct {
 	sum    uint64
 }
 
+// line are the states that one life of a member gives the IKE SA of a tunnel; each has
+// all that those before it have.
+type line struct {
+	tunnel ipsec.TunnelID
+	member ipsec.MemberID
+	life   int
+}
+
+// age is the place of a state in its line, which begins with 1.
+type age struct {
+	line line
+	n    int
+}
+
 // promise is what a message tells a client.
 type promise struct {
 	tunnel ipsec.TunnelID
@@ -114,6 +131,7 @@ func newLedger() ledger {
 	return ledger{
 		seed: maphash.MakeSeed(),
 		uses: make(map[uint64][]use), ivs: make(map[espNonce]bool), chains: make(map[exchange]*chain), sealed_: make(map[ikeNonce]uint64),
+		ages: make(map[uint64]age), last: make(map[line]int),
 		promises: make(map[message]promise), taken: make(map[acceptance]bool),
 		ended: make(map[ipsec.TunnelID]map[ipsec.MemberID]int),
 	}
@@ -127,6 +145,9 @@ func (l *ledger) promised(m *member, p engine.Publication) {
 	pr := promise{at: m.c.clock.Now(), tunnel: p.Tunnel, pairs: p.Stored, over: p.Over, final: p.Final}
 	if p.IKE != nil {
 		pr.state = l.sum(p.IKE.State.Reveal())
+		of := line{p.Tunnel, m.id, m.daemon.life}
+		l.last[of]++
+		l.ages[pr.state] = age{of, l.last[of]}
 	}
 	for _, dg := range p.Send {
 		key := message{m.id, m.daemon.life, l.sum(dg.Payload)}
@@ -243,7 +264,7 @@ func (l *ledger) chained(by *member, payload []byte) {
 // remembers tells whether a member that lives has said a, or was told that it was said.
 func (c *Cluster) remembers(a answer) bool {
 	for _, m := range c.members {
-		if m.daemon.up && (m.id == a.member && m.daemon.life == a.life || m.memory.states[a.state]) {
+		if m.daemon.up && (m.id == a.member && m.daemon.life == a.life || m.memory.knowsState(m.c, a.state)) {
 			return true
 		}
 	}

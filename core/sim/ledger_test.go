@@ -32,7 +32,7 @@ func TestAnswersAreForgottenWithThoseWhoKnow(t *testing.T) { // B2
 	if c.remembers(said) {
 		t.Error("An answer is remembered although its member is dead and nobody was told.")
 	}
-	c.members[1].memory.states[state] = true
+	c.members[1].memory.learn(c, state)
 	if !c.remembers(said) {
 		t.Error("An answer is forgotten although a member that lives was told.")
 	}
@@ -40,6 +40,24 @@ func TestAnswersAreForgottenWithThoseWhoKnow(t *testing.T) { // B2
 	c.Crash(1)
 	if c.remembers(said) {
 		t.Error("The next life remembers what the last one said.")
+	}
+}
+
+// TestLaterStateHasAllThatIsBefore: a member that is told of the last state of an IKE SA
+// needs none of those that its owner gave it before; one that has an earlier one lacks it.
+func TestLaterStateHasAllThatIsBefore(t *testing.T) { // B2
+	c := New(Config{Seed: 1, Members: 2, Clients: 1, Calm: true})
+	of := line{tunnel: 1, member: 0, life: 1}
+	for n := 1; n <= 3; n++ {
+		c.ledger.ages[uint64(n)] = age{of, n}
+	}
+	k := newMemory()
+	k.learn(c, 2)
+	if !k.knowsState(c, 1) || !k.knowsState(c, 2) {
+		t.Error("A state, or the one before it, is not known although it was learned.")
+	}
+	if k.knowsState(c, 3) {
+		t.Error("A state is known that comes after all that were learned.")
 	}
 }
 

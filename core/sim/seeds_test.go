@@ -101,6 +101,13 @@ func TestFoundIKEv1Seeds(t *testing.T) { // B1, B2
 		// again from where it was, with the same number: the member answered all of that
 		// to where it had been.
 		{1390, sim.MaxSeq},
+		// A member died after it had rekeyed phase 1, with all that knew of that. The next
+		// one spoke on the old ISAKMP SA, which the client took for an answer to what it
+		// asked on the new one.
+		{33038, sim.MaxSeq},
+		// Members that came back were told the last of two states that a client was waiting
+		// for: which was held against it, as they lacked the first.
+		{32866, sim.IKEv1},
 	} {
 		if err := sim.New(ikev1Config(found.seed, found.dialect)).Run(); err != nil {
 			t.Errorf("Seed %d of dialect %d: %v.", found.seed, found.dialect, err)

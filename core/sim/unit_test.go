@@ -40,6 +40,11 @@ func TestFoundUnitSeeds(t *testing.T) { // I1, I2
 		// A subordinate ended a tunnel that the primary had taken back, as its client asked for
 		// that, became primary, and sent in the same tunnel with the nonces that it had used.
 		20112,
+		// A tunnel that had ended came back with another member's later claim: which was held
+		// against a member that knew of the end.
+		30012,
+		// The next owner spoke on an ISAKMP SA that was the rival of the current one.
+		30160,
 	} {
 		if err := sim.New(unitConfig(seed)).Run(); err != nil {
 			t.Errorf("Seed %d: %v.", seed, err)
