@@ -32,7 +32,7 @@ func (p PRF) CheckSharedKeyAuth(psk ipsec.Key, signed, auth []byte) bool {
 //	InitiatorSignedOctets = RealMessage1 | NonceRData | MACedIDForI
 //	MACedIDForI = prf(SK_pi, RestOfInitIDPayload)
 func (p PRF) SignedOctets(skp ipsec.Key, message, peerNonce, id []byte) []byte {
-	out := make([]byte, 0, len(message)+len(peerNonce)+p.len)
+	out := make([]byte, 0, len(message)+len(peerNonce)+p.Len())
 	out = append(out, message...)
 	out = append(out, peerNonce...)
 	return append(out, p.Sum(skp, id)...)

@@ -5,12 +5,9 @@ import (
 	"crypto/cipher"
 	"crypto/des" //nolint:gosec // 3DES is used only where the configuration names it
 	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // in HMAC only, which does not need collision resistance
-	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
-	"hash"
 
 	"github.com/evergate/evergate/core/ipsec"
 )
@@ -24,7 +21,8 @@ type composed struct {
 	block cipher.Block
 	salt  []byte // of CTR; nil for CBC
 	iv    int
-	mac   hash.Hash
+	mac   digest
+	key   []byte // of mac; it belongs to whoever gave it
 	icv   int
 	sum   [sha512.Size]byte // room for a checksum
 }
@@ -47,22 +45,23 @@ func newComposed(a ipsec.Algorithms, k DirectionKeys) (*composed, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.mac, err = newMAC(a.Integrity, k.Integrity)
+	c.key = k.Integrity.Reveal()
+	c.mac, err = digestOf(a.Integrity)
 	return c, err
 }
 
-func newMAC(i ipsec.IntegrityID, key ipsec.Key) (hash.Hash, error) {
+func digestOf(i ipsec.IntegrityID) (digest, error) {
 	switch i {
 	case ipsec.AuthHMACSHA1_96:
-		return hmac.New(sha1.New, key.Reveal()), nil
+		return digestSHA1, nil
 	case ipsec.AuthHMACSHA2_256_128:
-		return hmac.New(sha256.New, key.Reveal()), nil
+		return digestSHA256, nil
 	case ipsec.AuthHMACSHA2_384_192:
-		return hmac.New(sha512.New384, key.Reveal()), nil
+		return digestSHA384, nil
 	case ipsec.AuthHMACSHA2_512_256:
-		return hmac.New(sha512.New, key.Reveal()), nil
+		return digestSHA512, nil
 	default:
-		return nil, fmt.Errorf("suite: unknown integrity algorithm %d", uint16(i))
+		return 0, fmt.Errorf("suite: unknown integrity algorithm %d", uint16(i))
 	}
 }
 
@@ -96,8 +95,7 @@ func (c *composed) split(msg []byte, body int) (iv, text, icv []byte) {
 
 // checksum is the truncated HMAC of all before the ICV. It is there for one message.
 func (c *composed) checksum(msg []byte) []byte {
-	c.mac.Write(msg[:len(msg)-c.icv])
-	return c.mac.Sum(c.sum[:0])[:c.icv]
+	return c.mac.appendHMAC(c.sum[:0], c.key, msg[:len(msg)-c.icv])[:c.icv]
 }
 
 // counter is AES-CTR from the block that RFC 3686 section 4 describes: salt, IV

@@ -161,9 +161,9 @@ type ChildKeys struct {
 // The keys from the initiator to the responder come first, and within a
 // direction the encryption key comes before the integrity key.
 func (p PRF) ChildKeys(d ipsec.Key, a ipsec.Algorithms, shared ipsec.Key, ni, nr []byte) (ChildKeys, error) {
-	if p.len == 0 || d.Len() != p.len || len(ni) == 0 || len(nr) == 0 {
+	if p.Len() == 0 || d.Len() != p.Len() || len(ni) == 0 || len(nr) == 0 {
 		return ChildKeys{}, fmt.Errorf("suite: derive Child SA keys: SK_d has %d octets, nonces %d and %d; want %d for %v",
-			d.Len(), len(ni), len(nr), p.len, p.id)
+			d.Len(), len(ni), len(nr), p.Len(), p.id)
 	}
 	if err := validEncryption(a.Encryption, a.KeyBits, a.Integrity); err != nil {
 		return ChildKeys{}, err

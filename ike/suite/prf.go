@@ -1,12 +1,7 @@
 package suite
 
 import (
-	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // PRF_HMAC_SHA1 is what the oldest peers speak; HMAC does not need collision resistance
-	"crypto/sha256"
-	"crypto/sha512"
 	"fmt"
-	"hash"
 
 	"github.com/evergate/evergate/core/ipsec"
 )
@@ -16,22 +11,21 @@ import (
 // fixed size (only a part of each nonce counts) concern none of them. NewPRF
 // makes one; the zero PRF is invalid.
 type PRF struct {
-	id  ipsec.PRFID
-	new func() hash.Hash
-	len int
+	id   ipsec.PRFID
+	hash digest
 }
 
 // NewPRF returns the PRF with IANA's number id. An error names an unknown one.
 func NewPRF(id ipsec.PRFID) (PRF, error) {
 	switch id {
 	case ipsec.PRFHMACSHA1:
-		return PRF{id, sha1.New, sha1.Size}, nil
+		return PRF{id, digestSHA1}, nil
 	case ipsec.PRFHMACSHA2_256:
-		return PRF{id, sha256.New, sha256.Size}, nil
+		return PRF{id, digestSHA256}, nil
 	case ipsec.PRFHMACSHA2_384:
-		return PRF{id, sha512.New384, sha512.Size384}, nil
+		return PRF{id, digestSHA384}, nil
 	case ipsec.PRFHMACSHA2_512:
-		return PRF{id, sha512.New, sha512.Size}, nil
+		return PRF{id, digestSHA512}, nil
 	default:
 		return PRF{}, fmt.Errorf("suite: unknown PRF %d", uint16(id))
 	}
@@ -42,15 +36,11 @@ func (p PRF) ID() ipsec.PRFID { return p.id }
 
 // Len is the length of the output and the preferred length of a key, in octets:
 // that of SK_d, SK_pi and SK_pr.
-func (p PRF) Len() int { return p.len }
+func (p PRF) Len() int { return p.hash.size() }
 
 // Sum is prf(key, data), where data are joined. The result is the caller's.
 func (p PRF) Sum(key ipsec.Key, data ...[]byte) []byte {
-	h := hmac.New(p.new, key.Reveal())
-	for _, d := range data {
-		h.Write(d)
-	}
-	return h.Sum(make([]byte, 0, p.len))
+	return p.hash.appendHMAC(make([]byte, 0, p.Len()), key.Reveal(), data...)
 }
 
 // Plus is the first n octets of prf+(key, seed), where the parts of seed are
@@ -63,23 +53,18 @@ func (p PRF) Sum(key ipsec.Key, data ...[]byte) []byte {
 // The counter at the end is one octet, so prf+ ends after 255 outputs of prf
 // (RFC 7296 section 2.13). More is an error.
 func (p PRF) Plus(key ipsec.Key, n int, seed ...[]byte) ([]byte, error) {
-	if n < 0 || n > 255*p.len {
-		return nil, fmt.Errorf("suite: derive %d octets with %v: prf+ yields at most %d", n, p.id, 255*p.len)
+	size := p.Len()
+	if n < 0 || n > 255*size {
+		return nil, fmt.Errorf("suite: derive %d octets with %v: prf+ yields at most %d", n, p.id, 255*size)
 	}
-	h := hmac.New(p.new, key.Reveal())
-	out := make([]byte, 0, (n+p.len-1)/p.len*p.len)
-	var last []byte
-	for counter := byte(1); len(out) < n; counter++ {
-		if counter > 1 { // a new one would set up to be reset often
-			h.Reset()
-		}
-		h.Write(last)
-		for _, s := range seed {
-			h.Write(s)
-		}
-		h.Write([]byte{counter})
-		out = h.Sum(out)
-		last = out[len(out)-p.len:]
+	counter := []byte{0}
+	all := append(make([][]byte, 1, len(seed)+2), seed...) // T of the turn before | S | counter
+	all = append(all, counter)
+	out := make([]byte, 0, (n+size-1)/size*size)
+	for len(out) < n {
+		counter[0]++
+		out = p.hash.appendHMAC(out, key.Reveal(), all...)
+		all[0] = out[len(out)-size:]
 	}
 	clear(out[n:])
 	return out[:n:n], nil
@@ -100,7 +85,7 @@ const NonceLen = 32
 
 // CheckNonce tells what is wrong with a nonce of the peer, if anything.
 func (p PRF) CheckNonce(nonce []byte) error {
-	if least := max(MinNonceLen, p.len/2); len(nonce) < least || len(nonce) > MaxNonceLen {
+	if least := max(MinNonceLen, p.Len()/2); len(nonce) < least || len(nonce) > MaxNonceLen {
 		return fmt.Errorf("suite: nonce has %d octets, want %d to %d for %v", len(nonce), least, MaxNonceLen, p.id)
 	}
 	return nil

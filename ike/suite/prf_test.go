@@ -2,6 +2,11 @@ package suite_test
 
 import (
 	"bytes"
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"hash"
 	"strings"
 	"testing"
 
@@ -63,6 +68,25 @@ func TestPRFVectors(t *testing.T) {
 		}
 		if p.Len() != len(want) || p.ID() != v.id {
 			t.Errorf("%v says that it is %v with %d octets.", v.id, p.ID(), p.Len())
+		}
+	}
+}
+
+// TestPRFIsHMAC compares with the standard library's HMAC, around the lengths where
+// something changes: a block of the hash, and what there is room for on the stack.
+func TestPRFIsHMAC(t *testing.T) {
+	for id, hash := range map[ipsec.PRFID]func() hash.Hash{
+		ipsec.PRFHMACSHA1: sha1.New, ipsec.PRFHMACSHA2_256: sha256.New, ipsec.PRFHMACSHA2_384: sha512.New384, ipsec.PRFHMACSHA2_512: sha512.New,
+	} {
+		p, data := prf(t, id), random(1, 1<<12)
+		for _, k := range []int{0, 1, 63, 64, 65, 127, 128, 129, 1000} {
+			for _, n := range []int{0, 1, 895, 896, 897, 959, 960, 961, 1 << 12} {
+				h := hmac.New(hash, data[:k])
+				h.Write(data[:n])
+				if got, want := p.Sum(ipsec.CopyKey(data[:k]), data[:n/3], data[n/3:n]), h.Sum(nil); !bytes.Equal(got, want) {
+					t.Errorf("%v of %d octets with a key of %d is %x, want %x.", id, n, k, got, want)
+				}
+			}
 		}
 	}
 }
