@@ -2,6 +2,7 @@ package ike
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/core/ipsec"
@@ -105,6 +106,7 @@ func (t *Tunnel) installInbound(c *childSA) {
 	t.generation++
 	c.generation = t.generation
 	t.children = append(t.children, c)
+	t.out.Install = slices.Grow(t.out.Install, 2) // the other direction follows
 	t.out.Install = append(t.out.Install, t.describe(t.now, c, ipsec.Inbound))
 	t.env.Stats.ChildrenCreated++
 	t.info("child sa installed", "child", c.conf.Name, "in", text(c.in.String), "out", text(c.out.String),

@@ -128,7 +128,7 @@ const minFragment = 128
 
 // sealedLen is the length of the message that Seal would make.
 func sealedLen(s wire.Sealer, payloads []wire.Payload) (int, error) {
-	_, plain, err := wire.AppendPayloads(nil, payloads)
+	_, plain, err := wire.AppendPayloads(make([]byte, 0, usualMessage), payloads)
 	if err != nil {
 		return 0, err
 	}

@@ -173,7 +173,9 @@ func (t *Tunnel) respond(sa *ikeSA, x wire.ExchangeType, payloads ...wire.Payloa
 	sa.recvID++
 	sa.inParts = nil
 	t.env.Stats.ResponsesOut.count(x)
-	t.transmit(t.from.Local, t.from.Remote, packets)
+	for _, p := range packets {
+		t.hand(t.from.Local, t.from.Remote, p)
+	}
 	t.publish()
 }
 
@@ -182,7 +184,7 @@ func (t *Tunnel) respond(sa *ikeSA, x wire.ExchangeType, payloads ...wire.Payloa
 func (t *Tunnel) encode(sa *ikeSA, h wire.Header, payloads []wire.Payload) ([][]byte, error) {
 	m := wire.Message{Header: h, Payloads: payloads}
 	if h.Exchange == wire.IKESAInit {
-		b, err := m.Append(nil)
+		b, err := m.Append(make([]byte, 0, usualMessage))
 		return [][]byte{b}, err
 	}
 	if t.fragments {
@@ -197,16 +199,24 @@ func (t *Tunnel) encode(sa *ikeSA, h wire.Header, payloads []wire.Payload) ([][]
 			return packets, err
 		}
 	}
-	b, err := m.Seal(nil, sa.sealer)
+	b, err := m.Seal(make([]byte, 0, usualMessage), sa.sealer)
 	return [][]byte{b}, err
 }
+
+// usualMessage is how many octets most messages have room in while they are made.
+const usualMessage = 512
 
 // transmit hands datagrams to the caller. Each gets a copy, because the machine
 // keeps what it may have to repeat.
 func (t *Tunnel) transmit(local, remote netip.AddrPort, packets [][]byte) {
 	for _, p := range packets {
-		t.out.Send = append(t.out.Send, Datagram{Local: local, Remote: remote, Payload: append([]byte(nil), p...)})
+		t.hand(local, remote, bytes.Clone(p))
 	}
+}
+
+// hand hands a datagram to the caller, who owns packet from then on.
+func (t *Tunnel) hand(local, remote netip.AddrPort, packet []byte) {
+	t.out.Send = append(t.out.Send, Datagram{Local: local, Remote: remote, Payload: packet})
 	t.lastOut = t.now
 }
 

@@ -51,11 +51,11 @@ func (s *Shard) apply(now time.Time, t *tunnel, rd ike.Ready) {
 		s.apply(now, t, s.machines.step(now, t.ike, ike.Refused{ID: id, Err: errSPITaken}))
 		return
 	}
-	op := Op{ID: s.nextOp(), Install: make([]ipsec.SA, len(rd.Install))}
-	for i, desc := range rd.Install {
-		desc.Sequence = s.firstLease(t, desc)
-		op.Install[i] = desc
-		s.add(now, t, desc)
+	op := Op{ID: s.nextOp(), Install: rd.Install}
+	for i := range rd.Install {
+		desc := &rd.Install[i]
+		desc.Sequence = s.firstLease(t, *desc)
+		s.add(now, t, *desc)
 		if t.idleOf(desc.ID) != nil {
 			s.note(now, t, desc.ID) // it has another lease than the journal knows
 		}

@@ -106,9 +106,17 @@ func (e *Engine) call(ctx context.Context, ops []planeOp) map[*runner][]Result {
 	return dealOut(ops, placements, counters, err)
 }
 
-// flatten is what all operations have of one kind, in order.
+// flatten is what all operations have of one kind, in order. It may be the first one's
+// own: nobody changes it any more.
 func flatten[T any](ops []planeOp, of func(planeOp) []T) []T {
-	var all []T
+	if len(ops) == 1 {
+		return of(ops[0])
+	}
+	n := 0
+	for _, op := range ops {
+		n += len(of(op))
+	}
+	all := make([]T, 0, n)
 	for _, op := range ops {
 		all = append(all, of(op)...)
 	}
