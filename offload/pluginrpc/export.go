@@ -22,9 +22,10 @@ import (
 // has of it. So messages are made once for each call, and read without the generated
 // ones between (package field).
 
-// exportBatch is how many Counters go into one message: with the largest replay
+// exportBatch is how many Counters go into one message: what both ends make for one is
+// half a kilobyte for each of them, anew for each call. Even with the largest replay
 // bitmap (512 octets) and some selector ids they stay far below gRPC's limit.
-const exportBatch = 512
+const exportBatch = 128
 
 // flatCounters is to Counters what flatSA is to an SA.
 type flatCounters struct {
