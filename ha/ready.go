@@ -63,7 +63,8 @@ type Ready struct {
 }
 
 // Restored is a tunnel that changed its owner to us. Its children are as they
-// are in the dataplane by now, with the ceilings that they may send up to.
+// are in the dataplane by now. Out.Sequence is what they may send: up to Ceiling, from
+// Next, or where the dataplane stands if that is zero.
 type Restored struct {
 	Tunnel   ipsec.TunnelID
 	Epoch    Epoch

@@ -31,8 +31,8 @@ func (o idleSA) sequence(a ipsec.Algorithms) ipsec.Sequence {
 // restingSA is an outbound SA that goes out of use.
 func restingSA(pair ipsec.SAID, out ipsec.SA) idleSA {
 	above, last := out.Sequence.Ceiling, out.Algorithms.MaxSequence()
-	if out.Sequence.Next >= last {
-		above = last
+	if above == 0 || out.Sequence.Next >= last {
+		above = last // it had no ceiling, or no number
 	}
 	return idleSA{pair: pair, id: out.ID, above: above, ceiling: above}
 }
