@@ -164,7 +164,10 @@ func (r Result) Report() report.Report {
 		},
 		Samples: slices.Concat(samplesOf("Scaling", r.Scaling), samplesOf("Cipher", r.Ciphers), samplesOf("Framing", r.Framings)),
 	}
-	out.Plots = append(out.Plots, r.waits()...)
+	out.Plots = slices.Concat(out.Plots, []report.Plot{r.memory()}, r.waits(),
+		stepPlot("What arrives with several queues, over TCP", r.Scaling),
+		stepPlot("What arrives with other algorithms, over TCP", r.Ciphers),
+		stepPlot("What arrives without UDP, over TCP", r.Framings))
 	for _, s := range r.Samples {
 		name := strings.ReplaceAll(s.Contestant, ",", "")
 		out.Samples = append(out.Samples, report.Sample{Name: "Throughput/test=" + s.Test + "/of=" + name, Values: s.values()})
@@ -184,70 +187,4 @@ func (f Figures) values() []report.Value {
 		vs = append(vs, report.Value{Number: f.P50.Seconds(), Unit: "p50-s"}, report.Value{Number: f.P99.Seconds(), Unit: "p99-s"})
 	}
 	return vs
-}
-
-// plot has the medians of a figure with their spread: a group of bars for each
-// test, in it one for each contestant, of no height where it could not be made.
-func (r Result) plot(title, unit string, figure func(Figures) float64) report.Plot {
-	p := report.Plot{Title: title, Y: unit, Groups: r.tests()}
-	for _, c := range r.Contestants {
-		s := report.Series{Name: c.Name}
-		for _, test := range p.Groups {
-			var vs []float64
-			for _, f := range r.samples(c.Name, test) {
-				vs = append(vs, figure(f))
-			}
-			span := spanOf(vs)
-			s.Y, s.Low, s.High = append(s.Y, span.Median), append(s.Low, span.Min), append(s.High, span.Max)
-		}
-		p.Series = append(p.Series, s)
-	}
-	return p
-}
-
-// waits are plots of how late datagrams are under load, one for each test with
-// datagrams: each contestant's percentiles, the rarest on the right.
-func (r Result) waits() (out []report.Plot) {
-	for _, test := range r.tests() {
-		p := report.Plot{
-			Title: "How late one of so many datagrams is: " + test, X: "one of", Y: "ms",
-			LogX: true, LogY: true,
-		}
-		for _, c := range r.Contestants {
-			if s := waitsOf(r.samples(c.Name, test)); len(s.Y) > 0 {
-				s.Name = c.Name
-				p.Series = append(p.Series, s)
-			}
-		}
-		if len(p.Series) > 0 {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// waitsOf is the line of a contestant; it is empty for a test without datagrams.
-func waitsOf(fs []Figures) (s report.Series) {
-	percentiles := []struct {
-		oneOf float64
-		of    func(Figures) time.Duration
-	}{
-		{2, func(f Figures) time.Duration { return f.P50 }},
-		{10, func(f Figures) time.Duration { return f.P90 }},
-		{100, func(f Figures) time.Duration { return f.P99 }},
-		{1000, func(f Figures) time.Duration { return f.P999 }},
-	}
-	for _, p := range percentiles {
-		var vs []float64
-		for _, f := range fs {
-			vs = append(vs, p.of(f).Seconds()*1e3)
-		}
-		span := spanOf(vs)
-		if span.Min <= 0 {
-			return report.Series{}
-		}
-		s.X, s.Y = append(s.X, p.oneOf), append(s.Y, span.Median)
-		s.Low, s.High = append(s.Low, span.Min), append(s.High, span.Max)
-	}
-	return s
 }
