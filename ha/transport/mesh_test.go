@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -70,6 +71,10 @@ func TestCountersOfStandalonePeers(t *testing.T) { // F17
 		}
 	}
 	eventually(t, "all frames have come", func() bool { return len(b.received(1)) == 12 })
+	eventually(t, "A has counted what it has written", func() bool {
+		sent := a.peer(g.addr(2)).Sent
+		return !slices.ContainsFunc(sent[:], func(c Traffic) bool { return c.Frames < 3 })
+	})
 	sent, received := a.peer(g.addr(2)), b.peer(g.addr(1))
 	if s, r := sent.SessionType(); s != 9 || r != 0 {
 		t.Errorf("A sent 9 frames of session type and received none, but shows send=%d, recv=%d.", s, r)
