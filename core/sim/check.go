@@ -139,9 +139,10 @@ func (c *Cluster) checkEnded(id ipsec.TunnelID) {
 
 // checkPromises checks that what is about to be told to a client is on enough
 // other members (I6). One that has just died may have acknowledged it. Waived are
-// messages that are counted as unprotected. A member of a unit that steps back does not
-// send what it was about to say, whose records are counted all the same; what it says
-// of them later, as primary again, is waived too.
+// messages that are counted as unprotected, and those that a member has hung with: who
+// had acknowledged them then may be in another life by now. A member of a unit that
+// steps back does not send what it was about to say, whose records are counted all the
+// same; what it says of them later, as primary again, is waived too.
 func (m *member) checkPromises(dgs []ike.Datagram, waived bool) {
 	l := &m.c.ledger
 	for _, dg := range dgs {
@@ -152,7 +153,7 @@ func (m *member) checkPromises(dgs []ike.Datagram, waived bool) {
 		}
 		p.kept = true
 		l.promises[key] = p
-		if waived || p.empty() || m.c.cfg.Units > 0 && m.exposed.After(p.at) {
+		if waived || p.empty() || m.thawed.After(p.at) || m.c.cfg.Units > 0 && m.exposed.After(p.at) {
 			continue
 		}
 		m.c.sum.Promises++

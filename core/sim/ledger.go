@@ -142,6 +142,9 @@ func (l *ledger) sum(b []byte) uint64 { return maphash.Bytes(l.seed, b) }
 
 // promised notes what the messages of a step tell.
 func (l *ledger) promised(m *member, p engine.Publication) {
+	if p.Over && p.Final {
+		l.hushed(m, p.Tunnel) // the client has ended it, and does not wait for what was to come
+	}
 	pr := promise{at: m.c.clock.Now(), tunnel: p.Tunnel, pairs: p.Stored, over: p.Over, final: p.Final}
 	if p.IKE != nil {
 		pr.state = l.sum(p.IKE.State.Reveal())
@@ -157,7 +160,7 @@ func (l *ledger) promised(m *member, p engine.Publication) {
 	}
 }
 
-// hushed forgets what a member wanted to say of a tunnel that it has lost.
+// hushed forgets what a member wanted to say of a tunnel that it has lost, or that has ended.
 func (l *ledger) hushed(m *member, id ipsec.TunnelID) {
 	for key, p := range l.promises {
 		if key.member == m.id && p.tunnel == id {

@@ -40,6 +40,7 @@ type member struct {
 	// that was so last.
 	unprotected bool
 	exposed     time.Time
+	thawed      time.Time // when it last went on after it had hung
 	// routes are who needs a route, and whether as the tunnel's owner.
 	routes map[netip.Prefix]map[ipsec.TunnelID]bool
 
@@ -346,6 +347,7 @@ func (m *member) freeze(daemon, dataplane bool) {
 func (m *member) thaw() {
 	if m.daemon.up && (m.daemon.frozen || m.plane.frozen) {
 		m.c.tracef(m.name, "thaws")
+		m.thawed = m.c.clock.Now()
 		m.plane.frozen = false
 		m.daemon.thaw()
 		m.pump()

@@ -108,6 +108,10 @@ func TestFoundIKEv1Seeds(t *testing.T) { // B1, B2
 		// Members that came back were told the last of two states that a client was waiting
 		// for: which was held against it, as they lacked the first.
 		{32866, sim.IKEv1},
+		// A client hung up while an answer waited for others; and a member hung while one
+		// waited that another member had, which died twice meanwhile.
+		{37714, sim.IKEv1},
+		{37454, sim.MaxSeq},
 	} {
 		if err := sim.New(ikev1Config(found.seed, found.dialect)).Run(); err != nil {
 			t.Errorf("Seed %d of dialect %d: %v.", found.seed, found.dialect, err)
