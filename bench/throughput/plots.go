@@ -1,6 +1,7 @@
 package throughput
 
 import (
+	"slices"
 	"time"
 
 	"github.com/evergate/evergate/bench/report"
@@ -8,8 +9,8 @@ import (
 
 // plot has the medians of a figure with their spread: a group of bars for each
 // test, in it one for each contestant, of no height where it could not be made.
-func (r Result) plot(title, unit string, figure func(Figures) float64) report.Plot {
-	p := report.Plot{Title: title, Y: unit, Groups: r.tests()}
+func (r Result) plot(title, unit string, tests []string, figure func(Figures) float64) report.Plot {
+	p := report.Plot{Title: title, Y: unit, Groups: tests}
 	for _, c := range r.Contestants {
 		s := report.Series{Name: c.Name}
 		for _, test := range p.Groups {
@@ -23,6 +24,17 @@ func (r Result) plot(title, unit string, figure func(Figures) float64) report.Pl
 		p.Series = append(p.Series, s)
 	}
 	return p
+}
+
+// packets is a plot of what arrives in the tests with datagrams; there is none of none.
+func (r Result) packets() []report.Plot {
+	tests := slices.DeleteFunc(r.tests(), func(test string) bool {
+		return !slices.ContainsFunc(r.Samples, func(s Sample) bool { return s.Test == test && s.Packets > 0 })
+	})
+	if len(tests) == 0 {
+		return nil
+	}
+	return []report.Plot{r.plot("What arrives, in packets", "1,000 packets per second", tests, func(f Figures) float64 { return f.Packets / 1e3 })}
 }
 
 // memory is a plot of the most that the processes of each contestant ever had.

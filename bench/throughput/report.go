@@ -159,12 +159,12 @@ func (r Result) Report() report.Report {
 		Title: "Throughput from the gateway to the client, " + r.Proposal, Conditions: r.conditions(),
 		Tables: append(tables, r.contestantTable()), Result: r,
 		Plots: []report.Plot{
-			r.plot("What arrives", "Gbit/s", func(f Figures) float64 { return f.Bits / 1e9 }),
-			r.plot("What it costs the gateway", "processor seconds per GB", func(f Figures) float64 { return f.Gateway }),
+			r.plot("What arrives", "Gbit/s", r.tests(), func(f Figures) float64 { return f.Bits / 1e9 }),
+			r.plot("What it costs the gateway", "processor seconds per GB", r.tests(), func(f Figures) float64 { return f.Gateway }),
 		},
 		Samples: slices.Concat(samplesOf("Scaling", r.Scaling), samplesOf("Cipher", r.Ciphers), samplesOf("Framing", r.Framings)),
 	}
-	out.Plots = slices.Concat(out.Plots, []report.Plot{r.memory()}, r.waits(),
+	out.Plots = slices.Concat(out.Plots, r.packets(), []report.Plot{r.memory()}, r.waits(),
 		stepPlot("What arrives with several queues, over TCP", r.Scaling),
 		stepPlot("What arrives with other algorithms, over TCP", r.Ciphers),
 		stepPlot("What arrives without UDP, over TCP", r.Framings))
