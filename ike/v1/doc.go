@@ -33,7 +33,9 @@
 // A new phase 1 with the same peer replaces the ISAKMP SA, and the ESP SAs stay.
 // One that we begin is a part of the tunnel. One that the peer begins is a tunnel
 // of its own until the peer has proven who it is; then the older tunnel takes its
-// ISAKMP SA (rekey.go) and is Woken, and the younger one is done.
+// ISAKMP SA (rekey.go) and is Woken, and the younger one is done. Where the peer answers
+// nothing on the new ISAKMP SA and speaks on the old one, it has lost the new one with a
+// member that died, and the old one is used again.
 //
 // # Failover
 //
