@@ -55,7 +55,7 @@ func launch(s settings) ([]loop.Cryptodev, error) {
 	}
 	for _, name := range s.cryptodevs {
 		if err := loop.AddDevice(name, "max_nb_queue_pairs="+strconv.Itoa(maxWorkers)); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("setting cryptodevs: %w: does this DPDK have the driver? Leave it out otherwise", err)
 		}
 	}
 	return loop.StartCryptodevs()
@@ -64,10 +64,12 @@ func launch(s settings) ([]loop.Cryptodev, error) {
 // explain says what an operator can do about the usual reasons.
 func explain(err error, args []string) error {
 	switch {
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("setting eal: %w: DPDK does not know one of its arguments, or what one says", err)
 	case !slices.Contains(args, "--no-huge"):
-		return fmt.Errorf("%w: are there hugepages (sysctl vm.nr_hugepages), and may this process map them?", err)
+		return fmt.Errorf("setting eal: %w: are there hugepages (sysctl vm.nr_hugepages), and may this process map them? --no-huge does without", err)
 	default:
-		return fmt.Errorf("%w: does this machine have the memory of its -m?", err)
+		return fmt.Errorf("setting eal: %w: does this machine have the memory of its -m?", err)
 	}
 }
 

@@ -60,7 +60,7 @@ func openNetwork(e *Engine, s settings, found []loop.Cryptodev) (n *network, err
 		return n, fmt.Errorf("open netlink: %w", err)
 	}
 	if n.tun, err = openHostDevice(n.nl, s.tunName, unix.IFF_TUN, s.workers); err != nil {
-		return n, err
+		return n, fmt.Errorf("setting tun-name: %w", err)
 	}
 	n.plane, err = loop.NewPlane(s.plane())
 	if err != nil {
@@ -87,21 +87,21 @@ func openNetwork(e *Engine, s settings, found []loop.Cryptodev) (n *network, err
 func (n *network) addPort(d device, host string, s settings, found []loop.Cryptodev) error {
 	tap, err := openHostDevice(n.nl, host, unix.IFF_TAP, s.workers)
 	if err != nil {
-		return err
+		return fmt.Errorf("setting host-interfaces: %w", err)
 	}
 	n.hosts = append(n.hosts, tap)
 	if d.virtual() {
 		if err := loop.AddDevice(d.name, d.arguments(s.workers)); err != nil {
-			return err
+			return fmt.Errorf("setting ports: %w: does this DPDK have the driver, are its arguments right, is there what they name, and has this process the rights (CAP_NET_RAW)?", err)
 		}
 		n.made = append(n.made, d.name)
 	}
 	port, mac, err := n.plane.AddPort(d.name, tap.fds)
 	switch {
 	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("%w: is the device bound to vfio-pci, and named in setting eal (-a)?", err)
+		return fmt.Errorf("setting ports: %w: is the device bound to vfio-pci, and named in setting eal (-a)?", err)
 	case err != nil:
-		return err
+		return fmt.Errorf("setting ports: %w", err)
 	}
 	if slices.Contains(s.emulated, d.name) {
 		if err := n.plane.Emulate(port, s.emulation(found)); errors.Is(err, unix.ERANGE) {

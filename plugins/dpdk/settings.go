@@ -189,6 +189,13 @@ func (r *settingsReader) checkWorkers(s *settings, from map[string]string) {
 	if len(s.cpus) != s.workers {
 		r.refuse("cpus", from["cpus"], fmt.Sprintf("one for each of %d workers", s.workers))
 	}
+	usable, err := usableCPUs()
+	if err != nil {
+		r.wrong = append(r.wrong, err.Error())
+	}
+	if from["cpus"] != "" && slices.ContainsFunc(s.cpus, func(cpu int) bool { return !slices.Contains(usable, cpu) }) {
+		r.refuse("cpus", from["cpus"], fmt.Sprintf("some of those that this process may use, %v", usable))
+	}
 }
 
 // checkEmulation looks at what plays an NPU.

@@ -23,6 +23,7 @@ func TestWrongSettingsAreNamed(t *testing.T) {
 		{map[string]string{"ports": "net_ring0", "colour": "red", "workers": "17"}, []string{"colour is unknown", `workers is "17"`}},
 		{map[string]string{"ports": "net_ring0;net_ring1", "host-interfaces": "a"}, []string{"host-interfaces", "one for each of 2 ports"}},
 		{map[string]string{"ports": "net_ring0", "cpus": "1,2"}, []string{"cpus", "one for each of 1 workers"}},
+		{map[string]string{"ports": "net_ring0", "cpus": "1023"}, []string{"cpus", "that this process may use"}},
 		{map[string]string{"ports": "net_af_packet0,iface=x,qpairs=2,blocksz=4096"}, []string{"qpairs=1 at most, one for each worker"}},
 		{map[string]string{"ports": "net_ring0", "idle": "maybe", "forward": "no"}, []string{`idle is "maybe"`, `forward is "no"`}},
 		{map[string]string{"ports": "net_ring0", "tun-name": "a name", "tun-mtu": "9"}, []string{"tun-name", "tun-mtu"}},

@@ -29,7 +29,7 @@ func openHostDevice(nl *netlink.Handle, name string, kind uint16, queues int) (*
 	for range queues {
 		fd, err := openQueue(name, flags)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open %s: %w", name, err), d.close())
+			return nil, errors.Join(fmt.Errorf("open %s: %w", name, explainQueue(err, kind, queues)), d.close())
 		}
 		d.fds = append(d.fds, fd)
 	}
@@ -39,6 +39,28 @@ func openHostDevice(nl *netlink.Handle, name string, kind uint16, queues int) (*
 	}
 	d.index = link.Attrs().Index
 	return d, nil
+}
+
+// explainQueue says what an operator can do about the usual reasons.
+func explainQueue(err error, kind uint16, queues int) error {
+	what := "tun"
+	if kind == unix.IFF_TAP {
+		what = "tap"
+	}
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w: the plugin needs root or CAP_NET_ADMIN", err)
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("%w: is the kernel's module tun there?", err)
+	case errors.Is(err, unix.EINVAL) && queues > 1:
+		return fmt.Errorf("%w: the interface is there, and is no %s device with several queues (ip tuntap add ... mode %s multi_queue)", err, what, what)
+	case errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: the interface is there, and is no %s device with one queue (ip tuntap add ... mode %s)", err, what, what)
+	case errors.Is(err, unix.EBUSY):
+		return fmt.Errorf("%w: another process has the device", err)
+	default:
+		return err
+	}
 }
 
 // openQueue opens one queue. Reads and writes do not wait.

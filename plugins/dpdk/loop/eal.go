@@ -13,6 +13,7 @@ package loop
 import "C"
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -34,12 +35,20 @@ func StartEAL(args []string) error {
 	return nil
 }
 
-// AddDevice makes a virtual device: "net_af_packet0" with "iface=wan".
+// ErrNoDevice: DPDK has no driver for a virtual device, or the driver did not make it.
+// DPDK tells no reason.
+var ErrNoDevice = errors.New("no driver made it")
+
+// AddDevice makes a virtual device: "net_af_packet0" with "iface=wan". The error may
+// be ErrNoDevice.
 func AddDevice(name, args string) error {
 	n, a := C.CString(name), C.CString(args)
 	defer free(n)
 	defer free(a)
-	if err := errnoOf(C.evg_vdev_add(n, a)); err != nil {
+	switch err := errnoOf(C.evg_vdev_add(n, a)); {
+	case errors.Is(err, unix.EPERM): // which is -1, and all that DPDK says
+		return fmt.Errorf("loop: make device %s with %q: %w", name, args, ErrNoDevice)
+	case err != nil:
 		return fmt.Errorf("loop: make device %s with %q: %w", name, args, err)
 	}
 	return nil

@@ -63,7 +63,6 @@ struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpu
 		return NULL;
 	}
 	p->serial = atomic_fetch_add(&serials, 1);
-	p->n_workers = c->workers;
 	p->frame = c->frame;
 	p->max_sas = c->max_sas;
 	p->spin = c->spin;
@@ -77,8 +76,8 @@ struct evg_plane *evg_plane_new(const struct evg_plane_config *c, const int *cpu
 	*err = fd < 0 ? -errno : make_pools(p, c);
 	if (*err == 0)
 		*err = ipsecmb_open(&p->mb);
-	for (uint16_t i = 0; *err == 0 && i < c->workers; i++)
-		*err = make_worker(p, i, cpus[i]);
+	for (; *err == 0 && p->n_workers < c->workers; p->n_workers += *err == 0) // those that are whole
+		*err = make_worker(p, p->n_workers, cpus[p->n_workers]);
 	if (*err != 0) {
 		evg_plane_free(p);
 		return NULL;
