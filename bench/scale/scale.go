@@ -137,7 +137,7 @@ func (r Result) Report() report.Report {
 	for i, j := range r.Joins {
 		joins.Add(fmt.Sprint("round ", i+1), (j.Started + j.Synced).Round(time.Millisecond),
 			j.Started.Round(time.Millisecond), j.Synced.Round(time.Millisecond), fmt.Sprintf("%.0f", rate(r.Tunnels, j.Synced)),
-			j.Daemon, j.Plane, j.Owner)
+			j.Daemon.Round(time.Millisecond), j.Plane.Round(time.Millisecond), j.Owner.Round(time.Millisecond))
 		plot.Groups = append(plot.Groups, fmt.Sprint("round ", i+1))
 		for n, d := range []time.Duration{j.Daemon, j.Plane, j.Owner} {
 			cost[n].Y = append(cost[n].Y, d.Seconds()*1e6/float64(2*r.Tunnels))
