@@ -35,8 +35,8 @@ func StartEAL(args []string) error {
 	return nil
 }
 
-// ErrNoDevice: DPDK has no driver for a virtual device, or the driver did not make it.
-// DPDK tells no reason.
+// ErrNoDevice says that DPDK has no driver for a virtual device, or that the driver did
+// not make it. DPDK tells no reason.
 var ErrNoDevice = errors.New("no driver made it")
 
 // AddDevice makes a virtual device: "net_af_packet0" with "iface=wan". The error may
