@@ -85,6 +85,10 @@
 // by way of the session, because that takes less time (core/adr/0018-ipsec-mb.md).
 // Placement is the same: that of the session, which is made nevertheless.
 //
+// A cryptodev that works apart and gives nothing back for 50 ms gets nothing for a second.
+// What it kept is dropped, counted for its SA (Queue) and by the statistic cipher-lost, and
+// not used again until it comes after all. When it never does, Close says so.
+//
 // # IVs
 //
 // Explicit IVs are made in the loop and hold member, boot and a counter of the key

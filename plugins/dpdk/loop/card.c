@@ -286,16 +286,19 @@ int evg_plane_emulate(struct evg_plane *p, int port, const struct evg_emulation 
 	return err != 0 ? err : security_open(p, at, &c->ctx);
 }
 
-// card_free takes a card, NULL for none, out of a port that has stopped.
-void card_free(struct card *c) {
+// card_free takes a card, NULL for none, out of a port that has stopped. It returns how
+// many packets a cryptodev has kept.
+uint32_t card_free(struct card *c) {
+	uint32_t lost = 0;
 	if (c == NULL)
-		return;
+		return 0;
 	for (uint16_t q = 0; q < MAX_WORKERS; q++) {
 		if (c->rx[q] != NULL && rte_eth_remove_rx_callback(c->port, q, c->rx[q]) == 0)
 			rte_free((void *)(uintptr_t)c->rx[q]);
 		if (c->tx[q] != NULL && rte_eth_remove_tx_callback(c->port, q, c->tx[q]) == 0)
 			rte_free((void *)(uintptr_t)c->tx[q]);
-		rte_mempool_free(c->lanes[q].ops);
+		lost += lane_end(&c->lanes[q]);
 	}
 	free(c);
+	return lost;
 }

@@ -8,15 +8,6 @@
 
 #define MAX_QUEUES MAX_WORKERS
 #define QUEUE_LEN 512
-#define OPS 256
-
-// scratch is what an operation carries behind it, where devices can reach it.
-struct scratch {
-	uint8_t iv[16], aad[16], digest[64];
-	uint32_t job;
-};
-
-#define IV_OFFSET (sizeof(struct rte_crypto_op) + sizeof(struct rte_crypto_sym_op))
 
 // evg_cryptodevs_start makes all devices ready. It returns how many there are.
 int evg_cryptodevs_start(void) {
@@ -178,7 +169,7 @@ void crypto_session_free(const struct cipher *c) {
 	rte_cryptodev_sym_session_free(c->dev, c->session);
 }
 
-// lane_init makes a lane for a queue pair of the cryptodevs; name sets its memory
+// lane_init makes a lane of a worker's, for its queue pair of the cryptodevs; name sets its memory
 // apart from that of others of the plane.
 int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint16_t queue) {
 	char pool[RTE_MEMPOOL_NAMESIZE];
@@ -189,7 +180,8 @@ int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint1
 	}
 	snprintf(pool, sizeof pool, "evg%u-%s%u", p->serial, name, queue);
 	l->queue = queue;
-	l->ops = rte_crypto_op_pool_create(pool, RTE_CRYPTO_OP_TYPE_SYMMETRIC, OPS, 0, sizeof(struct scratch), SOCKET_ID_ANY);
+	l->lost = &p->workers[queue]->stats[EVG_STAT_CIPHER_LOST];
+	l->ops = lookaside_pool(pool);
 	return l->ops == NULL ? -ENOMEM : 0;
 }
 
@@ -210,65 +202,11 @@ static void run_cpu(struct lane *l, const struct cipher *c, uint32_t n, bool out
 	rte_cryptodev_sym_cpu_crypto_process(c->dev, c->session, ofs, &v);
 }
 
-static void fill_op(const struct cipher *c, struct rte_crypto_op *op, struct job *j, uint32_t index, bool out) {
-	struct scratch *s = rte_crypto_op_ctod_offset(op, struct scratch *, IV_OFFSET);
-	rte_iova_t at = rte_crypto_op_ctophys_offset(op, IV_OFFSET);
-	memcpy(s->iv, j->iv, sizeof s->iv);
-	memcpy(s->aad, j->aad, sizeof s->aad);
-	memcpy(s->digest, j->digest, c->icv_len);
-	s->job = index;
-	rte_crypto_op_attach_sym_session(op, c->session);
-	struct rte_crypto_sym_op *y = op->sym;
-	y->m_src = j->m;
-	uint8_t *base;
-	uint32_t len = span(c, j, &base), offset = (uint32_t)(base - rte_pktmbuf_mtod(j->m, uint8_t *));
-	if (c->aead) {
-		y->aead.data.offset = offset;
-		y->aead.data.length = len;
-		y->aead.digest.data = s->digest;
-		y->aead.digest.phys_addr = at + offsetof(struct scratch, digest);
-		y->aead.aad.data = s->aad;
-		y->aead.aad.phys_addr = at + offsetof(struct scratch, aad);
-		return;
-	}
-	y->auth.data.offset = offset;
-	y->auth.data.length = len;
-	y->auth.digest.data = s->digest;
-	y->auth.digest.phys_addr = at + offsetof(struct scratch, digest);
-	y->cipher.data.offset = offset + cipher_head(c, out);
-	y->cipher.data.length = len - cipher_head(c, out) - cipher_tail(c);
-}
-
-// take_back reads results. A job that a device has belongs to it until then, so
-// whoever gave it waits.
-static uint32_t take_back(struct lane *l, const struct cipher *c) {
-	struct rte_crypto_op *ops[BURST];
-	uint16_t n = rte_cryptodev_dequeue_burst(c->dev, l->queue, ops, BURST);
-	for (uint16_t i = 0; i < n; i++) {
-		struct scratch *s = rte_crypto_op_ctod_offset(ops[i], struct scratch *, IV_OFFSET);
-		l->status[s->job] = ops[i]->status == RTE_CRYPTO_OP_STATUS_SUCCESS ? 0 : EBADMSG;
-		memcpy(l->jobs[s->job].digest, s->digest, c->icv_len);
-	}
-	rte_mempool_put_bulk(l->ops, (void **)ops, n);
-	return n;
-}
-
-// run_lookaside hands jobs to a device and waits for all of them, so that order,
-// roles and counters are those of a single pass.
-static void run_lookaside(struct lane *l, const struct cipher *c, uint32_t n, bool out) {
-	struct rte_crypto_op *ops[BURST];
-	for (uint32_t i = 0; i < n; i++)
-		l->status[i] = EIO;
-	if (rte_crypto_op_bulk_alloc(l->ops, RTE_CRYPTO_OP_TYPE_SYMMETRIC, ops, (uint16_t)n) != n)
-		return;
-	for (uint32_t i = 0; i < n; i++)
-		fill_op(c, ops[i], &l->jobs[i], i, out);
-	uint32_t given = 0, back = 0;
-	while (back < n) {
-		if (given < n)
-			given += rte_cryptodev_enqueue_burst(c->dev, l->queue, ops + given, (uint16_t)(n - given));
-		back += take_back(l, c);
-	}
+// lane_end returns how many packets of a lane a device has kept. Their memory stays.
+uint32_t lane_end(struct lane *l) {
+	if (l->missing == 0)
+		rte_mempool_free(l->ops);
+	return l->missing;
 }
 
 // crypto_run carries out the first n jobs of a lane, all of one key, and leaves 0 in
@@ -279,5 +217,5 @@ void crypto_run(struct lane *l, const struct cipher *c, uint32_t n, bool out) {
 	else if (c->cpu)
 		run_cpu(l, c, n, out);
 	else
-		run_lookaside(l, c, n, out);
+		lookaside_run(l, c, n, out);
 }

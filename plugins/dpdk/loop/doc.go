@@ -27,10 +27,11 @@
 // port spreads packets by address, nobody else wants it.
 //
 // Files: types.h is what a plane is made of; eal.c and crypto.c start what a process
-// has once; ipsecmb_amd64.c calls the library behind two cryptodevs; security.c is what cards do, card.c one that software plays; plane.c
-// makes and ends planes; worker.c is the turn, flow.c how frames of ports begin it,
-// open.c, seal.c and tx.c the ways in it, frame.c what is put around inner packets,
-// onward.c which port inner packets leave by, spread.c how workers share a queue;
-// sa.c, window.c and table.c are SAs and how they are found; icmp.c and event.c what
-// is told to others.
+// has once; ipsecmb_amd64.c calls the library behind two cryptodevs; lookaside.c hands
+// work to those that give it back later; security.c is what cards do, card.c one that
+// software plays; plane.c makes and ends planes; worker.c is the turn, flow.c how
+// frames of ports begin it, open.c, seal.c and tx.c the ways in it, frame.c what is put
+// around inner packets, onward.c which port inner packets leave by, spread.c how
+// workers share a queue; sa.c, window.c and table.c are SAs and how they are found;
+// icmp.c and event.c what is told to others.
 package loop

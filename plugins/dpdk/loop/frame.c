@@ -63,10 +63,34 @@ void outer_init(struct outer *o, const struct evg_path *path, const struct rte_e
 	}
 }
 
+// row is what frames of one SA have alike, read once: stores to packets have a compiler
+// read memory anew. Whether IP is version 6 and UDP is there is known where it is used.
+struct row {
+	const uint8_t *head;
+	uint32_t around, sum; // as in struct outer
+	uint32_t front, icv, align;
+	uint64_t iv_prefix;
+	uint32_t salt;
+	rte_be32_t spi;
+	bool cbc, iv, esn, aead, v6, udp;
+	uint8_t tos, inner_tos; // what is set, and what is left of the inner one
+};
+
+static struct row row_of(const struct evg_sa *sa, const struct evg_desc *d, const struct outer *o) {
+	struct row r = {
+		.head = o->head, .around = o->around, .sum = o->sum, .front = MIN_ESP + d->c.iv_len, .icv = d->c.icv_len,
+		.align = d->align, .iv_prefix = d->iv_prefix, .spi = sa->spi, .cbc = d->c.encryption == ENCR_AES_CBC,
+		.iv = d->c.iv_len == 8, .esn = d->c.esn, .aead = d->c.aead, .v6 = o->path.local.v6, .udp = o->path.local_port != 0,
+		.tos = d->hide_dscp ? (uint8_t)(d->dscp << 2) : 0, .inner_tos = d->hide_dscp ? 3 : 0xff,
+	};
+	memcpy(&r.salt, d->salt, sizeof r.salt);
+	return r;
+}
+
 // finish_ip4 writes the first 12 octets of the header from registers: its checksum
 // waits for no memory then.
-static void finish_ip4(const struct outer *o, uint8_t *ip, uint32_t len, uint8_t tos, bool whole, uint16_t id) {
-	uint32_t df = whole ? RTE_IPV4_HDR_DF_FLAG : 0, sum = o->sum + tos + len + id + df;
+static inline void finish_ip4(const struct row *r, uint8_t *ip, uint32_t len, uint8_t tos, bool whole, uint16_t id) {
+	uint32_t df = whole ? RTE_IPV4_HDR_DF_FLAG : 0, sum = r->sum + tos + len + id + df;
 	rte_be64_t first = rte_cpu_to_be_64(0x45ull << 56 | (uint64_t)tos << 48 | (uint64_t)len << 32 | (uint64_t)id << 16 | df);
 	memcpy(ip, &first, sizeof first);
 	sum = (sum & 0xffff) + (sum >> 16);
@@ -74,36 +98,30 @@ static void finish_ip4(const struct outer *o, uint8_t *ip, uint32_t len, uint8_t
 	put_be16(ip + 10, ~sum);
 }
 
-// put_head copies what never changes. Each length is a constant of its own, for which
-// compilers have a few instructions.
-static void put_head(const struct outer *o, uint8_t *frame) {
-	bool udp = o->path.local_port != 0;
-	if (o->path.local.v6)
-		udp ? memcpy(frame, o->head, OUTER6_UDP) : memcpy(frame, o->head, OUTER6);
-	else
-		udp ? memcpy(frame, o->head, OUTER4_UDP) : memcpy(frame, o->head, OUTER4);
-}
-
 // outer_put writes all that stands before the sequence number of an ESP packet of len
-// octets.
-static void outer_put(const struct outer *o, uint8_t *frame, uint32_t len, uint8_t tos, bool whole, uint16_t id) {
+// octets. What never changes is copied in a length that is a constant where this is
+// used, for which compilers have a few instructions.
+static inline __attribute__((always_inline)) void outer_put(const struct row *r, bool v6, bool udp, uint8_t *frame, uint32_t len, uint8_t tos, bool whole, uint16_t id) {
 	uint8_t *ip = frame + sizeof(struct rte_ether_hdr);
-	put_head(o, frame);
-	if (o->path.local.v6) {
+	memcpy(frame, r->head, v6 ? (udp ? OUTER6_UDP : OUTER6) : (udp ? OUTER4_UDP : OUTER4));
+	if (v6) {
 		put_be32(ip, 6u << 28 | (uint32_t)tos << 20);
-		put_be16(ip + 4, o->around - (uint32_t)sizeof(struct rte_ipv6_hdr) + len);
+		put_be16(ip + 4, r->around - (uint32_t)sizeof(struct rte_ipv6_hdr) + len);
 	} else {
-		finish_ip4(o, ip, o->around + len, tos, whole, id);
+		finish_ip4(r, ip, r->around + len, tos, whole, id);
 	}
-	if (o->path.local_port != 0)
-		put_be16(ip + o->around - 4, (uint32_t)sizeof(struct rte_udp_hdr) + len);
+	if (udp)
+		put_be16(ip + r->around - 4, (uint32_t)sizeof(struct rte_udp_hdr) + len);
 }
 
-// outer_finish fills in what depends on ciphertext: the checksum of UDP, which IPv6
-// cannot do without.
-void outer_finish(const struct outer *o, uint8_t *frame) {
-	if (!o->path.local.v6 || o->path.local_port == 0)
-		return;
+// outer_unfinished tells whether something of the headers depends on ciphertext: the
+// checksum of UDP, which IPv6 cannot do without.
+bool outer_unfinished(const struct outer *o) {
+	return o->path.local.v6 && o->path.local_port != 0;
+}
+
+// outer_finish fills that in.
+void outer_finish(uint8_t *frame) {
 	struct rte_ipv6_hdr *ip = (struct rte_ipv6_hdr *)(frame + sizeof(struct rte_ether_hdr));
 	struct rte_udp_hdr *udp = (struct rte_udp_hdr *)(ip + 1);
 	udp->dgram_cksum = rte_ipv6_udptcp_cksum(ip, udp);
@@ -114,53 +132,49 @@ void outer_finish(const struct outer *o, uint8_t *frame) {
 static const uint8_t PADDING[16] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 
 // put_iv fills in the explicit IV and what the cipher starts with.
-static void put_iv(const struct evg_desc *d, uint8_t *explicit, uint8_t *iv, uint64_t counter) {
-	rte_be64_t unique = rte_cpu_to_be_64(d->iv_prefix | counter);
+static inline void put_iv(const struct row *r, uint8_t *explicit, uint8_t *iv, uint64_t counter) {
+	rte_be64_t unique = rte_cpu_to_be_64(r->iv_prefix | counter);
 	uint64_t none = 0;
-	if (d->c.encryption == ENCR_AES_CBC) {
+	if (r->cbc) {
 		memcpy(explicit, &unique, 8);
 		memcpy(explicit + 8, &none, 8);
 		memset(iv, 0, 16);
-	} else if (d->c.iv_len == 8) {
+	} else if (r->iv) {
 		rte_be32_t block = RTE_BE32(1); // the block counter of AES-CTR; AEADs make their own
 		memcpy(explicit, &unique, 8);
-		memcpy(iv, d->salt, 4);
+		memcpy(iv, &r->salt, 4);
 		memcpy(iv + 4, &unique, 8);
 		memcpy(iv + 12, &block, 4);
 	}
-}
-
-static uint8_t outer_tos(const struct evg_desc *d, uint8_t inner) {
-	return d->hide_dscp ? (uint8_t)(d->dscp << 2 | (inner & 3)) : inner;
 }
 
 // frame puts all headers before an inner packet, and behind it what ESP has there (RFC
 // 4303 section 2): packets are whole but for their encryption, so that little is left
 // to do after that, when caches hold what was encrypted. It returns false when the
 // packet's memory is too short.
-static bool frame(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, const struct out_packet *o, bool whole, struct job *j, uint64_t seq, uint64_t counter) {
+static inline __attribute__((always_inline)) bool frame(const struct row *r, bool v6, bool udp, const struct out_packet *o, struct job *j, uint64_t seq, uint64_t counter, uint16_t id) {
 	struct rte_mbuf *m = o->m; // of one segment; what is behind the packet is padding of the link
-	uint32_t pad = -(o->len + 2) & (d->align - 1u), front = MIN_ESP + d->c.iv_len, body = front + o->len + pad + 2;
-	uint32_t before = front + (uint32_t)sizeof(struct rte_ether_hdr) + outer->around, esp_len = body + d->c.icv_len;
-	if (m->data_off < before || m->data_off - front + esp_len + 4 > m->buf_len || o->len + sizeof PADDING > (uint32_t)(m->buf_len - m->data_off))
+	uint32_t pad = -(o->len + 2) & (r->align - 1u), body = r->front + o->len + pad + 2, esp_len = body + r->icv;
+	uint32_t before = r->front + (uint32_t)sizeof(struct rte_ether_hdr) + r->around, at = m->data_off, end = m->buf_len;
+	if (at < before || at - r->front + esp_len + 4 > end || at + o->len + sizeof PADDING > end)
 		return false;
-	uint8_t *inner = rte_pktmbuf_mtod(m, uint8_t *), *esp = inner - front, *tail = inner + o->len;
-	m->data_off = (uint16_t)(m->data_off - before);
-	m->data_len = (uint16_t)(before - front + esp_len);
-	m->pkt_len = m->data_len;
+	uint8_t *inner = (uint8_t *)m->buf_addr + at, *esp = inner - r->front, *tail = inner + o->len;
+	m->data_off = (uint16_t)(at - before);
+	m->data_len = (uint16_t)(before - r->front + esp_len);
+	m->pkt_len = before - r->front + esp_len;
 	memcpy(tail, PADDING, sizeof PADDING); // all of it, as that is one store
 	tail[pad] = (uint8_t)pad;
 	tail[pad + 1] = o->v6 ? IPPROTO_IPV6 : IPPROTO_IPIP;
-	outer_put(outer, inner - before, esp_len, outer_tos(d, o->tos), whole, w->ip_id++);
+	outer_put(r, v6, udp, inner - before, esp_len, r->tos | (o->tos & r->inner_tos), o->df, id);
 	rte_be32_t low = rte_cpu_to_be_32((uint32_t)seq), high = rte_cpu_to_be_32((uint32_t)(seq >> 32));
 	memcpy(esp + 4, &low, 4);
-	put_iv(d, esp + MIN_ESP, j->iv, counter);
-	put_aad(d, j->aad, sa->spi, seq);
+	put_iv(r, esp + MIN_ESP, j->iv, counter);
+	put_aad(r->esn, j->aad, r->spi, low, high);
 	j->m = m;
 	j->esp = esp;
 	j->len = body;
 	j->digest = esp + body;
-	if (d->c.esn && !d->c.aead) {
+	if (r->esn && !r->aead) {
 		// "the high-order 32 bits [...] are included in the ICV computation
 		// [...] appended after the Next Header field" RFC 4303 section 2.2.1.
 		memcpy(esp + body, &high, 4);
@@ -169,12 +183,12 @@ static bool frame(struct worker *w, struct evg_sa *sa, const struct evg_desc *d,
 	return true;
 }
 
-// frame_all makes frames and jobs of packets that have their numbers, drops those that
-// have no room, and moves the rest together. It returns how many are left.
-uint32_t frame_all(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, struct out_packet *o, uint32_t n, const bool *whole, uint64_t seq, uint64_t counter) {
+// frame_each is frame_all for one kind of headers.
+static inline __attribute__((always_inline)) uint32_t frame_each(struct worker *w, struct evg_sa *sa, const struct row *r, bool v6, bool udp, struct out_packet *o, uint32_t n, uint64_t seq, uint64_t counter) {
 	uint32_t ready = 0;
+	uint16_t id = w->ip_id;
 	for (uint32_t i = 0; i < n; i++) {
-		if (!frame(w, sa, d, outer, &o[i], whole[i], &w->lane.jobs[ready], seq + i, counter + i)) {
+		if (!frame(r, v6, udp, &o[i], &w->lane.jobs[ready], seq + i, counter + i, id++)) {
 			drop(sa, EVG_DROP_MALFORMED, 1);
 			rte_pktmbuf_free(o[i].m);
 			continue;
@@ -183,5 +197,15 @@ uint32_t frame_all(struct worker *w, struct evg_sa *sa, const struct evg_desc *d
 			o[ready] = o[i];
 		ready++;
 	}
+	w->ip_id = id;
 	return ready;
+}
+
+// frame_all makes frames and jobs of packets that have their numbers, drops those that
+// have no room, and moves the rest together. It returns how many are left.
+uint32_t frame_all(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, struct out_packet *o, uint32_t n, uint64_t seq, uint64_t counter) {
+	const struct row r = row_of(sa, d, outer);
+	if (r.v6)
+		return r.udp ? frame_each(w, sa, &r, true, true, o, n, seq, counter) : frame_each(w, sa, &r, true, false, o, n, seq, counter);
+	return r.udp ? frame_each(w, sa, &r, false, true, o, n, seq, counter) : frame_each(w, sa, &r, false, false, o, n, seq, counter);
 }

@@ -64,7 +64,9 @@ static inline bool age_ttl(uint8_t *p, bool v6) {
 // forward puts a packet of a port, whose header says how long it is and what it wants,
 // before those that carry encrypts.
 static inline void forward(struct worker *w, struct rte_mbuf *m, struct evg_sa *sa, uint32_t len, uint8_t tos, bool v6, bool df) {
-	rte_pktmbuf_adj(m, sizeof(struct rte_ether_hdr));
+	m->data_off += sizeof(struct rte_ether_hdr); // of one segment, as rte_pktmbuf_adj does
+	m->data_len -= sizeof(struct rte_ether_hdr);
+	m->pkt_len -= sizeof(struct rte_ether_hdr);
 	w->out[w->n_out++] = (struct out_packet){.m = m, .sa = sa, .len = len, .tos = tos, .v6 = v6, .df = df};
 }
 
@@ -139,7 +141,15 @@ int crypto_session(struct evg_plane *p, int dev, struct rte_crypto_sym_xform *x,
 int crypto_shortcut(struct evg_plane *p, const struct evg_transform *t, struct cipher *c);
 void crypto_session_free(const struct cipher *c);
 uint32_t crypto_session_size(void);
+uint32_t lane_end(struct lane *l);
 int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint16_t queue);
+
+// lookaside.c
+struct rte_mempool *lookaside_pool(const char *name);
+void lookaside_run(struct lane *l, const struct cipher *c, uint32_t n, bool out);
+
+// Where operations of cryptodevs have what the loop adds to them, the IV first.
+#define IV_OFFSET (sizeof(struct rte_crypto_op) + sizeof(struct rte_crypto_sym_op))
 
 // security.c
 int security_open(struct evg_plane *p, struct port *of, struct rte_security_ctx *ctx);
@@ -147,7 +157,7 @@ bool security_hand_over(const struct inlined *x, struct rte_mbuf *m, uint32_t l3
 void security_session_free(const struct inlined *x);
 
 // card.c
-void card_free(struct card *c);
+uint32_t card_free(struct card *c);
 
 // sa.c
 uint8_t icv_len(const struct evg_transform *t);
@@ -163,10 +173,9 @@ bool mtu_learn(struct worker *w, struct evg_sa *sa, uint32_t mtu);
 
 // put_aad fills in what an AEAD authenticates besides: the SPI and the whole number
 // (RFC 4106 section 5).
-static inline void put_aad(const struct evg_desc *d, uint8_t *aad, rte_be32_t spi, uint64_t seq) {
-	rte_be32_t low = rte_cpu_to_be_32((uint32_t)seq), high = rte_cpu_to_be_32((uint32_t)(seq >> 32));
+static inline void put_aad(bool esn, uint8_t *aad, rte_be32_t spi, rte_be32_t low, rte_be32_t high) {
 	memcpy(aad, &spi, 4);
-	memcpy(aad + 4, d->c.esn ? &high : &low, 4);
+	memcpy(aad + 4, esn ? &high : &low, 4);
 	memcpy(aad + 8, &low, 4);
 }
 
@@ -182,11 +191,11 @@ static inline bool by_card(const struct rte_mbuf *m) {
 
 // frame.c
 void outer_init(struct outer *o, const struct evg_path *path, const struct rte_ether_addr *from, rte_be32_t spi);
-uint32_t frame_all(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, struct out_packet *o, uint32_t n, const bool *whole, uint64_t seq, uint64_t counter);
-void outer_finish(const struct outer *o, uint8_t *frame);
+uint32_t frame_all(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, struct out_packet *o, uint32_t n, uint64_t seq, uint64_t counter);
+bool outer_unfinished(const struct outer *o);
+void outer_finish(uint8_t *frame);
 
 // seal.c, open.c
-void seal_run(struct worker *w, struct out_packet *o, uint32_t n);
 void send_all(struct worker *w);
 void open_all(struct worker *w);
 

@@ -24,9 +24,9 @@ static bool prepare(const struct evg_desc *d, struct evg_sa *sa, struct in_packe
 		memcpy(j->iv + 4, in->esp + MIN_ESP, 8);
 		memcpy(j->iv + 12, &block, 4);
 	}
-	put_aad(d, j->aad, sa->spi, in->seq);
+	rte_be32_t low = rte_cpu_to_be_32((uint32_t)in->seq), high = rte_cpu_to_be_32((uint32_t)(in->seq >> 32));
+	put_aad(d->c.esn, j->aad, sa->spi, low, high);
 	if (d->c.esn && !d->c.aead) {
-		rte_be32_t high = rte_cpu_to_be_32((uint32_t)(in->seq >> 32));
 		memcpy(spare, j->digest, d->c.icv_len);
 		memcpy(j->digest, &high, 4); // where the ICV was
 		j->digest = spare;
@@ -157,7 +157,7 @@ static void open_run(struct worker *w, struct in_packet *in, uint32_t n) {
 	for (uint32_t i = 0; i < n; i++) {
 		bool newest = in[i].seq > sa->window.highest;
 		if (w->lane.status[i] != 0) {
-			drop(sa, EVG_DROP_AUTHENTICATION, 1);
+			drop(sa, w->lane.status[i] == EIO ? EVG_DROP_QUEUE : EVG_DROP_AUTHENTICATION, 1);
 		} else if (!window_accept(&sa->window, in[i].seq)) {
 			drop(sa, EVG_DROP_REPLAYED, 1);
 		} else {

@@ -228,15 +228,17 @@ void retire(struct evg_plane *p, void *memory) {
 		evg_plane_drain(p);
 }
 
-static void free_worker(struct worker *w) {
+// free_worker returns how many packets a cryptodev has kept.
+static uint32_t free_worker(struct worker *w) {
 	if (w == NULL)
-		return;
+		return 0;
 	if (w->fragments != NULL)
 		rte_ip_frag_table_destroy(w->fragments);
-	rte_mempool_free(w->lane.ops);
+	uint32_t kept = lane_end(&w->lane);
 	ipsecmb_close(w->lane.mb);
 	inbox_free(w->inbox);
 	free(w);
+	return kept;
 }
 
 static void free_policies(struct evg_plane *p) {
@@ -255,19 +257,19 @@ static uint32_t left(const struct rte_mempool *pool) {
 	return pool == NULL ? 0 : rte_mempool_in_use_count(pool);
 }
 
-// close_ports ends ports that have stopped, and counts sessions that were not given
-// back.
-static uint32_t close_ports(struct evg_plane *p) {
-	uint32_t lost = 0;
+// close_ports ends ports that have stopped, and adds to lost the sessions that were not
+// given back. It returns how many packets a cryptodev has kept of cards.
+static uint32_t close_ports(struct evg_plane *p, uint32_t *lost) {
+	uint32_t kept = 0;
 	for (uint16_t i = 0; i < p->n_ports; i++) {
 		struct port *x = &p->ports[i];
-		lost += left(x->sessions);
-		card_free(x->card);
+		*lost += left(x->sessions);
+		kept += card_free(x->card);
 		rte_eth_dev_close(x->id);
 		rte_mempool_free(x->sessions);
 	}
 	p->n_ports = 0;
-	return lost;
+	return kept;
 }
 
 // evg_plane_free frees a plane. Its SAs must have been freed before, with
@@ -275,13 +277,16 @@ static uint32_t close_ports(struct evg_plane *p) {
 uint32_t evg_plane_free(struct evg_plane *p) {
 	evg_plane_stop(p);
 	evg_plane_drain(p);
+	uint32_t kept = 0, lost = 0;
 	free_policies(p);
 	onward_free(p);
 	for (uint16_t i = 0; i < MAX_WORKERS; i++)
-		free_worker(p->workers[i]);
-	uint32_t lost = close_ports(p) + left(p->sessions) + left(p->mbufs);
+		kept += free_worker(p->workers[i]);
+	kept += close_ports(p, &lost);
+	lost += left(p->sessions) + left(p->mbufs);
 	rte_mempool_free(p->sessions);
-	rte_mempool_free(p->mbufs);
+	if (kept == 0) // a device may write to them at any time
+		rte_mempool_free(p->mbufs);
 	ipsecmb_close(p->mb);
 	if (p->events.fd >= 0)
 		close(p->events.fd);

@@ -144,6 +144,7 @@ func (p *Plane) Stats() []offload.Stat {
 		C.EVG_STAT_PASSED_ON:       "passed-on",       // inner packets that left by a port
 		C.EVG_STAT_CARD_OUT:        "card-out",        // packets that a port encrypts
 		C.EVG_STAT_CARD_IN:         "card-in",         // packets that a port decrypted, or tried to
+		C.EVG_STAT_CIPHER_LOST:     "cipher-lost",     // packets that a cryptodev did not give back
 	}
 	var values [C.EVG_STATS]C.uint64_t
 	C.evg_plane_stats(p.c, &values[0])

@@ -2,6 +2,8 @@
 
 // Outbound packets: which SA, and ESP in tunnel mode (RFC 4303 section 3.3).
 
+#include <errno.h>
+
 #include "internal.h"
 
 // MAX_COUNTER is the last packet counter that fits into an explicit IV, below the
@@ -11,6 +13,11 @@
 #define ASSUMED_MTU 1500
 #define MIN_IPV6_MTU 1280
 
+static uint32_t mtu_or_assumed(struct evg_sa *sa) {
+	uint32_t mtu = mtu_known(sa);
+	return mtu ? mtu : ASSUMED_MTU;
+}
+
 // room is the largest inner packet that fits mtu octets of outer packet.
 static uint32_t room(const struct evg_desc *d, const struct outer *outer, uint32_t mtu) {
 	uint32_t around = outer->around + MIN_ESP + d->c.iv_len + d->c.icv_len;
@@ -19,16 +26,22 @@ static uint32_t room(const struct evg_desc *d, const struct outer *outer, uint32
 	return (mtu - around) / d->align * d->align - 2;
 }
 
-// fits decides whether a packet leaves whole, and whether it may leave at all (RFC
-// 4301 section 8.1). IPv6 promises 1280 octets to everyone, so where a path with the
-// overhead of the tunnel has less, the outer packet is fragmented (RFC 2473 section
-// 7.1).
-static bool fits(const struct evg_desc *d, const struct out_packet *o, uint32_t most, bool *whole) {
-	*whole = d->df == 1 || (d->df == 0 && o->df);
-	if (!*whole || o->len <= most)
+// leaves_whole tells whether an outer packet may not be fragmented.
+static bool leaves_whole(const struct evg_desc *d, const struct out_packet *o) {
+	return d->df == 1 || (d->df == 0 && o->df);
+}
+
+// fits decides whether a packet leaves whole, which its df says then, and whether it
+// may leave at all (RFC 4301 section 8.1). IPv6 promises 1280 octets to everyone, so
+// where a path with the overhead of the tunnel has less, the outer packet is fragmented
+// (RFC 2473 section 7.1).
+static bool fits(struct out_packet *o, uint32_t most) {
+	if (!o->df || o->len <= most)
 		return true;
-	*whole = false;
-	return o->v6 && o->len <= MIN_IPV6_MTU;
+	if (!o->v6 || o->len > MIN_IPV6_MTU)
+		return false;
+	o->df = false;
+	return true;
 }
 
 static void free_from(struct out_packet *o, uint32_t from, uint32_t n) {
@@ -36,18 +49,27 @@ static void free_from(struct out_packet *o, uint32_t from, uint32_t n) {
 		rte_pktmbuf_free(o[i].m);
 }
 
+// size_up says of packets whether they leave whole, and returns the length of the longest.
+static uint32_t size_up(const struct evg_desc *d, struct out_packet *o, uint32_t n) {
+	uint32_t octets = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		octets = RTE_MAX(octets, o[i].len);
+		o[i].df = leaves_whole(d, &o[i]);
+	}
+	return octets;
+}
+
 // pass_fitting drops what does not fit the path, tells its senders, and moves the
 // rest together. It returns how many are left.
-static uint32_t pass_fitting(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, struct out_packet *o, uint32_t n, bool *whole, uint32_t *largest) {
-	uint32_t mtu = mtu_known(sa), kept = 0;
-	uint32_t most = room(d, outer, mtu ? mtu : ASSUMED_MTU);
+static uint32_t pass_fitting(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, struct out_packet *o, uint32_t n, uint32_t *largest) {
+	uint32_t kept = 0, most = room(d, outer, mtu_or_assumed(sa));
+	*largest = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		bool passes = fits(d, &o[i], most, &whole[kept]);
+		bool passes = fits(&o[i], most);
 		if (!passes && mtu_age(w, sa)) {
-			mtu = mtu_known(sa);
-			most = room(d, outer, mtu ? mtu : ASSUMED_MTU);
-			tell_sa(w, sa, EVG_MTU_CHANGED, mtu);
-			passes = fits(d, &o[i], most, &whole[kept]);
+			most = room(d, outer, mtu_or_assumed(sa));
+			tell_sa(w, sa, EVG_MTU_CHANGED, mtu_known(sa));
+			passes = fits(&o[i], most);
 		}
 		if (!passes) {
 			drop(sa, EVG_DROP_TOO_BIG, 1);
@@ -87,28 +109,30 @@ static uint32_t grant(struct worker *w, struct evg_sa *sa, struct out_packet *o,
 	return got;
 }
 
-// may_inline tells whether the card of a path's port encrypts packets of up to largest
-// octets: not where their fragments leave, as the card would see no whole packet.
-static bool may_inline(const struct evg_desc *d, const struct outer *outer, uint32_t largest, uint32_t mtu) {
-	return d->inlined.session != NULL && d->inlined.port == outer->path.port && largest <= room(d, outer, mtu);
+// may_inline tells whether the card of a path's port encrypts packets that all fit it:
+// it would see no whole packet of what leaves in fragments.
+static bool may_inline(const struct evg_desc *d, const struct outer *outer) {
+	return d->inlined.session != NULL && d->inlined.port == outer->path.port;
 }
 
-// leave puts frames into the queue of their port, whole or in pieces, and counts them.
-// inlined says that a card is still to encrypt them.
-static void leave(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, const struct out_packet *o, uint32_t n, uint32_t mtu, bool inlined) {
+// leave puts frames into the queue of their port, whole or in pieces of mtu octets, and
+// counts them. fit says that all of them are whole, inlined that a card is still to
+// encrypt them.
+static void leave(struct worker *w, struct evg_sa *sa, const struct evg_desc *d, const struct outer *outer, const struct out_packet *o, uint32_t n, uint32_t mtu, bool fit, bool inlined) {
 	uint64_t sent = 0, bytes = 0;
+	bool unfinished = !inlined && outer_unfinished(outer);
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = o[i].m;
 		if (inlined ? !security_hand_over(&d->inlined, m, outer->around) : w->lane.status[i] != 0) {
-			drop(sa, EVG_DROP_MALFORMED, 1);
+			drop(sa, !inlined && w->lane.status[i] == EIO ? EVG_DROP_QUEUE : EVG_DROP_MALFORMED, 1);
 			rte_pktmbuf_free(m);
 			continue;
 		}
-		if (!inlined)
-			outer_finish(outer, rte_pktmbuf_mtod(m, uint8_t *));
+		if (unfinished)
+			outer_finish(rte_pktmbuf_mtod(m, uint8_t *));
 		sent++;
 		bytes += o[i].len;
-		if (m->data_len - sizeof(struct rte_ether_hdr) <= mtu)
+		if (fit || m->data_len - sizeof(struct rte_ether_hdr) <= mtu)
 			to_wire(w, outer->path.port, m, sa);
 		else
 			to_wire_in_pieces(w, &outer->path, m, sa, mtu);
@@ -120,33 +144,31 @@ static void leave(struct worker *w, struct evg_sa *sa, const struct evg_desc *d,
 
 // seal_run encrypts packets of one active SA and puts them into the queue of its
 // port.
-void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
+static void seal_run(struct worker *w, struct out_packet *o, uint32_t n) {
 	struct evg_sa *sa = o[0].sa;
 	struct evg_desc *d = atomic_load_explicit(&sa->desc, memory_order_acquire);
 	const struct outer *outer = atomic_load_explicit(&sa->outer, memory_order_acquire);
-	bool whole[BURST + 1];
 	uint64_t seq = 0, counter = 0;
-	uint32_t largest = 0;
 	if (!outer->path.resolved) {
 		drop(sa, EVG_DROP_QUEUE, n);
 		count_n(w, EVG_STAT_NO_NEIGHBOUR, n);
 		free_from(o, 0, n);
 		return;
 	}
-	n = pass_fitting(w, sa, d, outer, o, n, whole, &largest);
+	uint32_t largest = size_up(d, o, n);
+	if (largest > room(d, outer, mtu_or_assumed(sa)))
+		n = pass_fitting(w, sa, d, outer, o, n, &largest);
 	n = grant(w, sa, o, n, largest, &seq, &counter);
-	n = frame_all(w, sa, d, outer, o, n, whole, seq, counter);
+	n = frame_all(w, sa, d, outer, o, n, seq, counter);
 	if (n == 0)
 		return;
-	uint32_t mtu = mtu_known(sa);
-	if (mtu == 0)
-		mtu = ASSUMED_MTU;
-	bool inlined = may_inline(d, outer, largest, mtu);
+	uint32_t mtu = mtu_or_assumed(sa);
+	bool fit = largest <= room(d, outer, mtu), inlined = fit && may_inline(d, outer);
 	if (inlined)
 		count_n(w, EVG_STAT_CARD_OUT, n);
 	else
 		crypto_run(&w->lane, &d->c, n, true);
-	leave(w, sa, d, outer, o, n, mtu, inlined);
+	leave(w, sa, d, outer, o, n, mtu, fit, inlined);
 }
 
 // missing is choose's for a packet that came over no port: its SA is still to be found.
@@ -189,17 +211,30 @@ static struct evg_sa *choose(struct worker *w, const struct out_packet *o) {
 	return sa;
 }
 
-// send_all encrypts what is in w->out, in runs of one SA.
-void send_all(struct worker *w) {
+// choose_all finds the SAs of what is in w->out, and moves together what has one. What
+// was found for a packet of an active SA is so for those of the same SA behind it.
+static uint32_t choose_all(struct worker *w) {
+	const struct evg_sa *active = NULL;
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < w->n_out; i++) {
-		w->out[i].sa = choose(w, &w->out[i]);
-		if (w->out[i].sa == NULL)
-			rte_pktmbuf_free(w->out[i].m);
+		struct out_packet *o = &w->out[i];
+		if (o->sa == NULL || o->sa != active || o->from != NULL) {
+			struct evg_sa *asked = o->sa;
+			o->sa = choose(w, o);
+			active = o->sa == asked ? asked : NULL;
+		}
+		if (o->sa == NULL)
+			rte_pktmbuf_free(o->m);
 		else if (n++ != i)
-			w->out[n - 1] = w->out[i];
+			w->out[n - 1] = *o;
 	}
 	w->n_out = 0;
+	return n;
+}
+
+// send_all encrypts what is in w->out, in runs of one SA.
+void send_all(struct worker *w) {
+	uint32_t n = choose_all(w);
 	for (uint32_t start = 0, end; start < n; start = end) {
 		for (end = start + 1; end < n && w->out[end].sa == w->out[start].sa;)
 			end++;

@@ -150,10 +150,10 @@ struct header {
 
 #define FLOWS 1024
 
-// flow_key is all that policies look at in a packet: addresses as in a header, and the
-// protocol with its ports, in their order in the packet.
+// flow_key is all that policies look at in a packet: addresses as they are there, with
+// zeros behind those of IPv4, and the protocol with its ports, in their order, too.
 struct flow_key {
-	uint64_t src[2], dst[2], rest;
+	uint64_t addresses[4], rest;
 };
 
 // flow remembers which SA sends packets of a flow, as long as nothing changes that
@@ -238,7 +238,7 @@ struct out_packet {
 	struct evg_sa *sa, *from; // sa may be NULL at first; from: the SA of the link that it came over
 	uint32_t len;             // without padding of the link
 	uint8_t tos;
-	bool v6, df;
+	bool v6, df; // once its SA is found, df says that it leaves whole
 };
 
 // job is one piece of work for a cipher.
@@ -257,9 +257,13 @@ struct lane {
 	uint16_t queue; // pair of cryptodevs
 	struct rte_mempool *ops;
 	struct ipsecmb *mb; // of workers: no card calls it
+	uint64_t run; // what a device has now is of this one
+	uint32_t missing; // operations that a device kept when they were given up
+	uint64_t rests_until[RTE_CRYPTO_MAX_DEVS]; // of devices that lost some, in cycles
+	_Atomic uint64_t *lost;
 	struct job jobs[BURST];
 	uint8_t digests[BURST][64];
-	int32_t status[BURST]; // 0 for what succeeded
+	int32_t status[BURST]; // 0 for what succeeded, EIO for what was not done
 	struct rte_crypto_vec data[BURST];
 	struct rte_crypto_sgl spans[BURST];
 	struct rte_crypto_va_iova_ptr ivs[BURST], aads[BURST], icvs[BURST];
