@@ -6,9 +6,10 @@
 // the default share it takes twice the memory of its tunnels, for garbage that it
 // does not make. So the share follows the work: there is room for what is allocated
 // in a few seconds (Span), but never less than LeastPercent of what is in use, and
-// never more than Go's default, unless that is little (AnyRoom, FullRoom). After work its garbage
-// is collected, and the runtime gives the memory back to the system by and by: all at
-// once would hold the process up for longer than heartbeats may stay away.
+// never more than Go's default, or half of it for a small heap (SmallHeap), unless that is
+// little (AnyRoom, FullRoom). After work its garbage is collected. A small heap gives its
+// free memory back to the system then, the runtime does so for a large one by and by: all
+// at once would hold the process up for longer than heartbeats may stay away.
 //
 // The price is bounded as well, because the collector runs no more often than
 // that. Where an operator sets GOGC or GOMEMLIMIT in the environment, those are what

@@ -17,15 +17,20 @@ const Span = 3 * time.Second
 // The share of the heap in use by which it may grow, in percent.
 const (
 	LeastPercent = 15
-	MostPercent  = 100 // Go's default
+	SmallPercent = 50  // at most, below SmallHeap
+	MostPercent  = 100 // at most, from SmallHeap on; Go's default
 )
 
-// A small heap may grow by more, in octets: it is quickly collected, but not for nothing.
+// SmallHeap is, in octets, what is collected in a few milliseconds, and all of whose free
+// memory goes back at once. The heap of a process with some thousand tunnels is small.
+const SmallHeap = 32 << 20
+
+// A very small heap may grow by more, in octets: it is quickly collected, but not for nothing.
 const (
 	// AnyRoom is what it has while most of what is allocated is garbage soon, as it is
 	// while clients dial in. What stays is strewn among that, and keeps its pages: more
 	// room is memory that does not come back.
-	AnyRoom = 8 << 20
+	AnyRoom = 4 << 20
 	// FullRoom is what it has in a process that has begun and fills up with what stays,
 	// as a member does that joins: a collection finds little then.
 	FullRoom = 32 << 20
@@ -33,7 +38,7 @@ const (
 
 // stays is the share of what was allocated, 1/stays, that is still in use at a
 // collection of a heap that fills up.
-const stays = 4
+const stays = 3
 
 // every is how often the work is looked at.
 const every = 100 * time.Millisecond
@@ -73,11 +78,20 @@ func Keep(ctx context.Context) {
 			continue
 		}
 		if w.percent < before {
-			// A heap that finds itself beyond its room has all who allocate collect.
-			runtime.GC()
+			collect(w.collected.live)
 		}
 		debug.SetGCPercent(w.percent)
 	}
+}
+
+// collect is called before there is less room: a heap that finds itself beyond its
+// room has all who allocate collect.
+func collect(live uint64) {
+	if live < SmallHeap {
+		debug.FreeOSMemory()
+		return
+	}
+	runtime.GC()
 }
 
 // Around does so while f runs.
@@ -162,10 +176,13 @@ func (w *work) note(l look) (change bool) {
 // MostPercent.
 const leastHeap = 4 << 20
 
-// percent is the share of live that has room for so many octets. Beyond MostPercent
-// there is room for anyway at most.
+// percent is the share of live that has room for so many octets. Beyond SmallPercent or
+// MostPercent there is room for anyway at most.
 func percent(room, anyway, live uint64) int {
 	live = max(live, leastHeap)
-	most := max(MostPercent, 100*anyway/live)
-	return int(min(most, max(LeastPercent, 100*room/live)))
+	most := uint64(MostPercent)
+	if live < SmallHeap {
+		most = SmallPercent
+	}
+	return int(min(max(most, 100*anyway/live), max(LeastPercent, 100*room/live)))
 }

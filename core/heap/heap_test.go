@@ -89,7 +89,9 @@ func TestAProcessBeginsWithRoom(t *testing.T) {
 
 // TestASmallHeapHasRoom: a process that begins to work is not held up by its size.
 func TestASmallHeapHasRoom(t *testing.T) {
-	for live, want := range map[uint64]int{4 * mib: 100 * AnyRoom / leastHeap, 8 * mib: MostPercent, 128 * mib: MostPercent} {
+	for live, want := range map[uint64]int{
+		4 * mib: 100 * AnyRoom / leastHeap, 8 * mib: SmallPercent, SmallHeap - 1: SmallPercent, SmallHeap: MostPercent, 128 * mib: MostPercent,
+	} {
 		if got := percent(1<<40, AnyRoom, live); got != want {
 			t.Errorf("A heap of %d MiB that works hard may grow by %d %%, want %d %%.", live/mib, got, want)
 		}
@@ -109,8 +111,8 @@ func TestAHeapThatFillsUpHasMoreRoom(t *testing.T) {
 		stay, percent uint64
 	}{
 		{"a member joins", 0, 4 * mib, 100 * FullRoom / (16 * mib)},
-		{"clients dial in", 0, mib, MostPercent},
-		{"tunnels come to a member that is there", 300, 4 * mib, MostPercent},
+		{"clients dial in", 0, mib, SmallPercent},
+		{"tunnels come to a member that is there", 300, 4 * mib, SmallPercent},
 	} {
 		l := look{allocated: 10 * mib, live: 8 * mib}
 		w := newWork(l)
