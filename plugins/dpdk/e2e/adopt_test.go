@@ -21,7 +21,7 @@ func plugin(t *testing.T, d *gateway.Daemon) int {
 // TestDataplaneOutlivesItsDaemon kills the daemon of the member on DPDK, which owns the
 // client's tunnel. Its dataplane goes on, and the next daemon with it.
 func TestDataplaneOutlivesItsDaemon(t *testing.T) { // B6
-	g := newGroup(t)
+	g := newGroup(t, "")
 	stream, kept := g.connect()
 	one, two := g.members[0], g.members[1]
 	process := plugin(t, one)

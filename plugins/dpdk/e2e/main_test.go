@@ -18,7 +18,7 @@ import (
 const limit = 2 * time.Minute
 
 func TestMain(m *testing.M) {
-	os.Exit(programs.Run(m, "-tags", "dpdk", "/cmd/evergated", "/cmd/evergate-plugin-dpdk"))
+	os.Exit(programs.Run(m, "-tags", tags, "/cmd/evergated", "/cmd/evergate-plugin-dpdk"))
 }
 
 // startDPDK runs evergated on DPDK in a host whose port2 rewire has prepared, with
@@ -33,7 +33,7 @@ dataplane:
   settings:
     ports: net_af_packet0,iface=wire2
     host-interfaces: port2
-    buffers: 2048
+    buffers: 4096
     max-sas: 256
 %s`, programs.Dir(), more),
 	})
