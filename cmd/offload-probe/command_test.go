@@ -81,6 +81,14 @@ func TestRunReportsWhatAPluginKeepsAndBreaks(t *testing.T) { // B8
 	}
 }
 
+// TestRunEndsCallsThatHang: the report names the clause, and the run goes on.
+func TestRunEndsCallsThatHang(t *testing.T) { // B8
+	out, err := probe(t, "run", "--timeout", "1s", "-c", "group.promote", built(testPlugin), "hangs")
+	if !errors.Is(err, errBroken) || !strings.Contains(out, "FAILED         group.promote") || !strings.Contains(out, "deadline exceeded") {
+		t.Errorf("A Promote that never ends should fail group.promote by the time limit, got %v:\n%s", err, out)
+	}
+}
+
 func TestRunWritesJSON(t *testing.T) {
 	out, err := probe(t, "run", "--json", "-c", "epoch.stale", "-c", "arm.inbound", built(testPlugin), "broken")
 	if !errors.Is(err, errBroken) {

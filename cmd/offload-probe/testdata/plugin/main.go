@@ -1,5 +1,6 @@
 // Command plugin is a dataplane in memory as a plugin process, for the test of
-// offload-probe. With the argument "broken" it ignores epochs on Promote.
+// offload-probe. With the argument "broken" it ignores epochs on Promote, with "hangs"
+// it never ends one.
 package main
 
 import (
@@ -19,11 +20,18 @@ func (e ignoresEpochs) Promote(ctx context.Context, g offload.Group, _ offload.E
 	return e.Engine.Promote(ctx, g, 1<<60)
 }
 
+type hangs struct{ *mem.Engine }
+
+func (hangs) Promote(ctx context.Context, _ offload.Group, _ offload.Epoch) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 func main() {
 	plane := mem.New(mem.Options{Name: fmt.Sprintf("process-%d", os.Getpid())})
 	var engine offload.Engine = plane
-	if len(os.Args) > 1 && os.Args[1] == "broken" {
-		engine = ignoresEpochs{plane}
+	if len(os.Args) > 1 {
+		engine = map[string]offload.Engine{"broken": ignoresEpochs{plane}, "hangs": hangs{plane}}[os.Args[1]]
 	}
 	os.Exit(pluginrpc.Serve(engine, pluginrpc.NewLogger(os.Stderr, "plugin", slog.LevelInfo)))
 }
