@@ -36,7 +36,7 @@ func (t *Table) AddAll(claims []Claim) []error {
 		if t.simple(c.Route) {
 			r := c.Route
 			r.Metric = metricOf(r)
-			t.claims[r.Prefix] = []claim{{c.Owner, r}}
+			t.want(r.Prefix, newClaim(c.Owner, r, nil))
 			if first = append(first, i); len(first) == batchRoutes {
 				flush()
 			}
@@ -57,10 +57,9 @@ func (t *Table) AddAll(claims []Claim) []error {
 // simple tells whether a route is all that its prefix takes: nobody has claimed
 // that, nothing is to be replaced, no rule is needed, and the interface is known.
 func (t *Table) simple(r Route) bool {
-	_, had := t.routes[r.Prefix]
+	_, had := t.prefixes[r.Prefix]
 	_, known := t.indexes[r.Interface]
-	return canonical(r.Prefix) && !had && known && len(t.claims[r.Prefix]) == 0 && !r.captures() &&
-		!t.stale[mainKey(r)]
+	return canonical(r.Prefix) && !had && known && !r.captures() && !t.stale[mainKey(r)]
 }
 
 // addFirst puts the routes of claims into the kernel that are the first of their
@@ -77,11 +76,11 @@ func (t *Table) addFirst(claims []Claim, first []int, errs []error) {
 		c := claims[i]
 		key := mainKey(c.Route)
 		if err != nil || refused[n] {
-			delete(t.claims, c.Route.Prefix)
+			t.want(c.Route.Prefix, nil)
 			errs[i] = t.add(c.Owner, c.Route)
 			continue
 		}
-		t.routes[c.Route.Prefix] = key
+		t.has(key)
 		if err := t.preferred(key); err != nil {
 			t.restore(c.Route.Prefix, nil)
 			errs[i] = fmt.Errorf("route: add %v for %s: %w", c.Route.Prefix, c.Owner, err)

@@ -10,22 +10,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// kernelKey tells the kernel's routes apart.
+type kernelKey struct {
+	prefix netip.Prefix
+	table  int
+	metric uint32
+}
+
 // settle makes the kernel's route of a prefix that of the newest claim. The new
 // one is there before the old one goes.
 func (t *Table) settle(p netip.Prefix) error {
-	old, had := t.routes[p]
-	claims := t.claims[p]
-	if len(claims) == 0 {
+	s := t.prefixes[p]
+	old, had := s.key(p)
+	if s.newest == nil {
 		if !had {
 			return nil
 		}
 		if err := t.delete(old); err != nil {
 			return err
 		}
-		delete(t.routes, p)
+		t.hasNone(p)
 		return t.removeRules()
 	}
-	r := claims[len(claims)-1].route
+	r := s.newest.route(p)
 	key := kernelKey{p, unix.RT_TABLE_MAIN, r.Metric}
 	if r.captures() {
 		key.table = TableID
@@ -36,7 +43,7 @@ func (t *Table) settle(p netip.Prefix) error {
 	if err := t.install(key, r.Interface); err != nil {
 		return err
 	}
-	t.routes[p] = key
+	t.has(key)
 	delete(t.stale, key)
 	if had && old != key {
 		if err := t.delete(old); err != nil {

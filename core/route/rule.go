@@ -67,8 +67,8 @@ func (t *Table) removeRules() error {
 		return nil
 	}
 	needed := map[ruleKey]bool{}
-	for p, key := range t.routes {
-		if key.table != TableID {
+	for p, s := range t.prefixes {
+		if s.table != TableID {
 			continue
 		}
 		for _, r := range t.rulesFor(p) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"sync"
 
 	netlinkconn "github.com/mdlayher/netlink"
@@ -52,19 +51,6 @@ func (e *ConflictError) Error() string {
 		e.Prefix, e.Via, e.Protocol, e.Metric)
 }
 
-// claim is the wish of one tunnel.
-type claim struct {
-	owner string
-	route Route
-}
-
-// kernelKey tells the kernel's routes apart.
-type kernelKey struct {
-	prefix netip.Prefix
-	table  int
-	metric uint32
-}
-
 // Config of a Table.
 type Config struct {
 	// Ports of IKE, at most eight; empty means 500 and 4500.
@@ -84,11 +70,10 @@ type Table struct {
 	// conn takes many messages at once.
 	conn *netlinkconn.Conn
 
-	mu     sync.Mutex
-	claims map[netip.Prefix][]claim // the newest last
-	routes map[netip.Prefix]kernelKey
-	stale  map[kernelKey]bool // of an earlier run, claimed by nobody yet
-	rules  map[ruleKey]bool   // in the kernel
+	mu       sync.Mutex
+	prefixes map[netip.Prefix]standing
+	stale    map[kernelKey]bool // of an earlier run, claimed by nobody yet
+	rules    map[ruleKey]bool   // in the kernel
 	// indexes are those of interfaces, as they were last.
 	indexes map[string]int
 	swept   bool
@@ -112,7 +97,7 @@ func Open(c Config) (*Table, error) {
 		return nil, fmt.Errorf("route: open netlink: %w", err)
 	}
 	t := &Table{
-		config: c, nl: nl, conn: conn, claims: map[netip.Prefix][]claim{}, routes: map[netip.Prefix]kernelKey{},
+		config: c, nl: nl, conn: conn, prefixes: map[netip.Prefix]standing{},
 		stale: map[kernelKey]bool{}, rules: map[ruleKey]bool{}, indexes: map[string]int{},
 	}
 	if err := errors.Join(t.findRoutes(), t.findRules()); err != nil {
@@ -172,9 +157,8 @@ func (t *Table) add(owner string, r Route) error {
 		return fmt.Errorf("route: add %v for %s: not a network in canonical form", r.Prefix, owner)
 	}
 	r.Metric = metricOf(r)
-	before := t.claims[r.Prefix]
-	after := slices.DeleteFunc(slices.Clone(before), func(c claim) bool { return c.owner == owner })
-	t.claims[r.Prefix] = append(after, claim{owner, r})
+	before := t.prefixes[r.Prefix].newest
+	t.want(r.Prefix, newClaim(owner, r, before.without(owner)))
 	if err := t.settle(r.Prefix); err != nil {
 		t.restore(r.Prefix, before)
 		return fmt.Errorf("route: add %v for %s: %w", r.Prefix, owner, err)
@@ -183,11 +167,8 @@ func (t *Table) add(owner string, r Route) error {
 }
 
 // restore takes a claim back that failed.
-func (t *Table) restore(p netip.Prefix, claims []claim) {
-	t.claims[p] = claims
-	if len(claims) == 0 {
-		delete(t.claims, p)
-	}
+func (t *Table) restore(p netip.Prefix, before *claim) {
+	t.want(p, before)
 	if err := t.settle(p); err != nil {
 		t.config.Log.Error("route could not be put back", "prefix", p, "error", err)
 	}
@@ -206,22 +187,19 @@ func (t *Table) RemoveAll(owner string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var failed []error
-	for p := range t.claims {
+	for p := range t.prefixes {
 		failed = append(failed, t.remove(owner, p))
 	}
 	return errors.Join(failed...)
 }
 
 func (t *Table) remove(owner string, p netip.Prefix) error {
-	claims := t.claims[p]
-	i := slices.IndexFunc(claims, func(c claim) bool { return c.owner == owner })
-	if i < 0 {
+	before := t.prefixes[p].newest
+	after := before.without(owner)
+	if after == before {
 		return nil
 	}
-	t.claims[p] = slices.Delete(slices.Clone(claims), i, i+1)
-	if len(claims) == 1 {
-		delete(t.claims, p)
-	}
+	t.want(p, after)
 	if err := t.settle(p); err != nil {
 		return fmt.Errorf("route: remove %v of %s: %w", p, owner, err)
 	}
@@ -229,40 +207,17 @@ func (t *Table) remove(owner string, p netip.Prefix) error {
 }
 
 // Refresh puts back what is missing, as after an interface went and came again,
-// which takes its routes along.
+// which takes its routes along, and removes what could not be removed before.
 func (t *Table) Refresh() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var failed []error
-	for p := range t.claims {
+	for p := range t.prefixes {
 		if err := t.settle(p); err != nil {
 			failed = append(failed, fmt.Errorf("route: refresh %v: %w", p, err))
 		}
 	}
 	return errors.Join(failed...)
-}
-
-// Claimed is one claim of a prefix, for people.
-type Claimed struct {
-	Owner string
-	Route Route
-	// InForce: this claim is what the kernel has; older ones wait.
-	InForce bool
-}
-
-// Claims lists all claims, ordered by prefix, the newest of a prefix first.
-func (t *Table) Claims() []Claimed {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var all []Claimed
-	for _, claims := range t.claims {
-		for i, c := range claims {
-			all = append(all, Claimed{c.owner, c.route, i == len(claims)-1})
-		}
-	}
-	slices.Reverse(all)
-	slices.SortStableFunc(all, func(a, b Claimed) int { return a.Route.Prefix.Compare(b.Route.Prefix) })
-	return all
 }
 
 // Close lets go of the kernel. Routes stay; RemoveAll removes them.
