@@ -157,6 +157,20 @@ func TestKeyBytes(t *testing.T) {
 	}
 }
 
+// TestKeysOfAllLengths: usual lengths are held in another way, which does not show.
+func TestKeysOfAllLengths(t *testing.T) {
+	for length := range 70 {
+		raw := bytes.Repeat([]byte{7}, length)
+		k := ipsec.NewKey(raw[:length:length])
+		if !bytes.Equal(k.Reveal(), raw) || k.Len() != length {
+			t.Errorf("A key of %d octets has %d: %x.", length, k.Len(), k.Reveal())
+		}
+		if k.Wipe(); !bytes.Equal(raw, make([]byte, length)) {
+			t.Errorf("Wiped, %d octets are %x still.", length, raw)
+		}
+	}
+}
+
 func TestZeroKeyIsEmpty(t *testing.T) {
 	for _, k := range []ipsec.Key{{}, ipsec.NewKey(nil), ipsec.CopyKey([]byte{})} {
 		k.Wipe()
