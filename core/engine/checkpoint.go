@@ -20,8 +20,8 @@ const (
 	// checkpointPart is how many counters a shard is handed at a time, and
 	// checkpointParts how many parts are on their way at most, besides one for each
 	// shard that is being filled.
-	checkpointPart  = 64
-	checkpointParts = 16
+	checkpointPart  = 32
+	checkpointParts = 8
 )
 
 // runCheckpoints reads the counters again and again.
