@@ -155,7 +155,7 @@ bench-throughput: deps build bin/wireguard-go ## How fast PLUGIN carries packets
 	$(SUDO) bin/evergate bench throughput --plugin $(PLUGIN) --html bin/throughput.html $(ARGS)
 
 .PHONY: bench-dpdk
-bench-dpdk: dpdk-deps bin/bench/examples/ipsec-secgw/build/ipsec-secgw ## What a worker of the dataplane on DPDK encrypts, next to DPDK's own gateway and to what its cipher alone can do
+bench-dpdk: dpdk-deps bin/bench/examples/ipsec-secgw/build/ipsec-secgw ## What a worker of the dataplane on DPDK encrypts and decrypts, next to DPDK's own gateway and to what its cipher alone can do
 	@.ci/deps dpdk # for dpdk-test-crypto-perf
 	go build -tags dpdk -o bin/bench/ ./bench/dpdk
 	$(SUDO) bin/bench/dpdk --ipsec-secgw bin/bench/examples/ipsec-secgw/build/ipsec-secgw $(ARGS)

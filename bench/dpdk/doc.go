@@ -1,12 +1,18 @@
 //go:build dpdk
 
-// Command dpdk measures what one worker of the DPDK dataplane encrypts, next to what
-// the cipher alone can do, and to DPDK's own gateway.
+// Command dpdk measures what one worker of the DPDK dataplane encrypts and decrypts, next
+// to what the cipher alone can do, and to DPDK's own gateway.
 //
 // A virtual port plays packets of one size without end. One worker finds their SA,
 // encrypts them in tunnel mode, and gives them to a port that drops them. What counts
 // are the SA's own counters, for each second in which the worker had a processor; it
 // never rests.
+//
+// Inbound, the packets are sealed when the worker takes them, as each needs a number
+// that none had before, and pass the replay window. The worker's own thread does that,
+// whose time is counted without it: of each burst, one look at its clock is all of it
+// that counts. Packets are as warm in caches then as buffers of the limit are.
+// Decrypted ones leave by a second port that drops them, where the host's routes lead.
 //
 // The limit: in the same run, dpdk-test-crypto-perf has the same library do the same
 // algorithm on buffers of that size, on one core and without any packet around them.
@@ -17,7 +23,7 @@
 // same packets with one core. Nobody can write headers for it, so both get theirs from
 // a capture file, by net_pcap, which has the worker copy each packet. Its SAs are the
 // ones that hand packets to the library as to a device: it is faster so than with
-// CPU_CRYPTO.
+// CPU_CRYPTO. It is measured outbound only: a capture file cannot have new numbers.
 //
 // The best of several rounds is shown of each, because what disturbs a round makes it
 // slower only.

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -20,17 +23,24 @@ const (
 	perPacket = 500
 )
 
-// limit asks dpdk-test-crypto-perf what the library does with one core: buffers of a
-// size for each second that its worker had a processor. Ciphers in CBC mode take whole
-// blocks.
-func limit(ctx context.Context, a algorithm, octets int) (float64, error) {
+// limit asks dpdk-test-crypto-perf what the library does with one core, by the
+// arguments of a direction: buffers of a size for each second that its worker had a
+// processor. Ciphers in CBC mode take whole blocks.
+func (p *player) limit(ctx context.Context, arguments []string, octets int) (float64, error) {
 	octets = (octets + 15) / 16 * 16
+	if slices.Contains(arguments, "verify") {
+		file := filepath.Join(p.dir, "vector")
+		if err := os.WriteFile(file, vector(octets), 0o600); err != nil {
+			return 0, err
+		}
+		arguments = append(slices.Clone(arguments), "--test-file", file)
+	}
 	buffers := volume / (octets + perPacket)
 	args := append([]string{
 		"--no-huge", "--no-pci", "-m", "256", "-l", "0,1", "--log-level=error", "--file-prefix", "limit" + strconv.Itoa(os.Getpid()),
-		"--vdev", a.limit[1] + "0", "--", "--ptest", "throughput", "--silent", "--csv-friendly",
+		"--vdev", arguments[1] + "0", "--", "--ptest", "throughput", "--silent", "--csv-friendly",
 		"--buffer-sz", strconv.Itoa(octets), "--burst-sz", "32", "--total-ops", strconv.Itoa(buffers),
-	}, a.limit...)
+	}, arguments...)
 	cmd := exec.CommandContext(ctx, "dpdk-test-crypto-perf", args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -42,6 +52,19 @@ func limit(ctx context.Context, a algorithm, octets int) (float64, error) {
 		return 0, fmt.Errorf("dpdk-test-crypto-perf: %w: %s", errors.Join(err, ctx.Err()), out.Bytes())
 	}
 	return float64(buffers) / took.Seconds(), nil
+}
+
+// vector is what dpdk-test-crypto-perf insists on for HMAC-SHA1 that is verified: a
+// buffer and what belongs to it. It verifies each, and does not mind that none is right.
+func vector(octets int) []byte {
+	var b bytes.Buffer
+	for _, v := range []struct {
+		name   string
+		octets int
+	}{{"plaintext", octets}, {"ciphertext", octets}, {"cipher_key", 16}, {"cipher_iv", 16}, {"auth_key", 64}, {"digest", 12}} {
+		fmt.Fprintf(&b, "%s =\n0x00%s\n", v.name, strings.Repeat(", 0x00", v.octets-1))
+	}
+	return b.Bytes()
 }
 
 // watchWorker waits for a program of DPDK with one worker, and returns how long that

@@ -62,27 +62,18 @@ func (p *player) measure(ctx context.Context, from port, a ipsec.Algorithms, oct
 	}
 	e := dpdk.New(dpdk.Options{EAL: p.eal})
 	defer func() { err = errors.Join(err, e.Close()) }()
-	local, remote := netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 2})
-	_, err = e.Configure(ctx, offload.Config{Boot: 1, Addresses: []netip.Addr{local}, Settings: map[string]string{
-		"ports": device, "eal": "--no-huge --no-pci -m 512",
-		"frame": "9216", "buffers": "4096", "max-sas": "64", "idle": "spin", "cryptodevs": p.cryptodevs,
-	}})
-	if err != nil {
+	if err := p.configure(ctx, e, device); err != nil {
 		return 0, err
 	}
-	if err := wireUp("evgx0", local, remote); err != nil {
+	sa := association(a)
+	if err := wireUp("evgx0", sa.Local, sa.Remote); err != nil {
 		return 0, err
 	}
-	sa := outbound(a, local, remote)
-	placed, err := e.Install(ctx, offload.NewEpoch(1, 0), offload.Active, sa)
-	if err == nil {
-		err = placed[0].Err
-	}
-	if err != nil {
+	if err := install(ctx, e, sa); err != nil {
 		return 0, err
 	}
 	if from == fromNull {
-		s, err := stamp(name, octets)
+		s, err := stamp(name, octets, nil)
 		if err != nil {
 			return 0, err
 		}
@@ -92,7 +83,25 @@ func (p *player) measure(ctx context.Context, from port, a ipsec.Algorithms, oct
 			s.free()
 		}()
 	}
-	return p.watch(ctx, e, sa.ID, length)
+	return p.watch(ctx, e, sa.ID, length, worker)
+}
+
+// configure has one worker poll devices.
+func (p *player) configure(ctx context.Context, e *dpdk.Engine, devices string) error {
+	local, _ := ends()
+	_, err := e.Configure(ctx, offload.Config{Boot: 1, Addresses: []netip.Addr{local}, Settings: map[string]string{
+		"ports": devices, "eal": "--no-huge --no-pci -m 512",
+		"frame": "9216", "buffers": "4096", "max-sas": "64", "idle": "spin", "cryptodevs": p.cryptodevs,
+	}})
+	return err
+}
+
+func install(ctx context.Context, e *dpdk.Engine, sa ipsec.SA) error {
+	placed, err := e.Install(ctx, offload.NewEpoch(1, 0), offload.Active, sa)
+	if err == nil {
+		err = placed[0].Err
+	}
+	return err
 }
 
 // device names a new device that plays packets of a size, and says what it takes to
@@ -113,33 +122,36 @@ func (p *player) device(from port, octets int) (name, device string, err error) 
 const patience = time.Minute
 
 // watch counts packets of the SA while the worker has a processor for as long as said,
-// after a first tenth of it, and returns how many a second of that it sent.
-func (p *player) watch(ctx context.Context, e *dpdk.Engine, id ipsec.SAID, length time.Duration) (float64, error) {
+// by a clock that leaves out what is not its work, after a first tenth of it. It
+// returns how many a second of that passed.
+func (p *player) watch(ctx context.Context, e *dpdk.Engine, id ipsec.SAID, length time.Duration, clock func() time.Duration) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	first, err := reach(ctx, busy(os.Getpid(), "evg-loop0")+length/10)
+	first, err := reach(ctx, clock, clock()+length/10)
 	if err != nil {
 		return 0, err
 	}
-	before := sent(ctx, e, id)
-	last, err := reach(ctx, first+length)
+	before := passed(ctx, e, id)
+	last, err := reach(ctx, clock, first+length)
 	if err != nil {
 		return 0, err
 	}
-	after := sent(ctx, e, id)
+	after := passed(ctx, e, id)
 	if after == before {
 		stats, err := e.Stats(ctx)
-		return 0, errors.Join(fmt.Errorf("no packet was sent; what belongs to no SA: %v", stats), err)
+		return 0, errors.Join(fmt.Errorf("no packet passed; what belongs to no SA: %v", stats), err)
 	}
 	return float64(after-before) / (last - first).Seconds(), nil
 }
 
-// reach waits until the worker has had a processor for so long altogether, and returns
-// for how long it has.
-func reach(ctx context.Context, least time.Duration) (time.Duration, error) {
+// worker is how long the worker has had a processor.
+func worker() time.Duration { return busy(os.Getpid(), "evg-loop0") }
+
+// reach waits until a clock of the worker shows so much, and returns what it shows.
+func reach(ctx context.Context, clock func() time.Duration, least time.Duration) (time.Duration, error) {
 	for {
-		if had := busy(os.Getpid(), "evg-loop0"); had >= least {
-			return had, nil
+		if now := clock(); now >= least {
+			return now, nil
 		}
 		if err := wait(ctx, 5*time.Millisecond); err != nil {
 			return 0, fmt.Errorf("wait for the worker to get a processor: %w", err)
@@ -158,7 +170,8 @@ func wait(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func sent(ctx context.Context, e *dpdk.Engine, id ipsec.SAID) uint64 {
+// passed is how many packets an SA has carried.
+func passed(ctx context.Context, e *dpdk.Engine, id ipsec.SAID) uint64 {
 	for c, err := range e.Export(ctx, offload.AllGroups) {
 		if err == nil && c.ID == id {
 			return c.Packets
@@ -181,8 +194,14 @@ func wireUp(name string, local, remote netip.Addr) error {
 		}))
 }
 
-// outbound is an SA for all packets of IPv4.
-func outbound(a ipsec.Algorithms, local, remote netip.Addr) ipsec.SA {
+// ends are those of the tunnel.
+func ends() (local, remote netip.Addr) {
+	return netip.AddrFrom4([4]byte{192, 0, 2, 1}), netip.AddrFrom4([4]byte{192, 0, 2, 2})
+}
+
+// association is an outbound SA for all packets of IPv4.
+func association(a ipsec.Algorithms) ipsec.SA {
+	local, remote := ends()
 	n, _ := a.EncryptionKeyLen() // of algorithms that we name
 	m, _ := a.Integrity.KeyLen() // likewise
 	key := make([]byte, n+m)     // how fast a cipher is does not depend on its key
@@ -209,7 +228,7 @@ func packets(to net.HardwareAddr, octets int) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, 0xa1b2c3d4)
 	b = append(b, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0)
 	for i := range flows {
-		f := frame(to, octets, byte(i))
+		f := frame(to, ipv4(octets, byte(i)))
 		b = append(b, make([]byte, 8)...)
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(f)))
 		b = binary.LittleEndian.AppendUint32(b, uint32(len(f)))
@@ -218,25 +237,31 @@ func packets(to net.HardwareAddr, octets int) []byte {
 	return b
 }
 
-// frame is a packet of a flow with its Ethernet header.
-func frame(to net.HardwareAddr, octets int, flow byte) []byte {
+// frame is a packet with its Ethernet header.
+func frame(to net.HardwareAddr, packet []byte) []byte {
 	b := append([]byte(nil), to...)
 	b = append(b, 2, 0, 0, 0, 0, 2, 8, 0)
-	return append(b, ipv4(octets, flow)...)
+	return append(b, packet...)
 }
 
 // ipv4 is a UDP packet of IPv4, without a checksum of UDP.
 func ipv4(octets int, flow byte) []byte {
 	p := make([]byte, octets)
-	p[0], p[8], p[9] = 0x45, 64, unix.IPPROTO_UDP
-	binary.BigEndian.PutUint16(p[2:], uint16(octets))
-	copy(p[12:], []byte{10, 1, 0, flow, 10, 2, 0, flow})
+	header4(p, unix.IPPROTO_UDP, [4]byte{10, 1, 0, flow}, [4]byte{10, 2, 0, flow})
 	binary.BigEndian.PutUint16(p[24:], uint16(octets-20))
+	return p
+}
+
+// header4 writes a header of IPv4 for all of p.
+func header4(p []byte, proto byte, from, to [4]byte) {
+	p[0], p[8], p[9] = 0x45, 64, proto
+	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
+	copy(p[12:], from[:])
+	copy(p[16:], to[:])
 	var sum uint32
 	for i := 0; i < 20; i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(p[i:]))
 	}
 	sum = sum>>16 + sum&0xffff
 	binary.BigEndian.PutUint16(p[10:], ^uint16(sum>>16+sum))
-	return p
 }
