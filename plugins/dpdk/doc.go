@@ -71,10 +71,11 @@
 // whose ports are set up by nff-go, there are none.
 //
 // Ports and cryptodevs that do all of ESP (INLINE_PROTOCOL, LOOKASIDE_PROTOCOL) are
-// found and named, but get no SA: "For inline cases, IV generation would always need
-// to be handled by the PMD" (DPDK, rte_security_ipsec_sa_options), and they keep
-// sequence numbers and windows that a lease cannot stop and Export cannot read. Such
-// an SA is in no NPU for its mode (core/adr/0016-esp-in-cards.md).
+// found and named, but get no SA. Inline, packets leave unseen, with numbers that
+// Export cannot read, and "For inline cases, IV generation would always need to be
+// handled by the PMD" (DPDK, rte_security_ipsec_sa_options). Lookaside, a device to
+// prove it on is missing. Such an SA is in no NPU for its mode
+// (core/adr/0016-esp-in-cards.md).
 //
 // With setting npu-emulation the libraries that it names count as NPUs of npu-slots
 // SAs each, and the ports that it names get a card played by software, with as many
