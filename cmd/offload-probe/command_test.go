@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -101,6 +103,63 @@ func TestRunWritesJSON(t *testing.T) {
 	if r.Name != "mem" || r.Failed != 1 || r.NotExercised != 1 || len(r.Clauses) != 2 || r.Clauses[0].Outcome != offloadtest.Failed {
 		t.Errorf("The report should have one clause of two failed and one not exercised, got:\n%s", out)
 	}
+}
+
+// TestInterruptedCommandsReportWhatTheyKnow: the signal comes while the plugin hangs
+// in Promote, which is the second clause of two, and the fourth phase of a load.
+func TestInterruptedCommandsReportWhatTheyKnow(t *testing.T) { // B8
+	run := []string{"run", "-v", "-c", "info.stable", "-c", "group.promote"}
+	load := []string{"load", "-v", "-n", "20"}
+	for _, c := range []struct {
+		args []string
+		want []string
+	}{
+		{append(run, "--json"), []string{`"passed": 1`, `"failed": 0`, `"unchecked": 1`, `"id": "info.stable"`}},
+		{run, []string{"1 clauses passed, 0 failed", "interrupted: 1 clauses were not checked"}},
+		{append(load, "--json"), []string{`"export"`}},
+	} {
+		out, said, err := interrupted(t, append(c.args, built(testPlugin), "hangs")...)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(said, "interrupt signal") {
+			t.Errorf("%s, interrupted, should say so and end with 2, got %v:\n%s", c.args, err, said)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s, interrupted, should report %q, got:\n%s", c.args, want, out)
+			}
+		}
+		if slices.Contains(c.args, "--json") && !json.Valid([]byte(out)) {
+			t.Errorf("%s, interrupted, should report JSON, got:\n%s", c.args, out)
+		}
+	}
+}
+
+// interrupted runs the program as from a shell, and sends it a SIGINT when its plugin
+// hangs. It returns what came on standard output and on standard error.
+func interrupted(t *testing.T, args ...string) (out, said string, err error) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), built(offloadProbe), args...)
+	var report bytes.Buffer
+	cmd.Stdout = &report
+	log, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatalf("The probe did not start: %v.", err)
+	}
+	var lines []string
+	for scan := bufio.NewScanner(log); scan.Scan(); {
+		lines = append(lines, scan.Text())
+		if !strings.Contains(scan.Text(), "promote hangs") {
+			continue
+		}
+		if err := cmd.Process.Signal(os.Interrupt); err != nil {
+			t.Errorf("The probe cannot be interrupted: %v.", err)
+		}
+	}
+	err = cmd.Wait()
+	return report.String(), strings.Join(lines, "\n"), err
 }
 
 func TestRunSaysWhyAPluginCannotBeChecked(t *testing.T) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -23,7 +25,9 @@ func newLoad() *cobra.Command {
 		Long: `Measure how fast the plugin installs, updates, exports and deletes SAs: rates over
 all callers, and percentiles of the latency of single calls. SAs are installed as
 standby, given leases, exported, promoted by group, and deleted, as at a member
-whose neighbours hold the tunnels.`,
+whose neighbours hold the tunnels.
+
+A load that fails or is ended by a signal reports the phases that it had measured.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return l.run(cmd, args) },
 	}
@@ -42,12 +46,16 @@ func (l *load) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	info, phases, err := offloadtest.Measure(cmd.Context(), open, l.Load)
+	var writing error
 	switch {
-	case err != nil:
-		return fmt.Errorf("load %s: %w", args[0], err)
+	case len(phases) == 0: // err says why
 	case l.json:
-		return writeJSON(cmd.OutOrStdout(), jsonLoad{info.Name, info.Version, contract(info), phases})
+		writing = writeJSON(cmd.OutOrStdout(), jsonLoad{info.Name, info.Version, contract(info), phases})
+	default:
+		writeLoad(cmd.OutOrStdout(), info, phases)
 	}
-	writeLoad(cmd.OutOrStdout(), info, phases)
-	return nil
+	if err != nil {
+		return fmt.Errorf("load %s: %w", args[0], cmp.Or(context.Cause(cmd.Context()), err))
+	}
+	return writing
 }

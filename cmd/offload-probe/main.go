@@ -11,7 +11,8 @@
 // It starts the plugin as the daemon would, run anew for every clause, and so needs
 // the rights that the plugin needs. load measures how fast SAs come and go; shell
 // is for poking the plugin by hand or by a script. The exit status is 0 when all
-// went well, 1 when a clause failed, and 2 when the plugin could not be asked.
+// went well, 1 when a clause failed, and 2 when the plugin could not be asked, or not
+// to the end: SIGINT and SIGTERM end run and load, which report what they know by then.
 package main
 
 import (

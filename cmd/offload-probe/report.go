@@ -33,7 +33,9 @@ func writeResult(w io.Writer, r offloadtest.Result, verbose bool) {
 	}
 }
 
-func writeSummary(w io.Writer, r offloadtest.Report) {
+// writeSummary ends the report; unchecked is how many clauses an interrupted run
+// did not come to.
+func writeSummary(w io.Writer, r offloadtest.Report, unchecked int) {
 	failed := r.Count(offloadtest.Failed)
 	fmt.Fprintf(w, "%s %s, contract %s: %d clauses passed, %d failed, %d not exercised\n", r.Info.Name, r.Info.Version, contract(r.Info),
 		r.Count(offloadtest.Passed), failed, r.Count(offloadtest.NotExercised))
@@ -42,6 +44,9 @@ func writeSummary(w io.Writer, r offloadtest.Report) {
 			fmt.Fprintf(w, "  broken: %s\n", res.ID)
 		}
 	}
+	if unchecked > 0 {
+		fmt.Fprintf(w, "  interrupted: %d clauses were not checked\n", unchecked)
+	}
 }
 
 // jsonReport is the report for programs. Its names are stable.
@@ -49,18 +54,20 @@ type jsonReport struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	// Contract is the version that the plugin was built against.
-	Contract     string               `json:"contract"`
-	Passed       int                  `json:"passed"`
-	Failed       int                  `json:"failed"`
-	NotExercised int                  `json:"not_exercised"`
-	Clauses      []offloadtest.Result `json:"clauses"`
+	Contract     string `json:"contract"`
+	Passed       int    `json:"passed"`
+	Failed       int    `json:"failed"`
+	NotExercised int    `json:"not_exercised"`
+	// Unchecked is how many clauses an interrupted run did not come to.
+	Unchecked int                  `json:"unchecked"`
+	Clauses   []offloadtest.Result `json:"clauses"`
 }
 
-func reportOf(r offloadtest.Report) jsonReport {
+func reportOf(r offloadtest.Report, unchecked int) jsonReport {
 	return jsonReport{
 		Name: r.Info.Name, Version: r.Info.Version, Contract: contract(r.Info),
 		Passed: r.Count(offloadtest.Passed), Failed: r.Count(offloadtest.Failed), NotExercised: r.Count(offloadtest.NotExercised),
-		Clauses: r.Results,
+		Unchecked: unchecked, Clauses: r.Results,
 	}
 }
 

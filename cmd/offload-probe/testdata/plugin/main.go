@@ -20,18 +20,23 @@ func (e ignoresEpochs) Promote(ctx context.Context, g offload.Group, _ offload.E
 	return e.Engine.Promote(ctx, g, 1<<60)
 }
 
-type hangs struct{ *mem.Engine }
+type hangs struct {
+	*mem.Engine
+	log *slog.Logger
+}
 
-func (hangs) Promote(ctx context.Context, _ offload.Group, _ offload.Epoch) error {
+func (e hangs) Promote(ctx context.Context, _ offload.Group, _ offload.Epoch) error {
+	e.log.Warn("promote hangs")
 	<-ctx.Done()
 	return ctx.Err()
 }
 
 func main() {
+	log := pluginrpc.NewLogger(os.Stderr, "plugin", slog.LevelInfo)
 	plane := mem.New(mem.Options{Name: fmt.Sprintf("process-%d", os.Getpid())})
 	var engine offload.Engine = plane
 	if len(os.Args) > 1 {
-		engine = map[string]offload.Engine{"broken": ignoresEpochs{plane}, "hangs": hangs{plane}}[os.Args[1]]
+		engine = map[string]offload.Engine{"broken": ignoresEpochs{plane}, "hangs": hangs{plane, log}}[os.Args[1]]
 	}
-	os.Exit(pluginrpc.Serve(engine, pluginrpc.NewLogger(os.Stderr, "plugin", slog.LevelInfo)))
+	os.Exit(pluginrpc.Serve(engine, log))
 }
