@@ -56,16 +56,21 @@ func TestMain(m *testing.M) {
 // patience bounds the wait for what comes at once.
 const patience = 20 * time.Second
 
-// site is an engine on the machine's loopback, with a socket for the inner
-// network behind it, two that play the peer, and the daemon's end of IKE.
-type site struct {
-	*Engine
+// surroundings of a plane on the machine's loopback: a socket for the inner network
+// behind it, two that play the peer, and the daemon's end of IKE.
+type surroundings struct {
 	t      *testing.T
 	config offload.Config
 	daemon *ikesock.Server
 	inner  *net.UDPConn // ours, within the tunnel
 	esp    *net.IPConn  // the peer's
 	udp    *net.UDPConn // the peer's
+}
+
+// site is an engine and its surroundings.
+type site struct {
+	*Engine
+	*surroundings
 }
 
 var (
@@ -77,7 +82,20 @@ var (
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{Engine: New(Options{}), t: t}
+	e := New(Options{})
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Errorf("The engine did not close: %v.", err)
+		}
+	})
+	return &site{e, surround(t, e, nil)}
+}
+
+// surround configures a plane, which is closed by the caller, and opens the sockets
+// around it.
+func surround(t *testing.T, plane offload.Engine, settings map[string]string) *surroundings {
+	t.Helper()
+	s := &surroundings{t: t}
 	must := func(what string, err error) {
 		t.Helper()
 		if err != nil {
@@ -89,8 +107,8 @@ func newSite(t *testing.T) *site {
 	daemon, err := ikesock.Listen(path)
 	must("listen as the daemon", err)
 	s.daemon = daemon
-	s.config = offload.Config{Boot: 1, Addresses: []netip.Addr{gatewayOuter}, IKESocket: path}
-	_, err = s.Configure(t.Context(), s.config)
+	s.config = offload.Config{Boot: 1, Addresses: []netip.Addr{gatewayOuter}, IKESocket: path, Settings: settings}
+	_, err = plane.Configure(t.Context(), s.config)
 	must("configure", err)
 	must("give the tun device an address", setAddress("npu0", gatewayInner.Addr()))
 	onTUN := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
@@ -110,9 +128,9 @@ func newSite(t *testing.T) *site {
 		must("set a deadline", c.SetDeadline(deadline))
 	}
 	t.Cleanup(func() {
-		err := errors.Join(s.Close(), s.daemon.Close(), s.inner.Close(), s.esp.Close(), s.udp.Close())
+		err := errors.Join(s.daemon.Close(), s.inner.Close(), s.esp.Close(), s.udp.Close())
 		if err != nil {
-			t.Errorf("The site did not close: %v.", err)
+			t.Errorf("The sockets did not close: %v.", err)
 		}
 	})
 	return s
@@ -133,14 +151,21 @@ func setAddress(device string, a netip.Addr) error {
 	return errors.Join(err, unix.Close(fd))
 }
 
+// loopbackPair is pair, with AES-GCM and the outer addresses of the loopback.
+func loopbackPair(n byte) (in, out ipsec.SA) {
+	in, out = pair(n, gcm)
+	in.ID.Dst, out.ID.Dst = gatewayOuter, peerOuter
+	for _, sa := range []*ipsec.SA{&in, &out} {
+		sa.Local, sa.Remote = gatewayOuter, peerOuter
+	}
+	return in, out
+}
+
 // tunnel installs a pair between the site's addresses.
 func (s *site) tunnel(encap *ipsec.Encap) (in, out *transform) {
 	s.t.Helper()
-	a, b := pair(1, gcm)
-	a.ID.Dst, b.ID.Dst = gatewayOuter, peerOuter
-	for _, sa := range []*ipsec.SA{&a, &b} {
-		sa.Local, sa.Remote, sa.Encap = gatewayOuter, peerOuter, encap
-	}
+	a, b := loopbackPair(1)
+	a.Encap, b.Encap = encap, encap
 	placed, err := s.Install(s.t.Context(), epoch, offload.Active, a, b)
 	if err != nil || placed[0].Err != nil || placed[1].Err != nil {
 		s.t.Fatalf("Install failed: %v, %+v.", err, placed)
@@ -151,7 +176,7 @@ func (s *site) tunnel(encap *ipsec.Encap) (in, out *transform) {
 }
 
 // read returns the next packet of c.
-func (s *site) read(what string, c net.Conn) []byte {
+func (s *surroundings) read(what string, c net.Conn) []byte {
 	s.t.Helper()
 	b := make([]byte, 2048)
 	n, err := c.Read(b)
