@@ -61,12 +61,27 @@ func (s *Shard) redial(now time.Time) {
 		}
 		d.at = time.Time{}
 		c := s.policy.Connection(name)
-		switch {
-		case c == nil:
-		case s.elsewhere(c, d):
+		if c == nil {
+			continue
+		}
+		if s.reuse(c, d); s.elsewhere(c, d) {
 			d.at = now.Add(lastRedial)
-		default:
-			s.call(now, c, d, c.AutoNegotiate, nil)
+			continue
+		}
+		s.call(now, c, d, c.AutoNegotiate, nil)
+	}
+}
+
+// reuse takes the tunnel that the peer has brought up meanwhile, the newest of several,
+// for the one that is to be kept up: a call would only make another beside it. The
+// children that it lacks are asked for there, and when it ends it is dialed again.
+func (s *Shard) reuse(c *Connection, d *dialing) {
+	if d.tunnel != nil || !s.names.Up(c.Name) {
+		return
+	}
+	for _, t := range s.tunnels {
+		if t.name == c.Name && t.conn.Hash == c.Hash && t.ike.Established() && (d.tunnel == nil || t.serial > d.tunnel.serial) {
+			d.tunnel = t
 		}
 	}
 }
@@ -139,6 +154,7 @@ func (s *Shard) onUp(now time.Time, name string) {
 		s.dial[name] = d
 	}
 	d.at, d.down = time.Time{}, false
+	s.reuse(c, d)
 	children := c.AutoNegotiate
 	if len(children) == 0 {
 		for _, ch := range c.Children {
@@ -169,8 +185,11 @@ func (s *Shard) onAcquire(now time.Time, ev offload.Acquire) {
 			d = &dialing{wait: firstRedial}
 			s.dial[c.Name] = d
 		}
-		if d.down || !d.at.IsZero() || d.tunnel != nil && d.tunnel.sends(want) {
-			return // taken down, or its time comes, or it is there
+		if d.down || !d.at.IsZero() {
+			return // taken down, or its time comes
+		}
+		if s.reuse(c, d); d.tunnel != nil && d.tunnel.sends(want) {
+			return // it is there
 		}
 		s.call(now, c, d, []string{c.Children[i].Name}, &want)
 		return

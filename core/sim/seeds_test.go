@@ -112,6 +112,12 @@ func TestFoundIKEv1Seeds(t *testing.T) { // B1, B2
 		// waited that another member had, which died twice meanwhile.
 		{37714, sim.IKEv1},
 		{37454, sim.MaxSeq},
+		// A client's tunnel was deleted, and a member that still had it called the client with
+		// a new phase 1. The client's next try was planned before, and it dialed all the same.
+		{21742, sim.IKEv1},
+		// A client hung up, and a member called it. When the client was told to dial it did,
+		// although it had that tunnel.
+		{53004, sim.IKEv1},
 	} {
 		if err := sim.New(ikev1Config(found.seed, found.dialect)).Run(); err != nil {
 			t.Errorf("Seed %d of dialect %d: %v.", found.seed, found.dialect, err)
