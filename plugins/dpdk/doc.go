@@ -87,8 +87,9 @@
 // Placement is the same: that of the session, which is made nevertheless.
 //
 // A cryptodev that works apart and gives nothing back for 50 ms gets nothing for a second.
-// What it kept is dropped, counted for its SA (Queue) and by the statistic cipher-lost, and
-// not used again until it comes after all. When it never does, Close says so.
+// What it kept is dropped, and counted for its SA (Queue) and by the statistic cipher-lost.
+// Neither packet nor session is used again until it comes after all, even when the SA is
+// deleted. When it never does, Close says so.
 //
 // # IVs
 //

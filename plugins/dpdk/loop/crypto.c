@@ -149,8 +149,14 @@ int crypto_session(struct evg_plane *p, int dev, struct rte_crypto_sym_xform *x,
 	rte_cryptodev_info_get((uint8_t)dev, &info);
 	c->cpu = info.feature_flags & RTE_CRYPTODEV_FF_SYM_CPU_CRYPTO;
 	c->dev = (uint8_t)dev;
+	lookaside_reclaim(p); // one of those may be the last that there is room for
 	c->session = rte_cryptodev_sym_session_create((uint8_t)dev, x, p->sessions);
-	return c->session == NULL ? -rte_errno : 0;
+	if (c->session == NULL)
+		return -rte_errno;
+	int err = c->cpu ? 0 : lookaside_session(p, c);
+	if (err != 0)
+		rte_cryptodev_sym_session_free(c->dev, c->session);
+	return err;
 }
 
 // crypto_shortcut lets a cipher with a session call the library itself, where that does
@@ -164,9 +170,13 @@ int crypto_shortcut(struct evg_plane *p, const struct evg_transform *t, struct c
 	return c->direct == NULL ? -ENOMEM : 0;
 }
 
+// crypto_session_free is for ciphers that no worker can look at any more.
 void crypto_session_free(const struct cipher *c) {
 	ipsecmb_key_free(c->direct);
-	rte_cryptodev_sym_session_free(c->dev, c->session);
+	if (c->apart != NULL)
+		lookaside_session_free(c->apart);
+	else
+		rte_cryptodev_sym_session_free(c->dev, c->session);
 }
 
 // lane_init makes a lane of a worker's, for its queue pair of the cryptodevs; name sets its memory
@@ -204,6 +214,7 @@ static void run_cpu(struct lane *l, const struct cipher *c, uint32_t n, bool out
 
 // lane_end returns how many packets of a lane a device has kept. Their memory stays.
 uint32_t lane_end(struct lane *l) {
+	lookaside_end(l);
 	if (l->missing == 0)
 		rte_mempool_free(l->ops);
 	return l->missing;

@@ -146,6 +146,10 @@ int lane_init(struct lane *l, const struct evg_plane *p, const char *name, uint1
 
 // lookaside.c
 struct rte_mempool *lookaside_pool(const char *name);
+int lookaside_session(struct evg_plane *p, struct cipher *c);
+void lookaside_session_free(struct apart *a);
+void lookaside_reclaim(struct evg_plane *p);
+void lookaside_end(struct lane *l);
 void lookaside_run(struct lane *l, const struct cipher *c, uint32_t n, bool out);
 
 // Where operations of cryptodevs have what the loop adds to them, the IV first.

@@ -4,6 +4,7 @@
 // of them.
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include <rte_cycles.h>
 
@@ -19,6 +20,7 @@
 // scratch is what an operation carries behind it, where devices can reach it.
 struct scratch {
 	uint8_t iv[16], aad[16], digest[64];
+	struct apart *session;
 	uint32_t job;
 	uint64_t run; // of its lane
 };
@@ -32,12 +34,59 @@ struct rte_mempool *lookaside_pool(const char *name) {
 	return rte_crypto_op_pool_create(name, RTE_CRYPTO_OP_TYPE_SYMMETRIC, OPS, 0, sizeof(struct scratch), SOCKET_ID_ANY);
 }
 
+// lookaside_session notes the session of a cipher that begins.
+int lookaside_session(struct evg_plane *p, struct cipher *c) {
+	struct apart *a = calloc(1, sizeof *a);
+	if (a == NULL)
+		return -ENOMEM;
+	a->p = p;
+	a->session = c->session;
+	a->dev = c->dev;
+	c->apart = a;
+	return 0;
+}
+
+// is_done tells whether no device can look at a session of a cipher that is gone.
+static bool is_done(const struct apart *a) {
+	return atomic_load_explicit(&a->lost, memory_order_acquire) == 0;
+}
+
+static void end_session(struct apart *a) {
+	rte_cryptodev_sym_session_free(a->dev, a->session);
+	free(a);
+}
+
+// lookaside_session_free ends a session whose cipher is gone, now or when the last of
+// its operations is back.
+void lookaside_session_free(struct apart *a) {
+	if (is_done(a)) {
+		end_session(a);
+		return;
+	}
+	a->next = a->p->apart;
+	a->p->apart = a;
+}
+
+// lookaside_reclaim ends the sessions that waited for operations which are back. Workers
+// leave that to control calls, as those make other sessions of the device meanwhile.
+void lookaside_reclaim(struct evg_plane *p) {
+	for (struct apart **at = &p->apart, *a = *at; a != NULL; a = *at) {
+		if (!is_done(a)) {
+			at = &a->next;
+			continue;
+		}
+		*at = a->next;
+		end_session(a);
+	}
+}
+
 static void fill_op(const struct lane *l, const struct cipher *c, struct rte_crypto_op *op, const struct job *j, uint32_t index, bool out) {
 	struct scratch *s = rte_crypto_op_ctod_offset(op, struct scratch *, IV_OFFSET);
 	rte_iova_t at = rte_crypto_op_ctophys_offset(op, IV_OFFSET);
 	memcpy(s->iv, j->iv, sizeof s->iv);
 	memcpy(s->aad, j->aad, sizeof s->aad);
 	memcpy(s->digest, j->digest, c->icv_len);
+	s->session = c->apart;
 	s->job = index;
 	s->run = l->run;
 	rte_crypto_op_attach_sym_session(op, c->session);
@@ -64,19 +113,20 @@ static void fill_op(const struct lane *l, const struct cipher *c, struct rte_cry
 
 // take_back reads results, and returns how many are of jobs that the lane waits for. Of
 // others, which were given up, the packets are nobody else's any more.
-static uint32_t take_back(struct lane *l, const struct cipher *c) {
+static uint32_t take_back(struct lane *l, uint8_t dev, uint8_t icv_len) {
 	struct rte_crypto_op *ops[BURST];
 	uint32_t awaited = 0;
-	uint16_t n = rte_cryptodev_dequeue_burst(c->dev, l->queue, ops, BURST);
+	uint16_t n = rte_cryptodev_dequeue_burst(dev, l->queue, ops, BURST);
 	for (uint16_t i = 0; i < n; i++) {
 		struct scratch *s = rte_crypto_op_ctod_offset(ops[i], struct scratch *, IV_OFFSET);
 		bool ours = ops[i]->mempool == l->ops;
 		if (ours && s->run == l->run) {
 			l->status[s->job] = ops[i]->status == RTE_CRYPTO_OP_STATUS_SUCCESS ? 0 : EBADMSG;
-			memcpy(l->jobs[s->job].digest, s->digest, c->icv_len);
+			memcpy(l->jobs[s->job].digest, s->digest, icv_len);
 			awaited++;
 		} else {
 			rte_pktmbuf_free(ops[i]->sym->m_src);
+			atomic_fetch_sub_explicit(&s->session->lost, 1, memory_order_release);
 			l->missing -= ours;
 		}
 		rte_crypto_op_free(ops[i]);
@@ -84,8 +134,9 @@ static uint32_t take_back(struct lane *l, const struct cipher *c) {
 	return awaited;
 }
 
-// give_up leaves the device what it was given and did not give back: its operations, and
-// their packets, which it may still write to. Of n operations it has the first given.
+// give_up leaves the device what it was given and did not give back: its operations,
+// their packets, which it may still write to, and their session. Of n operations it has
+// the first given.
 static void give_up(struct lane *l, const struct cipher *c, struct rte_crypto_op **ops, uint32_t given, uint32_t n) {
 	uint32_t lost = 0;
 	for (uint32_t i = 0; i < given; i++) {
@@ -98,8 +149,17 @@ static void give_up(struct lane *l, const struct cipher *c, struct rte_crypto_op
 		rte_mempool_put_bulk(l->ops, (void **)(ops + given), n - given);
 	l->run++; // what comes yet is late
 	l->missing += lost;
+	atomic_fetch_add_explicit(&c->apart->lost, lost, memory_order_relaxed);
 	l->rests_until[c->dev] = rte_rdtsc() + cycles(REST_NS);
 	atomic_fetch_add_explicit(l->lost, lost, memory_order_relaxed);
+}
+
+// lookaside_end looks, for the last time, whether something has come late.
+void lookaside_end(struct lane *l) {
+	for (int dev = 0; l->missing > 0 && dev < RTE_CRYPTO_MAX_DEVS; dev++) {
+		for (int i = 0; l->rests_until[dev] != 0 && i < OPS / BURST; i++)
+			take_back(l, (uint8_t)dev, 0);
+	}
 }
 
 // lookaside_run hands jobs to a device and waits for all of them, so that order, roles
@@ -110,7 +170,7 @@ void lookaside_run(struct lane *l, const struct cipher *c, uint32_t n, bool out)
 		l->status[i] = EIO;
 	uint64_t since = rte_rdtsc(), most = cycles(PATIENCE_NS);
 	if (l->missing > 0)
-		take_back(l, c);
+		take_back(l, c->dev, c->icv_len);
 	if (since < l->rests_until[c->dev] || rte_crypto_op_bulk_alloc(l->ops, RTE_CRYPTO_OP_TYPE_SYMMETRIC, ops, (uint16_t)n) != n)
 		return;
 	l->run++;
@@ -121,7 +181,7 @@ void lookaside_run(struct lane *l, const struct cipher *c, uint32_t n, bool out)
 		if (given < n)
 			given += rte_cryptodev_enqueue_burst(c->dev, l->queue, ops + given, (uint16_t)(n - given));
 		uint64_t now = rte_rdtsc(); // before the look, as the thread may lose its processor behind it
-		uint32_t got = take_back(l, c);
+		uint32_t got = take_back(l, c->dev, c->icv_len);
 		back += got;
 		if (got > 0) {
 			since = now;

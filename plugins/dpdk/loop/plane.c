@@ -210,6 +210,7 @@ void evg_plane_drain(struct evg_plane *p) {
 		free(r);
 	}
 	p->n_retired = 0;
+	lookaside_reclaim(p);
 }
 
 // retire frees memory once no worker can be looking at it; NULL is nothing.
@@ -283,10 +284,12 @@ uint32_t evg_plane_free(struct evg_plane *p) {
 	for (uint16_t i = 0; i < MAX_WORKERS; i++)
 		kept += free_worker(p->workers[i]);
 	kept += close_ports(p, &lost);
+	lookaside_reclaim(p);
 	lost += left(p->sessions) + left(p->mbufs);
-	rte_mempool_free(p->sessions);
-	if (kept == 0) // a device may write to them at any time
+	if (kept == 0) { // else a device may look at them, and write to packets, at any time
+		rte_mempool_free(p->sessions);
 		rte_mempool_free(p->mbufs);
+	}
 	ipsecmb_close(p->mb);
 	if (p->events.fd >= 0)
 		close(p->events.fd);

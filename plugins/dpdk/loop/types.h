@@ -40,12 +40,25 @@ enum { AUTH_NONE = 0, AUTH_SHA1 = 2, AUTH_SHA256 = 12, AUTH_SHA384 = 13, AUTH_SH
 struct ipsecmb;
 struct ipsecmb_key;
 
+// apart is a session of a cryptodev that works apart. Operations that it was given and
+// that were given up lead it there, so a session lasts until they are back, even when
+// its cipher is gone.
+struct apart {
+	struct evg_plane *p;
+	struct apart *next; // of those whose cipher is gone
+	void *session;
+	uint8_t dev;
+	_Atomic uint32_t lost; // operations that are not back
+};
+
 // cipher is what encrypts or decrypts with one key: a session of a cryptodev, and
 // what ESP must know of the algorithms. direct is for the library behind the cryptodev
-// itself, NULL where the session does the work.
+// itself, NULL where the session does the work; apart is NULL where calls return with
+// the result.
 struct cipher {
 	void *session;
 	struct ipsecmb_key *direct;
+	struct apart *apart;
 	uint16_t encryption;
 	bool aead, esn, cpu;
 	uint8_t dev, iv_len, icv_len;
@@ -309,6 +322,7 @@ struct evg_plane {
 	uint32_t filled; // packets of the host, or attempts, of a graph
 	struct rte_mempool *mbufs, *sessions;
 	struct ipsecmb *mb; // for keys
+	struct apart *apart; // sessions whose ciphers are gone, and that a device may still look at
 	struct port ports[MAX_PORTS];
 	struct worker *workers[MAX_WORKERS];
 	_Atomic(struct address_set *) addresses;

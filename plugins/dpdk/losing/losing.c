@@ -16,17 +16,41 @@ struct losing {
 	uint8_t dev;
 	struct rte_cryptodev_cb *callback;
 	atomic_bool relents;
-	uint32_t to_keep, kept;
-	struct rte_crypto_op *ops[MOST];
+	uint32_t to_keep, kept, late;
+	struct rte_crypto_op *ops[MOST]; // those that are late, then those that are kept
+	_Atomic uint32_t failed;
 };
 
-// keep is called where the queue is polled. Of the room for operations it knows what is
-// in use only, which is enough for one that comes late: none is in use then.
+// redo has the device do what was kept: only now, as far as anybody can tell, and with
+// the packet and the session as they are now.
+static void redo(struct losing *l, uint16_t dev, uint16_t queue) {
+	while (l->kept > 0) {
+		struct rte_crypto_op *op = l->ops[l->late];
+		op->status = RTE_CRYPTO_OP_STATUS_NOT_PROCESSED;
+		if (rte_cryptodev_enqueue_burst((uint8_t)dev, queue, &op, 1) != 1)
+			return;
+		l->late++;
+		l->kept--;
+	}
+}
+
+// note looks how the device did when it was late.
+static void note(struct losing *l, const struct rte_crypto_op *op) {
+	for (uint32_t i = 0; i < l->late; i++) {
+		if (l->ops[i] != op)
+			continue;
+		if (op->status != RTE_CRYPTO_OP_STATUS_SUCCESS)
+			atomic_fetch_add(&l->failed, 1);
+		l->ops[i] = NULL; // others will have its memory
+	}
+}
+
+// keep is called where the queue is polled.
 static uint16_t keep(uint16_t dev, uint16_t queue, struct rte_crypto_op **ops, uint16_t n, void *arg) {
 	struct losing *l = arg;
 	uint16_t left = 0;
-	(void)dev, (void)queue;
 	for (uint16_t i = 0; i < n; i++) {
+		note(l, ops[i]);
 		if (l->to_keep > 0) {
 			l->ops[l->kept++] = ops[i];
 			l->to_keep--;
@@ -34,8 +58,8 @@ static uint16_t keep(uint16_t dev, uint16_t queue, struct rte_crypto_op **ops, u
 			ops[left++] = ops[i];
 		}
 	}
-	if (left == 0 && l->kept > 0 && atomic_load(&l->relents))
-		ops[left++] = l->ops[--l->kept];
+	if (atomic_load(&l->relents))
+		redo(l, dev, queue);
 	return left;
 }
 
@@ -62,7 +86,9 @@ void losing_relent(struct losing *l) {
 	atomic_store(&l->relents, true);
 }
 
-void losing_stop(struct losing *l) {
+uint32_t losing_stop(struct losing *l) {
 	rte_cryptodev_remove_deq_callback(l->dev, 0, l->callback);
+	uint32_t failed = l->kept + atomic_load(&l->failed);
 	free(l);
+	return failed;
 }

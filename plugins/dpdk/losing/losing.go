@@ -33,8 +33,10 @@ func Start(name string, n int) (*Device, error) {
 	return &Device{c}, nil
 }
 
-// Relent has what was kept come with what comes next.
+// Relent has the device do what was kept, when its queue is polled next, and give it
+// back after that.
 func (d *Device) Relent() { C.losing_relent(d.c) }
 
-// Stop is for after the last operation.
-func (d *Device) Stop() { C.losing_stop(d.c) }
+// Stop is for after the last operation. It returns how many of those that were kept were
+// not done, or not with success.
+func (d *Device) Stop() (undone int) { return int(C.losing_stop(d.c)) }

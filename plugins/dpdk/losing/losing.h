@@ -8,6 +8,6 @@ struct losing;
 
 struct losing *losing_start(const char *name, uint32_t n, int *err);
 void losing_relent(struct losing *l);
-void losing_stop(struct losing *l);
+uint32_t losing_stop(struct losing *l);
 
 #endif
