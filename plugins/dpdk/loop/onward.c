@@ -96,11 +96,12 @@ bool pass_on(struct worker *w, struct rte_mbuf *m, uint8_t *inner, const struct 
 		atomic_store_explicit(&o->used, true, memory_order_relaxed);
 	if (!o->to.resolved || h->len > o->to.mtu || !age_ttl(inner, h->v6))
 		return false;
-	struct rte_ether_hdr l2 = {.src_addr = w->p->ports[o->to.port].mac, .ether_type = rte_cpu_to_be_16(h->v6 ? RTE_ETHER_TYPE_IPV6 : RTE_ETHER_TYPE_IPV4)};
-	memcpy(&l2.dst_addr, o->to.mac, sizeof o->to.mac);
-	rte_pktmbuf_adj(m, (uint16_t)(inner - sizeof l2 - rte_pktmbuf_mtod(m, uint8_t *))); // outer headers are longer
-	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - sizeof l2 - h->len));
-	memcpy(rte_pktmbuf_mtod(m, void *), &l2, sizeof l2);
+	rte_pktmbuf_adj(m, (uint16_t)(inner - sizeof(struct rte_ether_hdr) - rte_pktmbuf_mtod(m, uint8_t *))); // outer headers are longer
+	rte_pktmbuf_trim(m, (uint16_t)(m->data_len - sizeof(struct rte_ether_hdr) - h->len));
+	struct rte_ether_hdr *l2 = rte_pktmbuf_mtod(m, struct rte_ether_hdr *); // written in place: a copy would wait for it
+	memcpy(&l2->dst_addr, o->to.mac, sizeof o->to.mac);
+	l2->src_addr = w->p->ports[o->to.port].mac;
+	l2->ether_type = rte_cpu_to_be_16(h->v6 ? RTE_ETHER_TYPE_IPV6 : RTE_ETHER_TYPE_IPV4);
 	m->ol_flags = 0; // what a card said of the outer packet
 	count(w, EVG_STAT_PASSED_ON);
 	to_wire(w, o->to.port, m, NULL);

@@ -127,7 +127,9 @@ static uint32_t admit(struct worker *w, struct evg_sa *sa, const struct evg_desc
 		}
 		// At least: what padding there is shows after decryption.
 		pending_bytes += RTE_MAX(in[i].len, least) - least;
-		in[ready++] = in[i];
+		if (ready != i)
+			in[ready] = in[i];
+		ready++;
 	}
 	return ready;
 }

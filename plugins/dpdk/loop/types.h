@@ -240,8 +240,8 @@ struct in_packet {
 	uint8_t *esp; // SPI, in m
 	uint32_t len;
 	uint64_t seq;
-	struct evg_addr from;
-	uint16_t from_port; // 0 without UDP
+	struct evg_addr from; // of UDP only
+	uint16_t from_port;   // 0 without UDP
 	uint8_t tos;
 };
 

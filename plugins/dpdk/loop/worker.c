@@ -51,10 +51,13 @@ static bool from_udp(struct worker *w, struct rte_mbuf *m, const struct header *
 	in->esp = p;
 	in->len = len;
 	in->from_port = h->src_port;
+	in->from.v6 = h->v6;
+	memcpy(in->from.b, h->src, 8); // by words, as they were written
+	memcpy(in->from.b + 8, h->src + 8, 8);
 	return true;
 }
 
-// take_esp finds the SA of an ESP packet.
+// take_esp finds the SA of an ESP packet, which is the next of w->in when it has one.
 static void take_esp(struct worker *w, struct in_packet *in, const struct header *h) {
 	rte_be32_t spi;
 	if (in->len < MIN_ESP) {
@@ -69,26 +72,23 @@ static void take_esp(struct worker *w, struct in_packet *in, const struct header
 		rte_pktmbuf_free(in->m);
 		return;
 	}
-	w->in[w->n_in++] = *in;
-}
-
-static struct evg_addr addr_of(const uint8_t *b, bool v6) {
-	struct evg_addr a = {.v6 = v6};
-	memcpy(a.b, b, v6 ? 16 : 4);
-	return a;
+	w->n_in++;
 }
 
 // to_us deals with a packet for one of our addresses: ESP is ours, the rest the
-// host's.
+// host's. What it says of itself is written where it stays: a copy would wait for it.
 static void to_us(struct worker *w, uint16_t port, struct rte_mbuf *m, const struct header *h, uint8_t *ip) {
-	struct in_packet in = {.m = m, .tos = h->tos, .from = addr_of(h->src, h->v6)};
+	struct in_packet *in = &w->in[w->n_in];
+	in->m = m;
+	in->tos = h->tos;
+	in->from_port = 0;
 	if (h->proto == IPPROTO_ESP && !h->fragment) {
-		in.esp = ip + h->l4;
-		in.len = h->len - h->l4;
-		take_esp(w, &in, h);
-	} else if (h->proto == IPPROTO_UDP && from_udp(w, m, h, ip, &in)) {
-		if (in.m != NULL)
-			take_esp(w, &in, h);
+		in->esp = ip + h->l4;
+		in->len = h->len - h->l4;
+		take_esp(w, in, h);
+	} else if (h->proto == IPPROTO_UDP && from_udp(w, m, h, ip, in)) {
+		if (in->m != NULL)
+			take_esp(w, in, h);
 	} else {
 		learn_icmp(w, ip, h);
 		to_host(w, port, m);
