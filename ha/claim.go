@@ -45,6 +45,10 @@ func (n *Node) onClaim(now time.Time, p *peer, r Claim) {
 	}
 	t := n.tunnels[r.Tunnel]
 	if t == nil {
+		if r.resumes(p) && n.tombs.has(r.Tunnel, r.From.Epoch) {
+			n.refuseResumed(now, p, r)
+			return
+		}
 		n.enqueue(p, Need{Tunnel: r.Tunnel}, 0)
 		return
 	}
@@ -71,6 +75,18 @@ func (n *Node) onClaim(now time.Time, p *peer, r Claim) {
 		return
 	}
 	n.enqueue(p, Need{Tunnel: t.id}, 0)
+}
+
+// resumes tells whether p goes on with a tunnel of its last life, and has not taken it
+// over from another member.
+func (r Claim) resumes(p *peer) bool { return r.From.Epoch.Member() == p.id }
+
+// refuseResumed ends a tunnel that p goes on with, not knowing of its end: another member
+// has owned it since, and removed it, and nobody remembers which numbers that one has
+// used (I1, I2). As p claims before it asks for numbers, it gets none.
+func (n *Node) refuseResumed(now time.Time, p *peer, r Claim) {
+	n.tombs.add(now, Remove{Tunnel: r.Tunnel, Epoch: r.Version.Epoch})
+	n.note(p, n.tombs.remove(r.Tunnel))
 }
 
 // outbid answers a claim that is lower than what we know of. Where we are the

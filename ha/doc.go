@@ -72,9 +72,10 @@
 //     an owner that the tunnel has had is among that, or the disk is another
 //     one, the member is barred from the SA for good, the SA's ceiling stays, and
 //     its owner is asked for new keys, which that member may have. Otherwise the
-//     old life cannot have sent without the owner's consent. The mark is taken off
-//     the disk when every configured member has acknowledged all that came of the
-//     arming.
+//     old life cannot have sent without the owner's consent, and the new one is
+//     asked like any holder: it may have owned the tunnel where the owner could not
+//     hear it. The mark is taken off the disk when every configured member has
+//     acknowledged all that came of the arming.
 //
 // I3, an epoch is on disk before it is used: HardState.Count and Armed are in
 // the Ready.Hard of the step that arms or claims. The first of them says why it
@@ -110,10 +111,12 @@
 // tie, every claim reaches every member that shares the connection, and a lower
 // one is answered. A removal that the peer knows of (Final) beats all epochs;
 // another one beats its own and lower ones, because who has claimed since may
-// have the peer. Tombstones last longer than an IKE SA. They are kept in memory:
-// a removal is forgotten when all that knew of it lose theirs. Where the peer
-// asked for the end, its answer lies with the tombstone for some minutes: whoever
-// it asks again, because the owner died before it answered, gives the same one.
+// have the peer. A member that goes on with a tunnel of its last life has not claimed
+// it since: its copy is as old as it was then, and so is what it knows of the numbers
+// that others have used (estate.go). Tombstones last longer than an IKE SA. They are
+// kept in memory: a removal is forgotten when all that knew of it lose theirs. Where
+// the peer asked for the end, its answer lies with the tombstone for some minutes:
+// whoever it asks again, because the owner died before it answered, gives the same one.
 //
 // I9, a takeover accepts nothing again that was accepted before the last
 // checkpoint: Counters carry replay windows, standbys import them, and imports

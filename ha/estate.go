@@ -237,6 +237,9 @@ func (n *Node) resume(now time.Time, b *bequest) {
 	}
 	t.listed = t.names()
 	n.announce(now, t)
+	for _, c := range t.pairs() {
+		n.askLate(c) // after the claim: who knows that t has ended says so, and grants nothing
+	}
 }
 
 // goOn makes a pair of our last life one of t. Its dataplane sends up to the ceiling
@@ -266,8 +269,14 @@ func (n *Node) goOn(t *tunnel, c *child) {
 	if seq.Next >= last {
 		c.spent = Exhausted // our last life, or another before it, has put it there
 	}
-	if c.spent != 0 || !n.unbounded && (seq.Next > c.ceiling || c.ceiling-seq.Next < n.cfg.Lease/2) {
-		n.raise(c) // it may have asked while nobody listened
+}
+
+// askLate asks for more numbers for a pair of our last life where it is in need of them:
+// it may have asked while nobody listened.
+func (n *Node) askLate(c *child) {
+	next := n.estate.left[c.Out.ID].Sequence.Next
+	if c.spent != 0 || !n.unbounded && (next > c.ceiling || c.ceiling-next < n.cfg.Lease/2) {
+		n.raise(c)
 	}
 }
 

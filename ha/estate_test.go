@@ -13,7 +13,6 @@ import (
 // life of the other one had armed what armed says.
 func outlived(t *testing.T, armed ha.Members, seq ipsec.Sequence) *group {
 	t.Helper()
-	in, out := pair()
 	g := &group{
 		t: t, now: time.Unix(1000, 0), nodes: make(map[ipsec.MemberID]*ha.Node), rd: make(map[ipsec.MemberID][]ha.Ready),
 		refer: func(ipsec.MemberID) []ipsec.SAID { return nil },
@@ -25,19 +24,26 @@ func outlived(t *testing.T, armed ha.Members, seq ipsec.Sequence) *group {
 		}
 		g.nodes[ipsec.MemberID(id)] = n
 	}
-	g.step(0, ha.Plane{Up: true, Left: map[ipsec.SAID]ha.Left{
-		in.ID: {Tunnel: tunnel}, out.ID: {Tunnel: tunnel, Sequence: seq},
-	}})
-	g.step(0, ha.Remembered{Return: ha.Return{
-		Tunnel: tunnel, Version: ha.Version{Epoch: ha.NewEpoch(1, 0), Change: 2}, Title: ha.Title{Past: ha.MembersOf(0)},
-		IKE:      ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike 1"))},
-		Children: []ha.Child{{In: in, Out: out, Holders: ha.MembersOf(0, 1), Bound: ipsec.LeaseSize}},
-	}})
+	g.inherits(ha.NewEpoch(1, 0), seq)
 	for id := range ipsec.MemberID(2) {
 		g.step(id, ha.Configure{Classes: map[string]uint64{"dialup": 1}})
 	}
 	g.pass(2 * time.Second)
 	return g
+}
+
+// inherits tells a new life of member 0 what its last one has left: the journal has the
+// tunnel as it was at epoch e, and the dataplane the pair, the outbound SA at seq.
+func (g *group) inherits(e ha.Epoch, seq ipsec.Sequence) {
+	in, out := pair()
+	g.step(0, ha.Plane{Up: true, Left: map[ipsec.SAID]ha.Left{
+		in.ID: {Tunnel: tunnel}, out.ID: {Tunnel: tunnel, Sequence: seq},
+	}})
+	g.step(0, ha.Remembered{Return: ha.Return{
+		Tunnel: tunnel, Version: ha.Version{Epoch: e, Change: 2}, Title: ha.Title{Past: ha.MembersOf(0)},
+		IKE:      ha.IKE{Class: "dialup", State: ipsec.NewKey([]byte("ike 1"))},
+		Children: []ha.Child{{In: in, Out: out, Holders: ha.MembersOf(0, 1), Bound: ipsec.LeaseSize}},
+	}})
 }
 
 // TestTunnelOfTheLastLifeIsJudged: while our daemon was away, another member took the
@@ -99,6 +105,50 @@ func TestSpentPairOfTheLastLifeIsSpent(t *testing.T) { // B6, I2
 		}
 		if len(why) == 0 || why[0] != ha.Exhausted {
 			t.Errorf("Request %d: new keys for %v were asked for because %v, want %v.", i, in.ID, why, ha.Exhausted)
+		}
+	}
+}
+
+// TestTunnelOfTheLastLifeMayHaveEnded: while our daemon was away, another member took the
+// tunnel over, sent with the numbers above ours, and ended it. Whether it is
+// there when we go on with the tunnel or meets us later, it is asked before we send above
+// ours; and it grants nothing, and tells us of the end.
+func TestTunnelOfTheLastLifeMayHaveEnded(t *testing.T) { // B6, I1, I2, I8
+	for what, c := range map[string]struct{ final, parted bool }{
+		"there, and the peer does not know of the end": {},
+		"there, and the peer knows of the end":         {final: true},
+		"met later":                                    {final: true, parted: true},
+	} {
+		g := gather(t, 2)
+		g.establish()
+		epoch, _ := g.nodes[0].EpochOf(tunnel)
+		g.deaf = ha.MembersOf(0)
+		g.pass(500 * time.Millisecond)
+		g.step(1, ha.Activated{Tunnel: tunnel, Group: 0})
+		g.step(1, ha.Delete{Tunnel: tunnel, Final: c.final})
+
+		n, err := ha.New(ha.Config{Member: 0, Members: ha.MembersOf(0, 1)}, ha.HardState{Disk: 1, Life: 1, Count: epoch.Count()})
+		if err != nil {
+			t.Fatalf("The next life was not made: %v.", err)
+		}
+		g.nodes[0] = n
+		g.take(0)
+		g.inherits(epoch, ipsec.Sequence{Next: ipsec.LeaseSize, Ceiling: ipsec.LeaseSize})
+		g.step(0, ha.Configure{Classes: map[string]uint64{"dialup": 1}})
+		if c.parted {
+			g.pass(2 * time.Second)
+		}
+		g.deaf = 0
+		g.pass(2 * time.Second)
+
+		if resumed := g.nodes[0].Stats().Resumed; resumed != 1 {
+			t.Fatalf("The other one is %s: member 0 went on with %d tunnels, so this shows nothing.", what, resumed)
+		}
+		if sends, _, _ := g.asked(0); len(sends) != 0 {
+			t.Errorf("The other one is %s: member 0 was given %v, of which it may have used some.", what, sends)
+		}
+		if owners := g.owners(); len(owners) != 0 {
+			t.Errorf("The other one is %s: the tunnel came back, and is owned by %v.", what, owners)
 		}
 	}
 }

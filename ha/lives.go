@@ -3,19 +3,17 @@ package ha
 // judge finds out, from the Hello of a new life of p, what its earlier lives may
 // have sent without anybody knowing. What p had not armed it has not sent on
 // without the owner's consent, and an arming is on disk before it (I3): so where
-// no owner of a tunnel is among Armed, the new life may be given it again. A dataplane
-// that has lived on holds what it had, and must be asked.
+// no owner of a tunnel is among Armed, the new life may be given it again. It stays a
+// Holder, to be asked: its dataplane may have lived on, and a life that is new to us
+// may have owned the tunnel already, where we could not hear it.
 func (n *Node) judge(p *peer, h Hello) {
 	for _, t := range append(n.ownedBy(n.cfg.Member), n.others()...) {
-		suspect := t.past&h.Armed != 0
+		if t.past&h.Armed == 0 {
+			continue
+		}
 		for _, c := range t.pairs() {
-			switch {
-			case n.owns(t) && !c.Holders.Has(p.id):
-			case suspect:
+			if !n.owns(t) || c.Holders.Has(p.id) {
 				n.bar(c, p)
-			case n.owns(t) && !h.Adopts:
-				c.Holders = c.Holders.Without(p.id)
-				n.settle(c)
 			}
 		}
 	}

@@ -118,6 +118,10 @@ func TestFoundIKEv1Seeds(t *testing.T) { // B1, B2
 		// A client hung up, and a member called it. When the client was told to dial it did,
 		// although it had that tunnel.
 		{53004, sim.IKEv1},
+		// A member took a tunnel over and ended it in its part of a divided network. In the
+		// other part a new life of a member got the tunnel. It took the first one, which it
+		// had never heard, for one that had begun anew, and did not ask it for numbers.
+		{51390, sim.IKEv1},
 	} {
 		if err := sim.New(ikev1Config(found.seed, found.dialect)).Run(); err != nil {
 			t.Errorf("Seed %d of dialect %d: %v.", found.seed, found.dialect, err)

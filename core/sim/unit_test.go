@@ -45,6 +45,9 @@ func TestFoundUnitSeeds(t *testing.T) { // I1, I2
 		30012,
 		// The next owner spoke on an ISAKMP SA that was the rival of the current one.
 		30160,
+		// A member that was away went on with a tunnel which another one had taken over and
+		// removed, and was granted the numbers that this one had used.
+		50086,
 	} {
 		if err := sim.New(unitConfig(seed)).Run(); err != nil {
 			t.Errorf("Seed %d: %v.", seed, err)
