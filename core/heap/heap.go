@@ -23,7 +23,7 @@ const (
 
 // SmallHeap is, in octets, what is collected in a few milliseconds, and all of whose free
 // memory goes back at once. The heap of a process with some thousand tunnels is small.
-const SmallHeap = 32 << 20
+const SmallHeap = 48 << 20
 
 // A very small heap may grow by more, in octets: it is quickly collected, but not for nothing.
 const (
@@ -33,7 +33,7 @@ const (
 	AnyRoom = 4 << 20
 	// FullRoom is what it has in a process that has begun and fills up with what stays,
 	// as a member does that joins: a collection finds little then.
-	FullRoom = 32 << 20
+	FullRoom = 16 << 20
 )
 
 // stays is the share of what was allocated, 1/stays, that is still in use at a
@@ -73,11 +73,10 @@ func Keep(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		before := w.percent
 		if !w.note(read()) {
 			continue
 		}
-		if w.percent < before {
+		if w.rests() {
 			collect(w.collected.live)
 		}
 		debug.SetGCPercent(w.percent)
@@ -141,9 +140,12 @@ func newWork(l look) *work {
 // note takes a look, and tells whether percent changed: by enough to matter, as each
 // change stops the process for a moment, and work comes in bursts.
 //
-// There is more room at once, and less after a while. What work has left behind is
-// collected then, and given back by the runtime by and by, without a pause.
+// There is more room at once, and less after a while, or when a collection has found
+// the heap grown: room is a share, and what is right for a small heap is much for a large
+// one. What work has left behind is collected after a while, and given back by the runtime
+// by and by, without a pause.
 func (w *work) note(l look) (change bool) {
+	grew := l.live > w.collected.live
 	if l.live != w.collected.live {
 		grown, allocated := int64(l.live-w.collected.live), int64(l.allocated-w.collected.allocated)
 		w.collected, w.fills = l, !w.rested && grown*stays > allocated
@@ -163,6 +165,7 @@ func (w *work) note(l look) (change bool) {
 	}
 	switch {
 	case want > w.percent*3/2:
+	case grew && w.less > 0: // it was just collected: less room takes no collection
 	case w.less >= settled && w.shrunk >= apart:
 		w.shrunk, w.rested, w.fills = 0, true, false
 	default:
@@ -171,6 +174,9 @@ func (w *work) note(l look) (change bool) {
 	w.percent = want
 	return true
 }
+
+// rests tells whether there is less room from this look on because work is over.
+func (w *work) rests() bool { return w.shrunk == 0 }
 
 // leastHeap is what Go lets a heap become before it collects for the first time, at
 // MostPercent.

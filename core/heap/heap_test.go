@@ -128,6 +128,24 @@ func TestAHeapThatFillsUpHasMoreRoom(t *testing.T) {
 	}
 }
 
+// TestRoomIsBoundedWhileAHeapFillsUp: the share that is FullRoom of an empty heap would be
+// many times that of what is there after the first collection.
+func TestRoomIsBoundedWhileAHeapFillsUp(t *testing.T) {
+	l := look{allocated: mib, live: mib}
+	w := newWork(l)
+	for range 4 {
+		l.allocated += 8 * mib
+		l.live += 6 * mib
+		w.note(l)
+		if room := uint64(w.percent) * l.live / 100; l.live >= leastHeap && room > FullRoom*3/2 {
+			t.Errorf("A heap that has filled up to %d MiB has room for %d MiB, want %d MiB.", l.live/mib, room/mib, FullRoom/mib)
+		}
+		if w.rests() {
+			t.Error("What fills up is collected as if work were over.")
+		}
+	}
+}
+
 // TestKeepLeavesThingsAsTheyWere: nothing of it outlives its context.
 func TestKeepLeavesThingsAsTheyWere(t *testing.T) {
 	const before = 73
