@@ -279,8 +279,10 @@ func (w *wire) DeliverOver(ctx context.Context, link ipsec.SA, seqs []uint64, sa
 }
 
 // udpPacket builds an IPv4 UDP packet.
-func udpPacket(from, to netip.AddrPort) []byte {
-	payload := []byte("inner")
+func udpPacket(from, to netip.AddrPort) []byte { return udpPacketOf(from, to, []byte("inner")) }
+
+// udpPacketOf is udpPacket with a payload.
+func udpPacketOf(from, to netip.AddrPort, payload []byte) []byte {
 	b := make([]byte, 28, 28+len(payload))
 	b[0] = 0x45
 	binary.BigEndian.PutUint16(b[2:], uint16(28+len(payload)))

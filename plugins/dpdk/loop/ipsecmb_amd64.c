@@ -48,7 +48,7 @@ void ipsecmb_close(struct ipsecmb *mb) {
 	if (mb == NULL)
 		return;
 	free_mb_mgr(mb->manager);
-	wipe(mb->jobs, sizeof mb->jobs);
+	wipe(mb, sizeof *mb);
 	free(mb);
 }
 
@@ -195,6 +195,7 @@ static void gcm_run(struct ipsecmb *mb, struct lane *l, const struct cipher *c, 
 		run(&c->direct->gcm, &context, base, base, len, j->iv, j->aad, aad, tag, c->icv_len);
 		l->status[i] = out || tag_matches(tag, j->digest, c->icv_len) ? 0 : EBADMSG;
 	}
+	wipe(&context, sizeof context); // it has a block of the key stream
 }
 
 // hash_all makes tags of the first n jobs, where they belong or, of what arrived, next
