@@ -111,7 +111,7 @@ dpdk-test: deps dpdk-deps ## Lint and test the dataplane on DPDK, under the race
 	$(WITH_NFFGO) $(TOOL) golangci-lint run --build-tags $(DPDK_TAGS) $(DPDK)
 	$(WITH_NFFGO) go test $(TESTFLAGS) -tags $(DPDK_TAGS) -race -count=1 -timeout $(TEST_TIMEOUT) $(AS_ROOT) $(DPDK)
 	@[ $$(nproc) -ge 4 ] || echo "nff-go's graph was built and not run: it wants 4 processors, and there are $$(nproc) here."
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 $(WITH_NFFGO) go test $(TESTFLAGS) -tags dpdk,sanitize -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^(TestSAsComeAndGo|TestEngineThatWasNotBuilt)' ./plugins/dpdk
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 $(WITH_NFFGO) go test $(TESTFLAGS) -tags dpdk,sanitize -timeout $(TEST_TIMEOUT) $(AS_ROOT) -run '^(TestSAsComeAndGo|TestCiphersAgree|TestCryptodevThat|TestEngineThatWasNotBuilt)' ./plugins/dpdk ./plugins/dpdk/losing
 
 .PHONY: race
 race: ## The unit tests of `check`, under the race detector
