@@ -25,8 +25,9 @@
 // ones that hand packets to the library as to a device: it is faster so than with
 // CPU_CRYPTO. It is measured outbound only: a capture file cannot have new numbers.
 //
-// The best of several rounds is shown of each, because what disturbs a round makes it
-// slower only.
+// In a round all that is compared is measured right after each other, as the clock of a
+// processor goes up and down with what its neighbours do. Ratios are medians of those of
+// each round.
 //
 // It needs root, for a namespace of its own, and no hardware or hugepages.
 package main

@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -34,8 +35,13 @@ type Figure struct {
 	Algorithm string  `json:"algorithm"`
 	Direction string  `json:"direction"`
 	Octets    int     `json:"octets"`
-	Packets   float64 `json:"packets_per_second"`
-	Limit     float64 `json:"limit_packets_per_second"`
+	Rounds    []Round `json:"rounds"`
+}
+
+// Round has packets a second, 0 of what was not measured.
+type Round struct {
+	Packets float64 `json:"packets_per_second"`
+	Limit   float64 `json:"limit_packets_per_second"`
 	// FromFile and Gateway got their packets from a capture file: this dataplane and
 	// ipsec-secgw. Outbound only, as no file has new sequence numbers each time.
 	FromFile float64 `json:"from_file_packets_per_second"`
@@ -85,8 +91,8 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	rounds := flag.Int("rounds", 3, "how often each size is measured; the best counts")
-	length := flag.Duration("time", time.Second, "how long a round takes")
+	rounds := flag.Int("rounds", 7, "how often each size is measured")
+	length := flag.Duration("time", 300*time.Millisecond, "how long the dataplane and ipsec-secgw are measured in a round")
 	gateway := flag.String("ipsec-secgw", "", "DPDK's own gateway, to be measured too")
 	what := flag.String("measure", "limit,memory,file,ipsec-secgw", "what is measured")
 	names := flag.String("algorithms", "aes128gcm,aes128-sha1", "which ones")
@@ -111,12 +117,14 @@ func run(ctx context.Context) error {
 	for _, w := range wanted {
 		f := Figure{Algorithm: w.name, Direction: w.direction, Octets: w.octets}
 		for range *rounds {
-			if err := p.round(ctx, &f, w.algorithm, strings.Split(*what, ","), *gateway, *length); err != nil {
+			r, err := p.round(ctx, w, strings.Split(*what, ","), *gateway, *length)
+			if err != nil {
 				return fmt.Errorf("%s, %s, %d octets: %w", w.name, w.direction, w.octets, err)
 			}
+			f.Rounds = append(f.Rounds, r)
+			fmt.Fprintf(os.Stderr, "%s, %s, %d octets: %.2f Gbit/s of %.2f\n", f.Algorithm, f.Direction, f.Octets, f.bits(r.Packets), f.bits(r.Limit))
 		}
 		figures = append(figures, f)
-		fmt.Fprintf(os.Stderr, "%s, %s, %d octets: %.2f Gbit/s of %.2f\n", f.Algorithm, f.Direction, f.Octets, f.bits(f.Packets), f.bits(f.Limit))
 	}
 	return show(figures, *rounds, *length)
 }
@@ -148,51 +156,79 @@ func wants(names, directions, sizes string) ([]want, error) {
 	return out, nil
 }
 
-// measurement is one of the things that are measured, and the best of it so far.
+// measurement is one of the things that are measured in a round, and its place there.
 type measurement struct {
 	name string
-	best *float64
+	rate *float64
 	once func() (float64, error)
 }
 
-// measurements are those of a figure's direction.
-func (p *player) measurements(ctx context.Context, f *Figure, a algorithm, gateway string, length time.Duration) ([]measurement, error) {
-	switch f.Direction {
+// measurements are those of a direction.
+func (p *player) measurements(ctx context.Context, w want, r *Round, gateway string, length time.Duration) ([]measurement, error) {
+	switch w.direction {
 	case outward:
 		return []measurement{
-			{"limit", &f.Limit, func() (float64, error) { return p.limit(ctx, slices.Concat(a.limit, a.seals), f.Octets) }},
-			{"memory", &f.Packets, func() (float64, error) { return p.measure(ctx, fromNull, a.of, f.Octets, length) }},
-			{"file", &f.FromFile, func() (float64, error) { return p.measure(ctx, fromFile, a.of, f.Octets, length) }},
-			{"ipsec-secgw", &f.Gateway, func() (float64, error) { return p.secgw(ctx, gateway, a, f.Octets, length) }},
+			{"limit", &r.Limit, func() (float64, error) { return p.limit(ctx, slices.Concat(w.limit, w.seals), w.octets) }},
+			{"memory", &r.Packets, func() (float64, error) { return p.measure(ctx, fromNull, w.of, w.octets, length) }},
+			{"file", &r.FromFile, func() (float64, error) { return p.measure(ctx, fromFile, w.of, w.octets, length) }},
+			{"ipsec-secgw", &r.Gateway, func() (float64, error) { return p.secgw(ctx, gateway, w.algorithm, w.octets, length) }},
 		}, nil
 	case inward:
 		return []measurement{
-			{"limit", &f.Limit, func() (float64, error) { return p.limit(ctx, slices.Concat(a.limit, a.opens), f.Octets) }},
-			{"memory", &f.Packets, func() (float64, error) { return p.inbound(ctx, a.of, f.Octets, length) }},
+			{"limit", &r.Limit, func() (float64, error) { return p.limit(ctx, slices.Concat(w.limit, w.opens), w.octets) }},
+			{"memory", &r.Packets, func() (float64, error) { return p.inbound(ctx, w.of, w.octets, length) }},
 		}, nil
 	default:
-		return nil, fmt.Errorf("directions: %q is neither %s nor %s", f.Direction, outward, inward)
+		return nil, fmt.Errorf("directions: %q is neither %s nor %s", w.direction, outward, inward)
 	}
 }
 
-// round measures everything that is asked for once, one after the other, and keeps
-// what was better than before.
-func (p *player) round(ctx context.Context, f *Figure, a algorithm, what []string, gateway string, length time.Duration) error {
-	measurements, err := p.measurements(ctx, f, a, gateway, length)
+// round measures everything that is asked for once, one right after the other, as the
+// processor's clock goes up and down.
+func (p *player) round(ctx context.Context, w want, what []string, gateway string, length time.Duration) (Round, error) {
+	var r Round
+	measurements, err := p.measurements(ctx, w, &r, gateway, length)
 	if err != nil {
-		return err
+		return r, err
 	}
 	for _, m := range measurements {
 		if !slices.Contains(what, m.name) {
 			continue
 		}
-		rate, err := m.once()
-		if err != nil {
-			return err
+		if *m.rate, err = m.once(); err != nil {
+			return r, err
 		}
-		*m.best = max(*m.best, rate)
 	}
-	return nil
+	return r, nil
+}
+
+// span is that of a figure over the rounds, of those that have it.
+func (f Figure) span(value func(Round) float64) report.Span {
+	var vs []float64
+	for _, r := range f.Rounds {
+		if v := value(r); v > 0 && !math.IsInf(v, 0) {
+			vs = append(vs, v)
+		}
+	}
+	return report.SpanOf(vs)
+}
+
+// rate is what a table shows of a rate of packets: the median, in Gbit/s.
+func (f Figure) rate(value func(Round) float64) string {
+	s := f.span(value)
+	if s.Median == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", f.bits(s.Median))
+}
+
+// ratio is what it shows of a ratio of two rates of one round.
+func (f Figure) ratio(value func(Round) float64) string {
+	s := f.span(value)
+	if s.Median == 0 {
+		return "-"
+	}
+	return s.String()
 }
 
 // bits is a rate of packets in Gbit/s of what they carry.
@@ -204,26 +240,24 @@ func show(figures []Figure, rounds int, length time.Duration) error {
 		Title: "One worker of the DPDK dataplane, tunnel mode",
 		Conditions: []string{
 			fmt.Sprintf("%s, %d processors, load %s", runtime.GOARCH, runtime.NumCPU(), load()),
-			fmt.Sprintf("best of %d rounds of %v; by processor time of the worker; the limit is dpdk-test-crypto-perf's", rounds, length),
+			fmt.Sprintf("%d rounds of %v: medians, of ratios those of each round with the least and the greatest; by processor time of the worker; the limit is dpdk-test-crypto-perf's", rounds, length),
 		},
 		Result: map[string]any{"benchmark": "dpdk", "load": load(), "figures": figures},
 	}
 	out := report.Table{Header: []string{outward, "octets", "Mpps", "Gbit/s", "limit", "of the limit", "from a file", "ipsec-secgw", "to ipsec-secgw"}}
 	in := report.Table{Header: []string{inward, "octets", "Mpps", "Gbit/s", "limit", "of the limit"}}
+	packets, limit := func(r Round) float64 { return r.Packets }, func(r Round) float64 { return r.Limit }
 	for _, f := range figures {
 		cells := []any{
-			f.Algorithm, f.Octets, fmt.Sprintf("%.2f", f.Packets/1e6), fmt.Sprintf("%.1f", f.bits(f.Packets)),
-			fmt.Sprintf("%.1f", f.bits(f.Limit)), fmt.Sprintf("%.0f %%", 100*f.Packets/f.Limit),
+			f.Algorithm, f.Octets, fmt.Sprintf("%.2f", f.span(packets).Median/1e6), f.rate(packets), f.rate(limit),
+			f.ratio(func(r Round) float64 { return r.Packets / r.Limit }),
 		}
 		if f.Direction == inward {
 			in.Add(cells...)
 			continue
 		}
-		gateway, ratio := "not measured", ""
-		if f.Gateway > 0 {
-			gateway, ratio = fmt.Sprintf("%.1f", f.bits(f.Gateway)), fmt.Sprintf("%.2f", f.FromFile/f.Gateway)
-		}
-		out.Add(append(cells, fmt.Sprintf("%.1f", f.bits(f.FromFile)), gateway, ratio)...)
+		out.Add(append(cells, f.rate(func(r Round) float64 { return r.FromFile }), f.rate(func(r Round) float64 { return r.Gateway }),
+			f.ratio(func(r Round) float64 { return r.FromFile / r.Gateway }))...)
 	}
 	for _, t := range []report.Table{out, in} {
 		if len(t.Rows) > 0 {

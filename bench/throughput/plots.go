@@ -18,7 +18,7 @@ func (r Result) plot(title, unit string, tests []string, figure func(Figures) fl
 			for _, f := range r.samples(c.Name, test) {
 				vs = append(vs, figure(f))
 			}
-			span := spanOf(vs)
+			span := report.SpanOf(vs)
 			s.Y, s.Low, s.High = append(s.Y, span.Median), append(s.Low, span.Min), append(s.High, span.Max)
 		}
 		p.Series = append(p.Series, s)
@@ -62,7 +62,7 @@ func stepPlot(title string, steps []Step) []report.Plot {
 		for _, f := range step.Rounds {
 			vs = append(vs, f.Bits/1e9)
 		}
-		span := spanOf(vs)
+		span := report.SpanOf(vs)
 		p.Groups = append(p.Groups, step.Name)
 		s.Y, s.Low, s.High = append(s.Y, span.Median), append(s.Low, span.Min), append(s.High, span.Max)
 	}
@@ -106,7 +106,7 @@ func waitsOf(fs []Figures) (s report.Series) {
 		for _, f := range fs {
 			vs = append(vs, p.of(f).Seconds()*1e3)
 		}
-		span := spanOf(vs)
+		span := report.SpanOf(vs)
 		if span.Min <= 0 {
 			return report.Series{}
 		}

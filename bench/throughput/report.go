@@ -23,28 +23,10 @@ type Ratio struct {
 	Test string `json:"test"`
 	// Speed is how many times more arrives, GatewayCPU and ClientCPU how many
 	// times the processor time it takes.
-	Speed      Span `json:"speed"`
-	GatewayCPU Span `json:"gateway_cpu"`
-	ClientCPU  Span `json:"client_cpu"`
+	Speed      report.Span `json:"speed"`
+	GatewayCPU report.Span `json:"gateway_cpu"`
+	ClientCPU  report.Span `json:"client_cpu"`
 }
-
-// Span is a median with the least and the greatest value; zero of none.
-type Span struct {
-	Median float64 `json:"median"`
-	Min    float64 `json:"min"`
-	Max    float64 `json:"max"`
-}
-
-func spanOf(vs []float64) Span {
-	if len(vs) == 0 {
-		return Span{}
-	}
-	slices.Sort(vs)
-	return Span{Median: vs[len(vs)/2], Min: vs[0], Max: vs[len(vs)-1]}
-}
-
-// String is what a table shows.
-func (s Span) String() string { return fmt.Sprintf("%.2f (%.2f-%.2f)", s.Median, s.Min, s.Max) }
 
 // String is what a line of progress shows.
 func (f Figures) String() string {
@@ -97,14 +79,14 @@ func (r *Result) sum() {
 }
 
 func ratio(of, to, test string, a, b []Figures) Ratio {
-	over := func(value func(Figures) float64) Span {
+	over := func(value func(Figures) float64) report.Span {
 		var vs []float64
 		for i := range a {
 			if value(b[i]) > 0 { // a short test on a busy machine may cost next to nothing
 				vs = append(vs, value(a[i])/value(b[i]))
 			}
 		}
-		return spanOf(vs)
+		return report.SpanOf(vs)
 	}
 	return Ratio{
 		Of: of, To: to, Test: test,
@@ -120,7 +102,7 @@ func medians(fs []Figures) Figures {
 		for _, f := range fs {
 			vs = append(vs, value(f))
 		}
-		return spanOf(vs).Median
+		return report.SpanOf(vs).Median
 	}
 	return Figures{
 		Bits:    of(func(f Figures) float64 { return f.Bits }),

@@ -21,7 +21,7 @@ type Step struct {
 	// Figures are the medians.
 	Figures
 	// Speed is how many times as much arrives as with the first.
-	Speed Span `json:"speed"`
+	Speed report.Span `json:"speed"`
 }
 
 // setting is one of them, before it is measured.
@@ -97,7 +97,7 @@ func (r *Result) steps(tb netlab.TB, o Options, settings []setting) ([]Step, err
 		for round, f := range s.Rounds {
 			speed = append(speed, f.Bits/steps[0].Rounds[round].Bits)
 		}
-		s.Speed = spanOf(speed)
+		s.Speed = report.SpanOf(speed)
 	}
 	return steps, nil
 }
